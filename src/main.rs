@@ -1,0 +1,3 @@
+//! The `pghost` command.
+
+fn main() {}

@@ -1,0 +1,76 @@
+//! The five-character error code that every server error carries.
+
+use std::fmt;
+
+/// An SQLSTATE, for example `23505`.
+///
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SqlState([u8; 5]);
+
+impl SqlState {
+    /// A key or unique constraint was violated.
+    pub const UNIQUE_VIOLATION: Self = Self(*b"23505");
+    /// The schema, publication, slot or other object is not there.
+    pub const UNDEFINED_OBJECT: Self = Self(*b"42704");
+    /// The role may not do that.
+    pub const INSUFFICIENT_PRIVILEGE: Self = Self(*b"42501");
+    /// The object (slot, row) is in use by another session.
+    pub const OBJECT_IN_USE: Self = Self(*b"55006");
+    /// The object can't be used as it is; for slots: invalidated, or of another database.
+    pub const OBJECT_NOT_IN_PREREQUISITE_STATE: Self = Self(*b"55000");
+    /// A cancel request, or a COPY ended by CopyFail.
+    pub const QUERY_CANCELED: Self = Self(*b"57014");
+    /// An administrator ended the session, or its slot was invalidated.
+    pub const ADMIN_SHUTDOWN: Self = Self(*b"57P01");
+    /// The server is starting up or shutting down.
+    pub const CANNOT_CONNECT_NOW: Self = Self(*b"57P03");
+    /// A name exists already.
+    pub const DUPLICATE_OBJECT: Self = Self(*b"42710");
+
+    /// The code from the five bytes of an error's `C` field; `None` if they are not five
+    /// digits or upper-case letters.
+    #[must_use]
+    pub fn from_bytes(code: &[u8]) -> Option<Self> {
+        let code: [u8; 5] = code.try_into().ok()?;
+        code.iter().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase()).then_some(Self(code))
+    }
+
+    /// The code as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or("?????")
+    }
+
+    /// Its first two characters: the class, for example `08` for connection exceptions.
+    #[must_use]
+    pub fn class(&self) -> &str {
+        self.as_str().get(..2).unwrap_or("??")
+    }
+}
+
+impl fmt::Display for SqlState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for SqlState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_five_upper_case_characters_are_a_code() {
+        assert_eq!(SqlState::from_bytes(b"23505"), Some(SqlState::UNIQUE_VIOLATION));
+        assert_eq!(SqlState::from_bytes(b"57P01").map(|s| s.class().to_owned()), Some("57".into()));
+        for bad in [&b"2350"[..], b"235055", b"2350a", b"\xff\xff\xff\xff\xff"] {
+            assert_eq!(SqlState::from_bytes(bad), None);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Splitting a byte stream into protocol frames.
+//!
+//! A frame is a one-byte tag and a four-byte length that counts itself but not the tag
+//! (<https://www.postgresql.org/docs/current/protocol-overview.html#PROTOCOL-MESSAGE-CONCEPTS>).
+//! Messages of the startup phase that have no tag are only ever sent by us.
+
+/// The longest frame we take from a server: its own limit for one allocation, 1 GiB
+/// (`MaxAllocSize` in `memutils.h`), beyond which it can't build a message either.
+pub const MAX_FRAME_BYTES: usize = 1 << 30;
+
+/// How many bytes of a frame stand before its body.
+const HEADER_BYTES: usize = 5;
+
+/// A frame whose length can't be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a message of type {tag:?} claims to be {length} bytes long: \
+     this is not a Postgres server, or the stream is damaged"
+)]
+pub struct FrameError {
+    /// The frame's first byte.
+    pub tag: char,
+    /// The length it claims.
+    pub length: i32,
+}
+
+/// One message: its tag and what follows its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// The byte that names the kind of message.
+    pub tag: u8,
+    /// The message without tag and length.
+    pub body: &'a [u8],
+}
+
+/// The header at the start of `bytes`: the tag and the whole frame's size.
+#[inline]
+fn header(bytes: &[u8]) -> Result<Option<(u8, usize)>, FrameError> {
+    let Some(&[tag, a, b, c, d]) = bytes.first_chunk::<HEADER_BYTES>() else {
+        return Ok(None);
+    };
+    let length = i32::from_be_bytes([a, b, c, d]);
+    match usize::try_from(length) {
+        Ok(n) if (4..=MAX_FRAME_BYTES).contains(&n) => Ok(Some((tag, n + 1))),
+        _ => Err(FrameError { tag: tag.into(), length }),
+    }
+}
+
+/// How many bytes at the start of `bytes` are whole frames, and how many bytes the frame after
+/// them needs in all (0 while even its header is incomplete).
+#[inline]
+pub fn complete_frames(bytes: &[u8]) -> Result<(usize, usize), FrameError> {
+    let mut whole = 0;
+    while let Some((_, size)) = header(bytes.get(whole..).unwrap_or_default())? {
+        if size > bytes.len() - whole {
+            return Ok((whole, size));
+        }
+        whole += size;
+    }
+    Ok((whole, 0))
+}
+
+/// Walks over bytes that hold whole frames.
+#[derive(Clone, Debug)]
+pub struct Frames<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Frames<'a> {
+    /// Walks over `bytes`, which [`complete_frames`] has measured. An incomplete frame at the
+    /// end would end the walk early.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// What has not been walked over yet.
+    #[must_use]
+    pub const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Frame<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Frame<'a>> {
+        let (tag, size) = header(self.rest).ok()??;
+        let (frame, rest) = self.rest.split_at_checked(size)?;
+        self.rest = rest;
+        Some(Frame { tag, body: frame.get(HEADER_BYTES..)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAM: &[u8] = b"Z\0\0\0\x05I1\0\0\0\x04d\0\0\0\x08abcd";
+
+    #[test]
+    fn whole_frames_are_counted_and_walked() {
+        assert_eq!(complete_frames(STREAM), Ok((STREAM.len(), 0)));
+        let frames: Vec<_> = Frames::new(STREAM).map(|f| (f.tag, f.body)).collect();
+        assert_eq!(frames, [(b'Z', &b"I"[..]), (b'1', b""), (b'd', b"abcd")]);
+    }
+
+    #[test]
+    fn any_split_gives_the_same_frames() {
+        for cut in 0..STREAM.len() {
+            let (whole, needed) = complete_frames(&STREAM[..cut]).unwrap();
+            assert!(whole <= cut && (needed == 0 || whole + needed > cut));
+            let head = Frames::new(&STREAM[..whole]);
+            let tail = Frames::new(&STREAM[whole..]);
+            assert!(head.chain(tail).eq(Frames::new(STREAM)), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn impossible_lengths_are_refused() {
+        for length in [0, 3, -1, i32::MIN, (1 << 30) + 1] {
+            let mut bytes = vec![b'T'];
+            bytes.extend(i32::to_be_bytes(length));
+            assert_eq!(complete_frames(&bytes), Err(FrameError { tag: 'T', length }));
+        }
+        let mut longest = vec![b'T'];
+        longest.extend(i32::to_be_bytes(1 << 30));
+        assert_eq!(complete_frames(&longest), Ok((0, MAX_FRAME_BYTES + 1)));
+    }
+}
