@@ -22,5 +22,7 @@
 //!           pg                        the server's nouns; std only
 //! ```
 
+pub mod auth;
+pub mod config;
 pub mod pg;
 pub mod wire;
