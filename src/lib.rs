@@ -25,4 +25,5 @@
 pub mod auth;
 pub mod config;
 pub mod pg;
+pub mod pgoutput;
 pub mod wire;

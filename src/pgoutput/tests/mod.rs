@@ -1,0 +1,8 @@
+//! What the decoder takes, what it refuses, and that the encoder is its inverse.
+
+#![allow(clippy::indexing_slicing, reason = "a test may panic")]
+
+mod refusals;
+mod roundtrips;
+mod samples;
+mod vectors;
