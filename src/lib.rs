@@ -24,6 +24,8 @@
 
 pub mod auth;
 pub mod config;
+pub mod conn;
 pub mod pg;
 pub mod pgoutput;
+pub mod sql;
 pub mod wire;

@@ -1,0 +1,113 @@
+//! Many statements on their way at once, without waiting for any.
+//!
+//! No Sync is sent until [`Pipeline::close`]. So when a statement fails, the server passes over
+//! everything behind it, transactions that were pipelined later included: a batch can never be
+//! committed on top of one that failed. Flush makes the replies come.
+
+use super::{
+    Connection, Error,
+    replies::{Expected, Replies, Reply},
+};
+use crate::{
+    pg::Oid,
+    wire::{BackendMessage, Bind, Format, Frame},
+};
+
+/// A session used only through prepared statements, many at a time.
+#[derive(Debug)]
+pub struct Pipeline {
+    connection: Connection,
+    replies: Replies,
+}
+
+impl Pipeline {
+    /// Takes over a connection that is idle.
+    pub fn new(connection: Connection) -> Result<Self, Error> {
+        connection.check_idle()?;
+        Ok(Self { connection, replies: Replies::default() })
+    }
+
+    /// Queues Parse of a statement under `name`.
+    pub fn prepare(&mut self, name: &str, sql: &str, parameter_types: &[Oid]) {
+        self.connection.writer().parse(name, sql, parameter_types);
+        self.replies.expect(Expected::ParseComplete);
+    }
+
+    /// Queues the closing of a statement.
+    pub fn forget(&mut self, name: &str) {
+        self.connection.writer().close_statement(name);
+        self.replies.expect(Expected::CloseComplete);
+    }
+
+    /// Queues Bind and Execute of a prepared statement; `values` writes its parameters.
+    pub fn execute(
+        &mut self,
+        name: &str,
+        formats: impl ExactSizeIterator<Item = Format>,
+        values: impl FnOnce(&mut Bind<'_>),
+    ) {
+        let mut bind = self.connection.writer().bind(name, formats);
+        values(&mut bind);
+        bind.finish();
+        self.connection.writer().execute();
+        self.replies.expect(Expected::BindComplete);
+        self.replies.expect(Expected::Execution);
+    }
+
+    /// Asks the server to send the replies of what was queued so far.
+    pub fn request_replies(&mut self) {
+        self.connection.writer().flush_request();
+    }
+
+    /// How many bytes are queued and not sent.
+    pub fn unsent(&mut self) -> usize {
+        self.connection.transport().unsent()
+    }
+
+    /// Queues a Sync. Only between two of them does the server report to its statistics what was
+    /// done, and a failure voids what follows only up to the next one: so it is for moments when
+    /// nothing is on its way.
+    pub fn sync(&mut self) {
+        self.connection.writer().sync();
+        self.connection.owe_ready();
+        self.replies.expect(Expected::ReadyForQuery);
+    }
+
+    /// The next statement that has run to its end, and how many rows its command tag counts; a
+    /// Sync that was reached counts none. Sends meanwhile what is queued. May be dropped at any
+    /// await without losing anything.
+    ///
+    /// Errors: a statement failed; nothing queued behind it was or will be done.
+    pub async fn completed(&mut self) -> Result<u64, Error> {
+        loop {
+            match self.reply().await? {
+                Reply::Partial => {}
+                Reply::Completed(rows) => return Ok(rows),
+                Reply::Ready => return Ok(0),
+                Reply::Failed(error) => return Err(Error::Server(error)),
+            }
+        }
+    }
+
+    async fn reply(&mut self) -> Result<Reply, Error> {
+        let (tag, body) = self.connection.frame().await?;
+        let message = BackendMessage::parse(Frame { tag, body: &body })?;
+        if let BackendMessage::ReadyForQuery(status) = message {
+            self.connection.ready(status);
+        }
+        self.replies.take(message)
+    }
+
+    /// Ends the pipeline with a Sync and gives the connection back for ordinary use. An open
+    /// transaction stays open.
+    pub async fn close(mut self) -> Result<Connection, Error> {
+        self.sync();
+        let mut failed = None;
+        while !self.replies.is_empty() {
+            if let Reply::Failed(error) = self.reply().await? {
+                failed.get_or_insert(error);
+            }
+        }
+        failed.map_or(Ok(self.connection), |error| Err(Error::Server(error)))
+    }
+}

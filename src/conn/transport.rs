@@ -1,0 +1,157 @@
+//! Frames over a socket, in both directions at once.
+//!
+//! A server that can't get rid of its replies stops reading requests. Whoever only writes until
+//! everything is written can therefore wait for ever; so every wait here moves both directions
+//! (<https://www.postgresql.org/docs/current/libpq-pipeline-mode.html#LIBPQ-PIPELINE-USING>).
+//!
+//! Every method may be dropped at any await: all state is in the transport, none in the future.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWrite};
+
+use super::{Error, socket::Socket};
+use crate::wire::{Frame, Frames, Writer, complete_frames};
+
+/// Room made for each read. Large enough that a COPY is read in few system calls, small enough
+/// that a handful of connections stays far below 64 MB.
+const READ_BYTES: usize = 256 * 1024;
+
+/// The most that may arrive while we wait only for our own writes to leave. Replies are small
+/// and the pipeline's window is bounded; a server that sends this much unasked is not one.
+const FLOOD_BYTES: usize = 256 * 1024 * 1024;
+
+/// A socket with its two buffers.
+#[derive(Debug)]
+pub(super) struct Transport {
+    socket: Socket,
+    outbound: Writer,
+    /// Received, possibly with half a frame at the end.
+    inbound: BytesMut,
+    /// Whole frames that were received and not handed out yet.
+    pending: Bytes,
+    /// Set once writing fails. Reading goes on then: the server's last words tell why.
+    write_error: Option<io::Error>,
+}
+
+impl Transport {
+    pub(super) fn new(socket: Socket) -> Self {
+        Self {
+            socket,
+            outbound: Writer::new(),
+            inbound: BytesMut::new(),
+            pending: Bytes::new(),
+            write_error: None,
+        }
+    }
+
+    /// Where messages are put; they leave with the next wait.
+    pub(super) const fn writer(&mut self) -> &mut Writer {
+        &mut self.outbound
+    }
+
+    /// How many bytes wait to be sent.
+    pub(super) fn unsent(&self) -> usize {
+        self.outbound.buffer().len()
+    }
+
+    /// Whether frames wait to be handed out without another read.
+    pub(super) fn has_frames(&self) -> Result<bool, Error> {
+        Ok(!self.pending.is_empty() || complete_frames(&self.inbound)?.0 > 0)
+    }
+
+    /// Sends everything that was written, reading meanwhile.
+    pub(super) async fn flush(&mut self) -> Result<(), Error> {
+        poll_fn(|cx| {
+            loop {
+                if self.poll_write(cx).is_ready() {
+                    return Poll::Ready(self.write_error.take().map_or(Ok(()), Err));
+                }
+                match self.poll_read(cx) {
+                    Poll::Ready(Ok(0)) => {
+                        return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+                    }
+                    Poll::Ready(Ok(_)) if self.inbound.len() <= FLOOD_BYTES => {}
+                    Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await?;
+        if self.inbound.len() > FLOOD_BYTES {
+            return Err(Error::Flooded { limit: FLOOD_BYTES });
+        }
+        Ok(())
+    }
+
+    /// Whole frames, at least one, in the order they came; sends meanwhile.
+    pub(super) async fn frames(&mut self) -> Result<Bytes, Error> {
+        if !self.pending.is_empty() {
+            return Ok(std::mem::take(&mut self.pending));
+        }
+        loop {
+            let (whole, needed) = complete_frames(&self.inbound)?;
+            if whole > 0 {
+                return Ok(self.inbound.split_to(whole).freeze());
+            }
+            self.inbound.reserve(READ_BYTES.max(needed.saturating_sub(self.inbound.len())));
+            let read = poll_fn(|cx| {
+                let _ = self.poll_write(cx);
+                self.poll_read(cx)
+            })
+            .await?;
+            if read == 0 {
+                return Err(self.write_error.take().map_or(Error::Closed, Error::Io));
+            }
+        }
+    }
+
+    /// The next frame: its tag and a shared view of its body.
+    pub(super) async fn frame(&mut self) -> Result<(u8, Bytes), Error> {
+        if self.pending.is_empty() {
+            self.pending = self.frames().await?;
+        }
+        let mut frames = Frames::new(&self.pending);
+        let Some(Frame { tag, body }) = frames.next() else {
+            return Err(Error::Closed); // Not reached: `frames` gives whole frames.
+        };
+        let size = self.pending.len() - frames.rest().len();
+        let start = size - body.len();
+        let mut frame = self.pending.split_to(size);
+        frame.advance(start);
+        Ok((tag, frame))
+    }
+
+    /// Hands frames back that were taken with [`Transport::frames`] and not used; they come next.
+    pub(super) fn put_back(&mut self, frames: Bytes) {
+        debug_assert!(self.pending.is_empty(), "frames would change places");
+        self.pending = frames;
+    }
+
+    /// Ready when nothing is left to send, or when sending is over for good.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.write_error.is_none() && self.outbound.buffer().has_remaining() {
+            match Pin::new(&mut self.socket).poll_write(cx, self.outbound.buffer()) {
+                Poll::Ready(Ok(0)) => self.write_error = Some(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(n)) => self.outbound.buffer_mut().advance(n),
+                Poll::Ready(Err(error)) => self.write_error = Some(error),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Reads what there is; `Ok(0)` is the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.inbound.reserve(READ_BYTES / 4);
+        // The future holds no state of its own, so making it anew at each poll loses nothing.
+        pin!(self.socket.read_buf(&mut self.inbound)).poll(cx)
+    }
+}

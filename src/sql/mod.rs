@@ -1,0 +1,17 @@
+//! SQL text: literals, key comparisons, the statements that copy pages and write changes.
+//!
+//! Pure. Every statement that is built at run time is built here, so quoting is in one place and
+//! each can be tested without a server. Statements that never vary stand where they are used.
+
+mod key;
+mod literal;
+mod page;
+mod write;
+
+pub use key::{KeyColumn, KeyValues, Operators, after, columns_of_t, up_to};
+pub use literal::quote_literal;
+pub use page::{copy_page_in, copy_page_out, next_bound};
+pub use write::{
+    FETCH_NUMBER, delete_rows, fetch_rows, insert_rows, move_row, truncate, update_rows,
+    upsert_rows,
+};

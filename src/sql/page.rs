@@ -1,0 +1,107 @@
+//! The statements that find, read and write a page.
+
+use super::{KeyColumn, KeyValues, after, columns_of_t, up_to};
+use crate::{
+    pg::{Ident, QualifiedName},
+    wire::Format,
+};
+
+/// The key of the row that is `rows` rows after `lower`: the page's upper bound. No row comes
+/// back when fewer are left.
+#[must_use]
+pub fn next_bound(
+    table: &QualifiedName,
+    key: &[KeyColumn],
+    lower: Option<&KeyValues>,
+    rows: u64,
+) -> String {
+    let columns = columns_of_t(key.iter().map(|c| &c.name));
+    let from = lower.map_or_else(String::new, |bound| format!(" WHERE {}", after(key, bound)));
+    format!(
+        "SELECT {columns} FROM {table} AS t{from} ORDER BY {columns} OFFSET {} LIMIT 1",
+        rows.saturating_sub(1)
+    )
+}
+
+/// The rows after `lower` up to `upper`, both open where `None`.
+///
+/// COPY takes no parameters, so the bounds are literals.
+#[must_use]
+pub fn copy_page_out(
+    table: &QualifiedName,
+    columns: &[Ident],
+    key: &[KeyColumn],
+    (lower, upper): (Option<&KeyValues>, Option<&KeyValues>),
+    format: Format,
+) -> String {
+    let bounds: Vec<_> = lower
+        .map(|bound| after(key, bound))
+        .into_iter()
+        .chain(upper.map(|bound| up_to(key, bound)))
+        .collect();
+    let filter = match bounds.as_slice() {
+        [] => String::new(),
+        bounds => format!(" WHERE {}", bounds.join(" AND ")),
+    };
+    let columns = columns_of_t(columns);
+    format!("COPY (SELECT {columns} FROM {table} AS t{filter}) TO STDOUT{}", options(format))
+}
+
+/// The other end of [`copy_page_out`].
+#[must_use]
+pub fn copy_page_in(table: &QualifiedName, columns: &[Ident], format: Format) -> String {
+    let columns: Vec<_> = columns.iter().map(ToString::to_string).collect();
+    format!("COPY {table} ({}) FROM STDIN{}", columns.join(", "), options(format))
+}
+
+const fn options(format: Format) -> &'static str {
+    match format {
+        Format::Text => "",
+        Format::Binary => " (FORMAT binary)",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::Operators;
+
+    fn key() -> Vec<KeyColumn> {
+        vec![KeyColumn {
+            name: Ident::new("id"),
+            type_name: "integer".into(),
+            operators: Operators::builtin(),
+        }]
+    }
+
+    #[test]
+    fn bounds_are_found_by_walking_the_index_a_page_further() {
+        let table = QualifiedName::new("public", "t");
+        assert_eq!(
+            next_bound(&table, &key(), Some(&["7".to_owned()]), 100),
+            "SELECT t.\"id\" FROM \"public\".\"t\" AS t WHERE t.\"id\" \
+             OPERATOR(\"pg_catalog\".>) '7'::integer ORDER BY t.\"id\" OFFSET 99 LIMIT 1"
+        );
+    }
+
+    #[test]
+    fn pages_are_half_open_and_name_their_columns() {
+        let table = QualifiedName::new("public", "t");
+        let columns = [Ident::new("id"), Ident::new("v")];
+        let (low, high) = (["1".to_owned()], ["2".to_owned()]);
+        assert_eq!(
+            copy_page_out(&table, &columns, &key(), (Some(&low), Some(&high)), Format::Binary),
+            "COPY (SELECT t.\"id\", t.\"v\" FROM \"public\".\"t\" AS t WHERE \
+             t.\"id\" OPERATOR(\"pg_catalog\".>) '1'::integer AND \
+             t.\"id\" OPERATOR(\"pg_catalog\".<=) '2'::integer) TO STDOUT (FORMAT binary)"
+        );
+        assert_eq!(
+            copy_page_out(&table, &columns, &key(), (None, None), Format::Text),
+            "COPY (SELECT t.\"id\", t.\"v\" FROM \"public\".\"t\" AS t) TO STDOUT"
+        );
+        assert_eq!(
+            copy_page_in(&table, &columns, Format::Text),
+            "COPY \"public\".\"t\" (\"id\", \"v\") FROM STDIN"
+        );
+    }
+}
