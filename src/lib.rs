@@ -23,9 +23,11 @@
 //! ```
 
 pub mod auth;
+pub mod catalog;
 pub mod config;
 pub mod conn;
 pub mod pg;
 pub mod pgoutput;
+pub mod replication;
 pub mod sql;
 pub mod wire;

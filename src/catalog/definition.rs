@@ -1,0 +1,186 @@
+//! The target table's definition, written from the source's catalog.
+//!
+//! Only what the rows need: columns, types, collations, nullability, defaults, identity,
+//! generation, the key. What the table has besides is not made here.
+
+use super::model::{Column, Generated, Identity, Table};
+use crate::{catalog::Key, pg::QualifiedName, sql::quote_literal};
+
+/// The statements that make `target` like `source`: the sequences of serial columns, the table,
+/// and the sequences' ownership.
+#[must_use]
+pub fn create_table(source: &Table, key: &Key, target: &QualifiedName) -> Vec<String> {
+    let mut statements = Vec::new();
+    let mut lines = Vec::new();
+    let mut owners = Vec::new();
+    for column in &source.columns {
+        let sequence = serial_sequence(column, target);
+        if let (Some(sequence), Some(owned)) = (&sequence, &column.sequence) {
+            statements.push(format!("CREATE SEQUENCE {sequence} {}", owned.options));
+            owners.push(format!("ALTER SEQUENCE {sequence} OWNED BY {target}.{}", column.name));
+        }
+        let in_key = key.columns.iter().any(|k| k.name == column.name);
+        lines.push(format!("    {}", column_line(column, sequence.as_ref(), in_key)));
+    }
+    let columns: Vec<_> = key.columns.iter().map(|c| c.name.to_string()).collect();
+    let is_primary = source.unique_indexes.iter().any(|i| i.primary && i.name == key.index);
+    let kind = if is_primary { "PRIMARY KEY" } else { "UNIQUE" };
+    lines.push(format!("    {kind} ({})", columns.join(", ")));
+    statements.push(format!("CREATE TABLE {target} (\n{}\n)", lines.join(",\n")));
+    statements.append(&mut owners);
+    statements
+}
+
+/// The sequence that a serial column gets on the target: named as CREATE TABLE names it there.
+fn serial_sequence(column: &Column, target: &QualifiedName) -> Option<QualifiedName> {
+    let serial = column.identity.is_none() && column.expression.is_some();
+    column.sequence.as_ref().filter(|_| serial)?;
+    // `makeObjectName`: both parts are cut evenly so that the whole fits into 63 bytes.
+    let (table, name) = (target.name.as_str(), column.name.as_str());
+    let (mut table_bytes, mut name_bytes) = (table.len(), name.len());
+    while table_bytes + name_bytes + "_".len() + "_seq".len() > 63 {
+        if table_bytes > name_bytes { table_bytes -= 1 } else { name_bytes -= 1 }
+    }
+    let table = &table[..table.floor_char_boundary(table_bytes)];
+    let name = &name[..name.floor_char_boundary(name_bytes)];
+    Some(QualifiedName::new(target.schema.as_str(), format!("{table}_{name}_seq")))
+}
+
+fn column_line(column: &Column, sequence: Option<&QualifiedName>, in_key: bool) -> String {
+    let mut line = format!("{} {}", column.name, column.type_name);
+    if let Some(collation) = &column.collation {
+        line += &format!(" COLLATE {collation}");
+    }
+    match (column.generated, &column.expression, sequence) {
+        (Some(kind), Some(expression), _) => {
+            let kind = match kind {
+                Generated::Stored => "STORED",
+                Generated::Virtual => "VIRTUAL",
+            };
+            line += &format!(" GENERATED ALWAYS AS ({expression}) {kind}");
+        }
+        (_, _, Some(sequence)) => {
+            let name = quote_literal(&sequence.to_string());
+            line += &format!(" DEFAULT nextval({name}::regclass)");
+        }
+        (_, Some(expression), None) => line += &format!(" DEFAULT {expression}"),
+        _ => {}
+    }
+    if let Some(identity) = column.identity {
+        // The source can give a column that is always generated a new value by SET .. DEFAULT;
+        // an update here must be able to set it. Keys are only inserted.
+        let who = match identity {
+            Identity::Always if in_key => "ALWAYS",
+            Identity::Always | Identity::ByDefault => "BY DEFAULT",
+        };
+        let options = column.sequence.as_ref().map(identity_options).unwrap_or_default();
+        line += &format!(" GENERATED {who} AS IDENTITY{options}");
+    }
+    if column.not_null {
+        line += " NOT NULL";
+    }
+    line
+}
+
+/// CREATE SEQUENCE's options without the type, which an identity column takes from its own.
+fn identity_options(sequence: &super::OwnedSequence) -> String {
+    sequence
+        .options
+        .find("INCREMENT")
+        .map_or_else(String::new, |start| format!(" ({})", &sequence.options[start..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        catalog::{OwnedSequence, Shape, UniqueIndex},
+        pg::{Ident, Oid},
+        pgoutput::ReplicaIdentity,
+        sql::{KeyColumn, Operators},
+    };
+
+    fn column(name: &str, type_name: &str) -> Column {
+        Column {
+            name: Ident::new(name),
+            type_oid: Oid(0),
+            type_modifier: -1,
+            type_name: type_name.into(),
+            not_null: false,
+            expression: None,
+            identity: None,
+            generated: None,
+            collation: None,
+            deterministic: true,
+            sequence: None,
+        }
+    }
+
+    #[test]
+    fn a_table_is_written_with_its_columns_and_its_key() {
+        let operators = Operators::builtin();
+        let mut id = column("id", "integer");
+        id.not_null = true;
+        id.expression = Some("nextval('public.a_id_seq'::regclass)".into());
+        id.sequence = Some(OwnedSequence {
+            name: QualifiedName::new("public", "a_id_seq"),
+            options: "AS integer INCREMENT 1".into(),
+        });
+        let mut name = column("na\"me", "text");
+        name.collation = Some("pg_catalog.\"C\"".into());
+        name.expression = Some("'x'::text".into());
+        let mut twice = column("twice", "integer");
+        twice.generated = Some(Generated::Stored);
+        twice.expression = Some("(id * 2)".into());
+        let mut serial = column("n", "bigint");
+        serial.identity = Some(Identity::ByDefault);
+        let table = Table {
+            oid: Oid(1),
+            name: QualifiedName::new("public", "a"),
+            kind: 'r',
+            persistence: 'p',
+            replica_identity: ReplicaIdentity::Default,
+            columns: vec![id, name, twice, serial],
+            unique_indexes: vec![UniqueIndex {
+                name: "a_pkey".into(),
+                primary: true,
+                replica_identity: false,
+                immediate: true,
+                valid: true,
+                partial: false,
+                expressions: false,
+                default_order: true,
+                columns: vec![Ident::new("id")],
+                operators: vec![operators.clone()],
+            }],
+            estimated_rows: None,
+            bytes: 0,
+            has_triggers: false,
+            foreign_or_exclusion: Vec::new(),
+            always_triggers: Vec::new(),
+            inherits: false,
+            shape: Shape { columns: "c".into(), column_writers: "w".into(), file: "f".into() },
+        };
+        let key = Key {
+            index: "a_pkey".into(),
+            columns: vec![KeyColumn {
+                name: Ident::new("id"),
+                type_name: "integer".into(),
+                operators,
+            }],
+        };
+        let statements = create_table(&table, &key, &QualifiedName::new("s", "b"));
+        assert_eq!(
+            statements,
+            [
+                r#"CREATE SEQUENCE "s"."b_id_seq" AS integer INCREMENT 1"#,
+                "CREATE TABLE \"s\".\"b\" (\n    \
+                 \"id\" integer DEFAULT nextval('\"s\".\"b_id_seq\"'::regclass) NOT NULL,\n    \
+                 \"na\"\"me\" text COLLATE pg_catalog.\"C\" DEFAULT 'x'::text,\n    \
+                 \"twice\" integer GENERATED ALWAYS AS ((id * 2)) STORED,\n    \
+                 \"n\" bigint GENERATED BY DEFAULT AS IDENTITY,\n    PRIMARY KEY (\"id\")\n)",
+                r#"ALTER SEQUENCE "s"."b_id_seq" OWNED BY "s"."b"."id""#,
+            ]
+        );
+    }
+}

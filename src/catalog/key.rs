@@ -1,0 +1,257 @@
+//! Which unique index a table is paged and its rows are told apart by, or why none will do.
+//!
+//! Pages and changes must agree: the log names a changed row by the table's replica identity,
+//! so the key is the replica identity's own index, and only where the whole old row is logged
+//! (REPLICA IDENTITY FULL) any other index may serve.
+
+use std::fmt;
+
+use super::model::{Table, UniqueIndex};
+use crate::{pg::Ident, pgoutput::ReplicaIdentity, sql::KeyColumn};
+
+/// The key that was chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The index behind it.
+    pub index: String,
+    /// Its columns in order.
+    pub columns: Vec<KeyColumn>,
+}
+
+/// Why a table has no usable key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyRefusal {
+    /// There is no unique index at all.
+    NoUniqueIndex,
+    /// REPLICA IDENTITY NOTHING, or DEFAULT without a primary key.
+    NoIdentity(&'static str),
+    /// The indexes that were looked at, and why each was refused.
+    NoneUsable(Vec<(String, &'static str)>),
+}
+
+impl fmt::Display for KeyRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoUniqueIndex => f.write_str("it has no primary key and no unique index"),
+            Self::NoIdentity(why) => f.write_str(why),
+            Self::NoneUsable(refused) => {
+                let list: Vec<_> =
+                    refused.iter().map(|(index, why)| format!("{index} ({why})")).collect();
+                write!(f, "none of its unique indexes can serve: {}", list.join(", "))
+            }
+        }
+    }
+}
+
+/// Chooses the key of a source table.
+///
+/// Errors: no key can serve, with the reason for each index that was looked at.
+pub fn choose_key(table: &Table) -> Result<Key, KeyRefusal> {
+    if table.unique_indexes.is_empty() {
+        return Err(KeyRefusal::NoUniqueIndex);
+    }
+    if table.replica_identity == ReplicaIdentity::Nothing {
+        return Err(KeyRefusal::NoIdentity(
+            "its replica identity is NOTHING, so the log does not tell which rows were changed",
+        ));
+    }
+    let mut refused = Vec::new();
+    for index in &table.unique_indexes {
+        match usable_for_pages(table, index) {
+            Ok(()) => return Ok(key_of(table, index)),
+            Err(why) => refused.push((index.name.clone(), why)),
+        }
+    }
+    Err(KeyRefusal::NoneUsable(refused))
+}
+
+/// The unique index of a target table on exactly the columns `names`, in any order, that can
+/// find and arbitrate rows.
+#[must_use]
+pub fn matching_key(table: &Table, names: &[Ident]) -> Option<Key> {
+    let index = table.unique_indexes.iter().find(|index| {
+        usable(table, index).is_ok()
+            && index.columns.len() == names.len()
+            && names.iter().all(|name| index.columns.contains(name))
+    })?;
+    let mut key = key_of(table, index);
+    key.columns.sort_by_key(|column| names.iter().position(|name| *name == column.name));
+    Some(key)
+}
+
+fn usable_for_pages(table: &Table, index: &UniqueIndex) -> Result<(), &'static str> {
+    usable(table, index)?;
+    if !index.default_order {
+        return Err("it is not a B-tree in its columns' default order");
+    }
+    match table.replica_identity {
+        ReplicaIdentity::Default if !index.primary => {
+            Err("the replica identity is the primary key, and this is another index")
+        }
+        ReplicaIdentity::Index if !index.replica_identity => {
+            Err("the replica identity is another index")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether rows can be found by it and ON CONFLICT can name it.
+fn usable(table: &Table, index: &UniqueIndex) -> Result<(), &'static str> {
+    let nullable =
+        index.columns.iter().any(|name| table.column(name).is_none_or(|column| !column.not_null));
+    match index {
+        UniqueIndex { valid: false, .. } => Err("it is not valid"),
+        UniqueIndex { immediate: false, .. } => Err("it is deferrable"),
+        UniqueIndex { partial: true, .. } => Err("it has a WHERE clause"),
+        UniqueIndex { expressions: true, .. } => Err("it is on an expression"),
+        _ if nullable => Err("a column of it can be NULL"),
+        _ if index.operators.len() != index.columns.len() => {
+            Err("its operators are not a B-tree's")
+        }
+        _ if index
+            .columns
+            .iter()
+            .any(|n| table.column(n).is_none_or(|c| c.generated.is_some())) =>
+        {
+            Err("a column of it is generated, and the log does not carry generated columns")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn key_of(table: &Table, index: &UniqueIndex) -> Key {
+    let columns = index.columns.iter().zip(&index.operators).map(|(name, operators)| KeyColumn {
+        name: name.clone(),
+        type_name: table.column(name).map(|c| c.type_name.clone()).unwrap_or_default(),
+        operators: operators.clone(),
+    });
+    Key { index: index.name.clone(), columns: columns.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        catalog::model::{Column, Generated, Shape},
+        pg::{Oid, QualifiedName},
+        sql::Operators,
+    };
+
+    fn column(name: &str, not_null: bool) -> Column {
+        Column {
+            name: Ident::new(name),
+            type_oid: Oid(23),
+            type_modifier: -1,
+            type_name: "integer".into(),
+            not_null,
+            expression: None,
+            identity: None,
+            generated: None,
+            collation: None,
+            deterministic: true,
+            sequence: None,
+        }
+    }
+
+    fn index(name: &str, columns: &[&str]) -> UniqueIndex {
+        let operators = Operators::builtin();
+        UniqueIndex {
+            name: name.into(),
+            primary: name == "pk",
+            replica_identity: false,
+            immediate: true,
+            valid: true,
+            partial: false,
+            expressions: false,
+            default_order: true,
+            columns: columns.iter().map(|c| Ident::new(*c)).collect(),
+            operators: vec![operators; columns.len()],
+        }
+    }
+
+    fn table(identity: ReplicaIdentity, indexes: Vec<UniqueIndex>) -> Table {
+        Table {
+            oid: Oid(1),
+            name: QualifiedName::new("public", "t"),
+            kind: 'r',
+            persistence: 'p',
+            replica_identity: identity,
+            columns: vec![column("a", true), column("b", true), column("n", false)],
+            unique_indexes: indexes,
+            estimated_rows: None,
+            bytes: 0,
+            has_triggers: false,
+            foreign_or_exclusion: Vec::new(),
+            always_triggers: Vec::new(),
+            inherits: false,
+            shape: Shape { columns: "c".into(), column_writers: "w".into(), file: "f".into() },
+        }
+    }
+
+    fn chosen(table: &Table) -> Result<String, String> {
+        choose_key(table).map(|key| key.index).map_err(|refusal| refusal.to_string())
+    }
+
+    #[test]
+    fn the_primary_key_serves_by_default_and_under_full() {
+        for identity in [ReplicaIdentity::Default, ReplicaIdentity::Full] {
+            let table = table(identity, vec![index("pk", &["a"]), index("u", &["b"])]);
+            assert_eq!(chosen(&table), Ok("pk".into()));
+        }
+    }
+
+    #[test]
+    fn the_replica_identity_index_goes_before_the_primary_key() {
+        let mut unique = index("u", &["b"]);
+        unique.replica_identity = true;
+        let table = table(ReplicaIdentity::Index, vec![index("pk", &["a"]), unique]);
+        assert_eq!(chosen(&table), Ok("u".into()));
+    }
+
+    #[test]
+    fn another_unique_index_serves_only_under_full() {
+        let full = table(ReplicaIdentity::Full, vec![index("u", &["b", "a"])]);
+        assert_eq!(chosen(&full), Ok("u".into()));
+        let default = table(ReplicaIdentity::Default, vec![index("u", &["b"])]);
+        assert!(chosen(&default).unwrap_err().contains("u (the replica identity is"));
+    }
+
+    #[test]
+    fn each_refused_index_is_named_with_its_reason() {
+        let mut deferrable = index("pk", &["a"]);
+        deferrable.immediate = false;
+        let mut partial = index("p", &["a"]);
+        partial.partial = true;
+        let nullable = index("u", &["n"]);
+        let table = table(ReplicaIdentity::Full, vec![deferrable, partial, nullable]);
+        assert_eq!(
+            chosen(&table).unwrap_err(),
+            "none of its unique indexes can serve: pk (it is deferrable), \
+             p (it has a WHERE clause), u (a column of it can be NULL)"
+        );
+    }
+
+    #[test]
+    fn a_table_without_identity_or_index_is_refused() {
+        let nothing = table(ReplicaIdentity::Nothing, vec![index("pk", &["a"])]);
+        assert!(chosen(&nothing).unwrap_err().contains("NOTHING"));
+        let none = table(ReplicaIdentity::Default, vec![]);
+        assert!(chosen(&none).unwrap_err().contains("no primary key"));
+    }
+
+    #[test]
+    fn the_targets_key_may_order_its_columns_otherwise() {
+        let target = table(ReplicaIdentity::Default, vec![index("pk", &["b", "a"])]);
+        let names = [Ident::new("a"), Ident::new("b")];
+        let key = matching_key(&target, &names).unwrap();
+        assert_eq!(key.columns.iter().map(|c| &c.name).collect::<Vec<_>>(), [&names[0], &names[1]]);
+        assert_eq!(matching_key(&target, &names[..1]), None);
+    }
+
+    #[test]
+    fn a_generated_key_is_refused() {
+        let mut table = table(ReplicaIdentity::Default, vec![index("pk", &["a"])]);
+        table.columns[0].generated = Some(Generated::Stored);
+        assert!(chosen(&table).unwrap_err().contains("generated"));
+    }
+}

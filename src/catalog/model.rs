@@ -1,0 +1,194 @@
+//! The shapes of tables and what belongs to them.
+
+use crate::{
+    pg::{Ident, Oid, QualifiedName},
+    pgoutput::ReplicaIdentity,
+    sql::Operators,
+};
+
+/// A table, as far as moving it needs to know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    /// Its object id, on its own server only.
+    pub oid: Oid,
+    /// Its name.
+    pub name: QualifiedName,
+    /// `relkind`: `r` for a table, `p` for a partitioned one.
+    pub kind: char,
+    /// `relpersistence`: `p` for permanent; others are not in the log.
+    pub persistence: char,
+    /// How the log names the rows that change.
+    pub replica_identity: ReplicaIdentity,
+    /// Its columns in order, dropped ones left out.
+    pub columns: Vec<Column>,
+    /// Its unique indexes.
+    pub unique_indexes: Vec<UniqueIndex>,
+    /// The planner's estimate of its rows; `None` before the first ANALYZE or VACUUM.
+    pub estimated_rows: Option<u64>,
+    /// Its size in bytes with TOAST, without indexes.
+    pub bytes: u64,
+    /// Whether it has triggers other than internal ones, or rules.
+    pub has_triggers: bool,
+    /// Triggers and rules that fire whatever `session_replication_role` says.
+    pub always_triggers: Vec<String>,
+    /// Whether it inherits from another table or is inherited from.
+    pub inherits: bool,
+    /// What it is made of, to tell later whether it was rewritten.
+    pub shape: Shape,
+    /// The names of its exclusion constraints and foreign keys.
+    pub foreign_or_exclusion: Vec<String>,
+}
+
+impl Table {
+    /// The columns whose values travel: all but generated ones, which the target computes.
+    pub fn stored_columns(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|c| c.generated.is_none())
+    }
+
+    /// A column by name.
+    #[must_use]
+    pub fn column(&self, name: &Ident) -> Option<&Column> {
+        self.columns.iter().find(|c| c.name == *name)
+    }
+}
+
+/// One column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: Ident,
+    /// Its type, on its own server only for types that are not built in.
+    pub type_oid: Oid,
+    /// `atttypmod`: -1, or the type's modifier as Relation messages tell it.
+    pub type_modifier: i32,
+    /// Its type as SQL spells it, qualified and with its modifier: `character varying(20)`.
+    pub type_name: String,
+    /// Whether it is declared NOT NULL.
+    pub not_null: bool,
+    /// The expression of its DEFAULT or of its generation.
+    pub expression: Option<String>,
+    /// GENERATED .. AS IDENTITY.
+    pub identity: Option<Identity>,
+    /// GENERATED ALWAYS AS (expression).
+    pub generated: Option<Generated>,
+    /// Its collation as SQL spells it, if it is not its type's own.
+    pub collation: Option<String>,
+    /// Whether its collation tells all strings apart; one that doesn't ignores case, say.
+    pub deterministic: bool,
+    /// The sequence that belongs to it (serial or identity).
+    pub sequence: Option<OwnedSequence>,
+}
+
+/// Who may give an identity column its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// `a`: only the sequence, short of OVERRIDING SYSTEM VALUE.
+    Always,
+    /// `d`: the sequence where nothing is given.
+    ByDefault,
+}
+
+/// How a generated column is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generated {
+    /// `s`: computed when written.
+    Stored,
+    /// `v`: computed when read (18 and later).
+    Virtual,
+}
+
+/// A sequence owned by a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedSequence {
+    /// Its name.
+    pub name: QualifiedName,
+    /// Its options as CREATE SEQUENCE takes them.
+    pub options: String,
+}
+
+/// A unique index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UniqueIndex {
+    /// Its name.
+    pub name: String,
+    /// Whether it is the primary key.
+    pub primary: bool,
+    /// Whether REPLICA IDENTITY USING INDEX names it.
+    pub replica_identity: bool,
+    /// Whether it is checked at once: not DEFERRABLE.
+    pub immediate: bool,
+    /// Whether it is valid and complete.
+    pub valid: bool,
+    /// Whether it has a WHERE.
+    pub partial: bool,
+    /// Whether it has expressions among its columns.
+    pub expressions: bool,
+    /// Whether it is a B-tree in its types' default order and its columns' collations.
+    pub default_order: bool,
+    /// Its key columns in order, without INCLUDE; empty where there are expressions.
+    pub columns: Vec<Ident>,
+    /// The operators it compares by, one for each column.
+    pub operators: Vec<Operators>,
+}
+
+/// What a table is made of.
+///
+/// An ALTER TABLE that rewrites a table changes its rows without a trace in the stream of
+/// changes. It leaves its mark on the catalog: the table's file and the lines of its columns are
+/// new. TRUNCATE and VACUUM FULL change only the file, ALTER .. SET STATISTICS only a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Numbers, types and modifiers of the columns, as a hash.
+    pub columns: String,
+    /// Who wrote the columns' lines of the catalog, as a hash.
+    pub column_writers: String,
+    /// `relfilenode`.
+    pub file: String,
+}
+
+impl Shape {
+    /// As the ledger keeps it.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        format!("{} {} {}", self.columns, self.column_writers, self.file)
+    }
+
+    /// The inverse; `None` if the text is not a shape.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        let mut parts = text.split(' ').map(str::to_owned);
+        Some(Self { columns: parts.next()?, column_writers: parts.next()?, file: parts.next()? })
+    }
+
+    /// Whether the table's columns were changed, or its rows rewritten, since `before`.
+    #[must_use]
+    pub fn was_altered_since(&self, before: &Self) -> bool {
+        self.columns != before.columns
+            || self.column_writers != before.column_writers && self.file != before.file
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rewrite_changes_the_file_and_the_columns_lines_together() {
+        let shape = |columns: &str, writers: &str, file: &str| Shape {
+            columns: columns.into(),
+            column_writers: writers.into(),
+            file: file.into(),
+        };
+        let before = shape("c", "w", "f");
+        assert_eq!(Shape::from_text(&before.to_text()), Some(before.clone()));
+        for (after, altered) in [
+            (shape("c", "w", "f"), false),
+            (shape("c", "w", "g"), false), // TRUNCATE, VACUUM FULL
+            (shape("c", "x", "f"), false), // SET STATISTICS
+            (shape("c", "x", "g"), true),  // ALTER TYPE .. USING
+            (shape("d", "x", "f"), true),  // ADD COLUMN
+        ] {
+            assert_eq!(after.was_altered_since(&before), altered, "{after:?}");
+        }
+    }
+}

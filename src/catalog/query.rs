@@ -1,0 +1,246 @@
+//! The questions to the system catalogs.
+//!
+//! Sessions run with an empty search_path, so `format_type` and `pg_get_expr` give qualified
+//! names that mean the same on another server.
+
+use crate::{
+    catalog::model::{Column, Generated, Identity, OwnedSequence, Shape, Table, UniqueIndex},
+    conn::{Connection, Error, QueryResult, Row},
+    pg::{Ident, Oid, QualifiedName},
+    pgoutput::ReplicaIdentity,
+    sql::Operators,
+};
+
+const TABLE: &str = "
+SELECT c.oid, c.relkind, c.relpersistence, c.relreplident,
+       CASE WHEN c.reltuples >= 0 THEN c.reltuples::bigint END AS estimated_rows,
+       CASE WHEN c.relkind = 'p'
+            THEN (SELECT coalesce(sum(pg_table_size(relid)), 0)
+                    FROM pg_partition_tree(c.oid) WHERE isleaf)
+            ELSE pg_table_size(c.oid) END AS bytes,
+       c.relhasrules OR EXISTS (SELECT FROM pg_trigger t
+                WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) AS has_triggers,
+       EXISTS (SELECT FROM pg_inherits i
+                WHERE c.oid IN (i.inhrelid, i.inhparent) AND NOT c.relispartition) AS inherits,
+       c.relfilenode::text AS file,
+       (SELECT md5(string_agg(format('%s %s %s %s', attnum, attisdropped, atttypid, atttypmod),
+                              ',' ORDER BY attnum))
+          FROM pg_attribute a WHERE a.attrelid = c.oid AND attnum > 0) AS columns,
+       (SELECT md5(string_agg(a.xmin::text, ',' ORDER BY attnum))
+          FROM pg_attribute a WHERE a.attrelid = c.oid AND attnum > 0) AS column_writers
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = $1 AND c.relname = $2";
+
+const COLUMNS: &str = "
+SELECT a.attname, a.atttypid, a.atttypmod,
+       format_type(a.atttypid, a.atttypmod) AS type_name, a.attnotnull,
+       pg_get_expr(d.adbin, d.adrelid) AS expression, a.attidentity, a.attgenerated,
+       CASE WHEN a.attcollation <> t.typcollation
+            THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) END AS collation,
+       coalesce(co.collisdeterministic, true) AS deterministic,
+       sn.nspname AS sequence_schema, sc.relname AS sequence_name,
+       'AS ' || format_type(s.seqtypid, NULL) || ' INCREMENT ' || s.seqincrement
+         || ' MINVALUE ' || s.seqmin || ' MAXVALUE ' || s.seqmax || ' START ' || s.seqstart
+         || ' CACHE ' || s.seqcache || CASE WHEN s.seqcycle THEN ' CYCLE' ELSE '' END
+         AS sequence_options
+  FROM pg_attribute a
+  JOIN pg_type t ON t.oid = a.atttypid
+  LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+  LEFT JOIN pg_collation co ON co.oid = a.attcollation
+  LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
+  -- deptype a: serial; i: identity. Only sequences depend on a column in this way.
+  LEFT JOIN pg_depend p ON p.refclassid = 'pg_class'::regclass AND p.refobjid = a.attrelid
+        AND p.refobjsubid = a.attnum AND p.classid = 'pg_class'::regclass AND p.objsubid = 0
+        AND p.deptype IN ('a', 'i')
+        AND EXISTS (SELECT FROM pg_sequence q WHERE q.seqrelid = p.objid)
+  LEFT JOIN pg_sequence s ON s.seqrelid = p.objid
+  LEFT JOIN pg_class sc ON sc.oid = p.objid
+  LEFT JOIN pg_namespace sn ON sn.oid = sc.relnamespace
+ WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
+ ORDER BY a.attnum";
+
+/// One row for each key column of each unique index. Operators are looked up by strategy in
+/// the index's own operator class; strategies of B-trees:
+/// <https://www.postgresql.org/docs/current/btree.html#BTREE-BEHAVIOR>.
+const UNIQUE_INDEXES: &str = "
+SELECT ic.relname AS index_name, i.indisprimary, i.indisreplident, i.indimmediate,
+       i.indisvalid AND i.indisready AS valid, i.indpred IS NOT NULL AS partial,
+       i.indexprs IS NOT NULL AS expressions, a.attname,
+       am.amname = 'btree' AND oc.opcdefault AND i.indoption[k.n - 1] = 0
+         AND i.indcollation[k.n - 1] = coalesce(a.attcollation, 0) AS default_order,
+       (SELECT n.nspname FROM pg_namespace n WHERE n.oid = eq.oprnamespace) AS operator_schema,
+       eq.oprname AS equal, gt.oprname AS greater, lt.oprname AS less_than,
+       le.oprname AS less_or_equal, ge.oprname AS greater_or_equal
+  FROM pg_index i
+  JOIN pg_class ic ON ic.oid = i.indexrelid
+  JOIN pg_am am ON am.oid = ic.relam
+ CROSS JOIN LATERAL generate_series(1, i.indnkeyatts) AS k(n)
+  JOIN pg_opclass oc ON oc.oid = i.indclass[k.n - 1]
+  LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k.n - 1]
+        AND a.attnum > 0
+  LEFT JOIN pg_operator eq ON eq.oid = (SELECT amopopr FROM pg_amop
+        WHERE amopfamily = oc.opcfamily AND amopstrategy = 3
+          AND amoplefttype = oc.opcintype AND amoprighttype = oc.opcintype)
+  LEFT JOIN pg_operator gt ON gt.oid = (SELECT amopopr FROM pg_amop
+        WHERE amopfamily = oc.opcfamily AND amopstrategy = 5
+          AND amoplefttype = oc.opcintype AND amoprighttype = oc.opcintype)
+  LEFT JOIN pg_operator lt ON lt.oid = (SELECT amopopr FROM pg_amop
+        WHERE amopfamily = oc.opcfamily AND amopstrategy = 1
+          AND amoplefttype = oc.opcintype AND amoprighttype = oc.opcintype)
+  LEFT JOIN pg_operator ge ON ge.oid = (SELECT amopopr FROM pg_amop
+        WHERE amopfamily = oc.opcfamily AND amopstrategy = 4
+          AND amoplefttype = oc.opcintype AND amoprighttype = oc.opcintype)
+  LEFT JOIN pg_operator le ON le.oid = (SELECT amopopr FROM pg_amop
+        WHERE amopfamily = oc.opcfamily AND amopstrategy = 2
+          AND amoplefttype = oc.opcintype AND amoprighttype = oc.opcintype)
+ WHERE i.indrelid = $1::oid AND i.indisunique
+ ORDER BY i.indisprimary DESC, ic.relname, k.n";
+
+const ALWAYS_TRIGGERS: &str = "
+SELECT tgname AS name FROM pg_trigger
+ WHERE tgrelid = $1::oid AND NOT tgisinternal AND tgenabled IN ('A', 'R')
+ UNION ALL
+SELECT rulename FROM pg_rewrite WHERE ev_class = $1::oid AND ev_enabled IN ('A', 'R')";
+
+const FOREIGN_OR_EXCLUSION: &str = "
+SELECT conname FROM pg_constraint WHERE conrelid = $1::oid AND contype IN ('f', 'x')
+ ORDER BY conname";
+
+/// Reads a table's definition; `None` if there is no relation of that name.
+///
+/// Errors: the connection's, or a catalog that does not look like 14 to 18's.
+pub async fn load_table(
+    connection: &mut Connection,
+    name: &QualifiedName,
+) -> Result<Option<Table>, Error> {
+    let parameters = [Some(name.schema.as_str()), Some(name.name.as_str())];
+    let found = connection.query_with(TABLE, &parameters).await?;
+    let Some(row) = found.rows().first() else {
+        return Ok(None);
+    };
+    let oid: Oid = row.get("oid")?;
+    let by_oid = oid.to_string();
+    let by_oid = [Some(by_oid.as_str())];
+    let columns = connection.query_with(COLUMNS, &by_oid).await?;
+    let indexes = connection.query_with(UNIQUE_INDEXES, &by_oid).await?;
+    let always = connection.query_with(ALWAYS_TRIGGERS, &by_oid).await?;
+    let constraints = connection.query_with(FOREIGN_OR_EXCLUSION, &by_oid).await?;
+    Ok(Some(Table {
+        oid,
+        name: name.clone(),
+        kind: row.get("relkind")?,
+        persistence: row.get("relpersistence")?,
+        replica_identity: match row.get::<char>("relreplident")? {
+            'd' => ReplicaIdentity::Default,
+            'n' => ReplicaIdentity::Nothing,
+            'f' => ReplicaIdentity::Full,
+            'i' => ReplicaIdentity::Index,
+            other => return Err(Error::Result(format!("relreplident holds {other:?}"))),
+        },
+        columns: columns.rows().iter().map(column).collect::<Result<_, _>>()?,
+        unique_indexes: unique_indexes(indexes.rows())?,
+        estimated_rows: row.get("estimated_rows")?,
+        bytes: row.get("bytes")?,
+        has_triggers: row.get("has_triggers")?,
+        foreign_or_exclusion: names(&constraints, "conname")?,
+        always_triggers: names(&always, "name")?,
+        inherits: row.get("inherits")?,
+        shape: Shape {
+            columns: row.get("columns")?,
+            column_writers: row.get("column_writers")?,
+            file: row.get("file")?,
+        },
+    }))
+}
+
+fn names(result: &QueryResult, column: &str) -> Result<Vec<String>, Error> {
+    result.rows().iter().map(|row| row.get(column)).collect()
+}
+
+/// Whether a schema exists.
+pub async fn schema_exists(connection: &mut Connection, schema: &Ident) -> Result<bool, Error> {
+    let sql = "SELECT count(*) > 0 AS found FROM pg_namespace WHERE nspname = $1";
+    connection.query_with(sql, &[Some(schema.as_str())]).await?.row()?.get("found")
+}
+
+fn column(row: &Row) -> Result<Column, Error> {
+    let sequence = match row.get::<Option<String>>("sequence_name")? {
+        None => None,
+        Some(name) => Some(OwnedSequence {
+            name: QualifiedName::new(row.get::<String>("sequence_schema")?, name),
+            options: row.get("sequence_options")?,
+        }),
+    };
+    Ok(Column {
+        name: Ident::new(row.get::<String>("attname")?),
+        type_oid: row.get("atttypid")?,
+        type_modifier: row.get("atttypmod")?,
+        type_name: row.get("type_name")?,
+        not_null: row.get("attnotnull")?,
+        expression: row.get("expression")?,
+        identity: match row.get::<String>("attidentity")?.as_str() {
+            "a" => Some(Identity::Always),
+            "d" => Some(Identity::ByDefault),
+            _ => None,
+        },
+        generated: match row.get::<String>("attgenerated")?.as_str() {
+            "s" => Some(Generated::Stored),
+            "v" => Some(Generated::Virtual),
+            _ => None,
+        },
+        collation: row.get("collation")?,
+        deterministic: row.get("deterministic")?,
+        sequence,
+    })
+}
+
+fn unique_indexes(rows: &[Row]) -> Result<Vec<UniqueIndex>, Error> {
+    let mut indexes: Vec<UniqueIndex> = Vec::new();
+    for row in rows {
+        let name: String = row.get("index_name")?;
+        if indexes.last().is_none_or(|last| last.name != name) {
+            indexes.push(UniqueIndex {
+                name,
+                primary: row.get("indisprimary")?,
+                replica_identity: row.get("indisreplident")?,
+                immediate: row.get("indimmediate")?,
+                valid: row.get("valid")?,
+                partial: row.get("partial")?,
+                expressions: row.get("expressions")?,
+                default_order: true,
+                columns: Vec::new(),
+                operators: Vec::new(),
+            });
+        }
+        let Some(index) = indexes.last_mut() else {
+            continue;
+        };
+        index.default_order &= row.get::<Option<bool>>("default_order")?.unwrap_or(false);
+        if let Some(column) = row.get::<Option<String>>("attname")? {
+            index.columns.push(Ident::new(column));
+        }
+        match operators(row)? {
+            Some(operators) => index.operators.push(operators),
+            // Not a B-tree's operator class: nothing to page or compare by.
+            None => index.default_order = false,
+        }
+    }
+    Ok(indexes)
+}
+
+/// The operators of one key column; `None` if its operator class is not a B-tree's.
+fn operators(row: &Row) -> Result<Option<Operators>, Error> {
+    let Some(schema) = row.get::<Option<String>>("operator_schema")? else {
+        return Ok(None);
+    };
+    let found = |column| row.get::<Option<String>>(column);
+    Ok(Some(Operators {
+        schema: Ident::new(schema),
+        equal: found("equal")?.unwrap_or_default(),
+        greater: found("greater")?.unwrap_or_default(),
+        greater_or_equal: found("greater_or_equal")?.unwrap_or_default(),
+        less_than: found("less_than")?.unwrap_or_default(),
+        less_or_equal: found("less_or_equal")?.unwrap_or_default(),
+    })
+    .filter(Operators::is_complete))
+}

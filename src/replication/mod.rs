@@ -1,0 +1,22 @@
+//! The walsender side: slots, the stream, and what we tell it of our progress.
+//!
+//! ```text
+//!   create_slot ──> start ──> ReplicationStream ──┬─ chunks of XLogData and keepalives
+//!                                                 └─ status updates, decided by Feedback
+//! ```
+//!
+//! What the stream's payload means is `pgoutput`'s; what may be acknowledged is `ledger`'s.
+
+mod checkpoint;
+mod feedback;
+mod message;
+mod slot;
+mod stream;
+
+pub use checkpoint::take_checkpoint;
+pub use feedback::{DurableLsn, Feedback};
+pub use message::{MessageError, StandbyStatusUpdate, StreamMessage};
+pub use slot::{
+    CreatedSlot, Slot, SystemIdentity, create_slot, drop_slot, find_slot, identify_system,
+};
+pub use stream::{Chunk, ReplicationStream, StartOptions, start};

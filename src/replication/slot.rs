@@ -1,0 +1,103 @@
+//! Replication slots: making, finding and dropping them; and who the server is.
+//!
+//! The legacy spelling of CREATE_REPLICATION_SLOT is used: 14 knows no other, and 15 to 18 still
+//! take it.
+
+use crate::{
+    conn::{Connection, Error},
+    pg::{Ident, Lsn},
+    sql::quote_literal,
+};
+
+/// Who a server is, as IDENTIFY_SYSTEM tells: the same after a restart, another after a restore
+/// into a new cluster or a promotion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemIdentity {
+    /// Made by initdb; unique for a cluster.
+    pub system_id: String,
+    /// Counts promotions.
+    pub timeline: i32,
+    /// The database we are connected to.
+    pub database: String,
+}
+
+/// Asks who the server is. Needs a replication connection.
+pub async fn identify_system(walsender: &mut Connection) -> Result<SystemIdentity, Error> {
+    let result = walsender.query("IDENTIFY_SYSTEM").await?;
+    let row = result.row()?;
+    Ok(SystemIdentity {
+        system_id: row.get("systemid")?,
+        timeline: row.get("timeline")?,
+        database: row.get("dbname")?,
+    })
+}
+
+/// A slot that was just made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CreatedSlot {
+    /// Every transaction that commits from here on will be sent.
+    pub consistent_point: Lsn,
+}
+
+/// Makes a pgoutput slot without exporting a snapshot: nothing on the source is held back but
+/// what the slot itself holds. Waits for the transactions that are open on the whole server.
+/// Needs a replication connection.
+pub async fn create_slot(walsender: &mut Connection, name: &str) -> Result<CreatedSlot, Error> {
+    let command =
+        format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput NOEXPORT_SNAPSHOT", Ident::new(name));
+    let result = walsender.query(&command).await?;
+    Ok(CreatedSlot { consistent_point: result.row()?.get("consistent_point")? })
+}
+
+/// What `pg_replication_slots` says of a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// `pgoutput` for ours.
+    pub plugin: Option<String>,
+    /// The database it decodes.
+    pub database: Option<String>,
+    /// The walsender that uses it.
+    pub active_pid: Option<i32>,
+    /// `reserved`, `extended`, `unreserved` or `lost`.
+    pub wal_status: Option<String>,
+    /// What its consumer has acknowledged. A hint only: it can go backwards over a crash.
+    pub confirmed_flush: Option<Lsn>,
+    /// Whether it can still be read.
+    pub usable: bool,
+}
+
+/// Looks a slot up; `None` if there is none of that name.
+pub async fn find_slot(connection: &mut Connection, name: &str) -> Result<Option<Slot>, Error> {
+    let sql = "SELECT plugin, database, active_pid, wal_status, confirmed_flush_lsn,
+                      restart_lsn IS NOT NULL AND wal_status <> 'lost' AS usable
+                 FROM pg_replication_slots WHERE slot_name = $1";
+    let result = connection.query_with(sql, &[Some(name)]).await?;
+    let Some(row) = result.rows().first() else {
+        return Ok(None);
+    };
+    Ok(Some(Slot {
+        plugin: row.get("plugin")?,
+        database: row.get("database")?,
+        active_pid: row.get("active_pid")?,
+        wal_status: row.get("wal_status")?,
+        confirmed_flush: row.get("confirmed_flush_lsn")?,
+        usable: row.get::<Option<bool>>("usable")?.unwrap_or(false),
+    }))
+}
+
+/// How long a walsender may take to end.
+const ENDING: &str = "10000";
+
+/// Drops a slot over an ordinary connection; no slot of that name is fine. A walsender that uses
+/// it, or is still making it, is ended first.
+pub async fn drop_slot(connection: &mut Connection, name: &str) -> Result<(), Error> {
+    let name = quote_literal(name);
+    // In two statements, since what is looked up in one is what was there when it began.
+    let sql = format!(
+        "SELECT pg_terminate_backend(active_pid, {ENDING})
+           FROM pg_replication_slots WHERE slot_name = {name} AND active_pid IS NOT NULL;
+         SELECT pg_drop_replication_slot(slot_name)
+           FROM pg_replication_slots WHERE slot_name = {name}"
+    );
+    connection.query(&sql).await.map(drop)
+}
