@@ -26,6 +26,7 @@ pub mod auth;
 pub mod catalog;
 pub mod config;
 pub mod conn;
+pub mod ledger;
 pub mod pg;
 pub mod pgoutput;
 pub mod replication;

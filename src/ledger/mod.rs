@@ -1,0 +1,30 @@
+//! Durable progress, kept in the target: pages with their rows, the position with the changes.
+//!
+//! ```text
+//!   pghost.migration         one row a migration: where it belongs, its phase, its positions
+//!   pghost.migration_table   one row a table: its names, its key, what was done to it
+//!   pghost.page              one row a page that was copied: its bounds, rows and snapshot
+//! ```
+//!
+//! Everything is written in the target transaction that writes the rows it speaks of, so it can
+//! never say more or less than what is there. The slot's `confirmed_flush_lsn` and replication
+//! origins are not asked: the first can go backwards over a crash, the second advances on a
+//! failed commit (16 to 18).
+//!
+//! The only maker of [`DurableLsn`](crate::replication::DurableLsn): from what a transaction of
+//! this ledger has committed.
+
+mod accountant;
+mod model;
+mod page;
+mod position;
+mod store;
+
+pub use accountant::Accountant;
+pub use model::{Migration, Phase, TableCounts, TableRecord};
+pub use page::{PageRecord, begin_page, commit_page, load_pages, rows_copied};
+pub use position::{Position, PositionWriter};
+pub use store::{
+    add_seconds, begin, durable_position, forget, load, lock, prepare_writer, raise_checkpoint,
+    set_target_made, start_backfill, start_catch_up, table_backfilled, writers,
+};

@@ -1,0 +1,93 @@
+//! The position, written in the same target transaction as the changes that it covers.
+
+use super::TableCounts;
+use crate::{conn::Pipeline, pg::Lsn, replication::DurableLsn, wire::Format};
+
+/// What a transaction of changes brings the ledger to.
+#[derive(Clone, Debug, Default)]
+pub struct Position {
+    /// Everything that was committed on the source before this is on the target once the
+    /// transaction commits.
+    pub applied: Lsn,
+    /// How many changes were skipped since the position before.
+    pub skipped: u64,
+    /// What was done to each table since the position before, by its place in the migration.
+    pub tables: Vec<(usize, TableCounts)>,
+}
+
+const POSITION: &str = "pghost_position";
+const COUNTS: &str = "pghost_counts";
+const COMMIT: &str = "pghost_commit";
+const BEGIN: &str = "pghost_begin";
+
+/// Writes positions through a pipeline.
+#[derive(Debug)]
+pub struct PositionWriter {
+    migration: String,
+}
+
+impl PositionWriter {
+    /// Prepares the ledger's statements on a pipeline.
+    ///
+    /// The commit must be synchronous whatever the server's default is: a [`DurableLsn`] is made
+    /// of it.
+    pub fn new(pipeline: &mut Pipeline, migration: &str) -> Self {
+        pipeline.prepare(BEGIN, "BEGIN", &[]);
+        pipeline.prepare(
+            POSITION,
+            "UPDATE pghost.migration
+                SET applied_lsn = $2::text::pg_lsn, skipped = skipped + $3::text::bigint,
+                    phase = CASE WHEN phase = 'catch_up' AND $2::text::pg_lsn >= checkpoint_lsn
+                                 THEN 'done' ELSE phase END
+              WHERE name = $1::text AND applied_lsn <= $2::text::pg_lsn",
+            &[],
+        );
+        pipeline.prepare(
+            COUNTS,
+            "UPDATE pghost.migration_table
+                SET inserted = inserted + $3::text::bigint, updated = updated + $4::text::bigint,
+                    deleted = deleted + $5::text::bigint, truncated = truncated + $6::text::bigint
+              WHERE migration = $1::text AND ordinal = $2::text::integer",
+            &[],
+        );
+        pipeline.prepare(COMMIT, "COMMIT", &[]);
+        Self { migration: migration.to_owned() }
+    }
+
+    /// Queues BEGIN.
+    pub fn begin(&self, pipeline: &mut Pipeline) {
+        pipeline.execute(BEGIN, std::iter::empty(), |_| {});
+    }
+
+    /// Queues the position, which must find its one line, then the counts of each table, then
+    /// COMMIT.
+    pub fn commit(&self, pipeline: &mut Pipeline, position: &Position) {
+        let applied = position.applied.to_string();
+        let skipped = position.skipped.to_string();
+        execute(pipeline, POSITION, &[&self.migration, &applied, &skipped]);
+        for (ordinal, counts) in &position.tables {
+            let numbers = [counts.inserted, counts.updated, counts.deleted, counts.truncated];
+            let numbers = numbers.map(|n| n.to_string());
+            let ordinal = ordinal.to_string();
+            let mut parameters = vec![self.migration.as_str(), ordinal.as_str()];
+            parameters.extend(numbers.iter().map(String::as_str));
+            execute(pipeline, COUNTS, &parameters);
+        }
+        pipeline.execute(COMMIT, std::iter::empty(), |_| {});
+    }
+
+    /// The proof that a position is durable: called when the COMMIT that carried it has
+    /// completed.
+    #[must_use]
+    pub const fn committed(&self, position: &Position) -> DurableLsn {
+        DurableLsn::assertion(position.applied)
+    }
+}
+
+fn execute(pipeline: &mut Pipeline, name: &str, values: &[&str]) {
+    pipeline.execute(name, values.iter().map(|_| Format::Text), |bind| {
+        for value in values {
+            bind.value(Some(value.as_bytes()));
+        }
+    });
+}
