@@ -23,6 +23,7 @@
 //! ```
 
 pub mod auth;
+pub mod backfill;
 pub mod catalog;
 pub mod config;
 pub mod conn;

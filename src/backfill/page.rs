@@ -1,0 +1,144 @@
+//! One page, from COPY to COPY.
+
+use std::time::{Duration, Instant};
+
+use super::{Page, TablePlan};
+use crate::{
+    conn::{Connection, CopyIn, CopyOut, Error},
+    ledger::{self, PageRecord},
+    pg::Lsn,
+    sql::{copy_page_in, copy_page_out},
+};
+
+/// What failed, and on which side.
+#[derive(Debug, thiserror::Error)]
+pub enum PageError {
+    /// Reading it.
+    #[error("reading a page of {table} from the source: {error}")]
+    Source {
+        /// The table.
+        table: String,
+        /// What happened.
+        error: Error,
+    },
+    /// Writing it.
+    #[error("writing a page of {table} to the target: {error}")]
+    Target {
+        /// The table.
+        table: String,
+        /// What happened.
+        error: Error,
+    },
+    /// The two sides counted differently; nothing was committed.
+    #[error(
+        "the source sent {sent} rows of {table} and the target took {taken}: \
+         a trigger or rule on the target keeps rows away"
+    )]
+    Counts {
+        /// The target table.
+        table: String,
+        /// The source's count.
+        sent: u64,
+        /// The target's.
+        taken: u64,
+    },
+}
+
+impl PageError {
+    /// The connection's error, if it is one.
+    #[must_use]
+    pub const fn connection_error(&self) -> Option<&Error> {
+        match self {
+            Self::Source { error, .. } | Self::Target { error, .. } => Some(error),
+            Self::Counts { .. } => None,
+        }
+    }
+}
+
+/// Copies a page and commits it with its line in the ledger. Also gives how long its
+/// transaction was open on the source.
+///
+/// Errors: nothing of the page is on the target. The connections are not to be used again.
+pub(super) async fn copy_page(
+    source: &mut Connection,
+    target: &mut Connection,
+    migration: &str,
+    plan: &TablePlan,
+    page: Page,
+) -> Result<(PageRecord, Duration), PageError> {
+    let at_source = |error| PageError::Source { table: plan.source.plain(), error };
+    let at_target = |error| PageError::Target { table: plan.target.plain(), error };
+
+    ledger::begin_page(target);
+    target.queue_query(&copy_page_in(&plan.target, &plan.columns, plan.format));
+
+    let opened = Instant::now();
+    queue_reading(source, plan, &page);
+    let snapshot = source.result().await.map_err(at_source)?;
+    let snapshot = snapshot.row().map_err(at_source)?.clone();
+    let mut from = source.copy_out().await.map_err(at_source)?;
+    target.result().await.map_err(at_target)?;
+    let mut into = target.copy_in().await.map_err(at_target)?;
+
+    let bytes = match forward(&mut from, &mut into).await {
+        Ok(bytes) => bytes,
+        Err(Side::Source(error)) => {
+            // Half a page must never be committed: the target is told to undo it. Whether it hears
+            // of that or not, the first error is the one to tell.
+            let _ = into.fail("the source failed in the middle of the page").await;
+            return Err(at_source(error));
+        }
+        Err(Side::Target(error)) => return Err(at_target(error)),
+    };
+    let sent = from.finish().await.map_err(at_source)?;
+    source.result().await.map_err(at_source)?;
+    let open = opened.elapsed();
+
+    let taken = into.finish().await.map_err(at_target)?;
+    if sent != taken {
+        return Err(PageError::Counts { table: plan.target.plain(), sent, taken });
+    }
+    let record = PageRecord {
+        number: page.number,
+        lower: page.lower,
+        upper: page.upper,
+        rows: sent,
+        bytes,
+        snapshot: snapshot.get("snapshot").map_err(at_source)?,
+        lsn: snapshot.get::<Lsn>("lsn").map_err(at_source)?,
+    };
+    ledger::commit_page(target, migration, plan.ordinal, &record).await.map_err(at_target)?;
+    Ok((record, open))
+}
+
+/// Puts the source's side on its way, all at once: a page costs the source one round trip.
+fn queue_reading(source: &mut Connection, plan: &TablePlan, page: &Page) {
+    // The lock comes before the snapshot: a table that is rewritten in between would be empty to
+    // it.
+    source.queue_query(&format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+         LOCK TABLE {} IN ACCESS SHARE MODE;
+         SELECT pg_current_snapshot()::text AS snapshot, pg_current_wal_insert_lsn() AS lsn",
+        plan.source
+    ));
+    let bounds = (page.lower.as_deref(), page.upper.as_deref());
+    let out = copy_page_out(&plan.source, &plan.columns, &plan.key, bounds, plan.format);
+    source.queue_query(&out);
+    source.queue_query("COMMIT");
+}
+
+/// On which side the forwarding failed.
+enum Side {
+    Source(Error),
+    Target(Error),
+}
+
+/// Sends on what the source sends, to its end, and gives the number of bytes.
+async fn forward(from: &mut CopyOut<'_>, into: &mut CopyIn<'_>) -> Result<u64, Side> {
+    let mut bytes = 0;
+    while let Some(frames) = from.next().await.map_err(Side::Source)? {
+        bytes += frames.len() as u64;
+        into.forward(&frames).await.map_err(Side::Target)?;
+    }
+    Ok(bytes)
+}

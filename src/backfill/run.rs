@@ -1,0 +1,207 @@
+//! One pager and several workers, each with its own connection to either side.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{Mutex, mpsc},
+    task::JoinSet,
+};
+
+use super::{
+    Page, Pager, Step,
+    page::{PageError, copy_page},
+};
+use crate::{
+    config::Config,
+    conn::{Connection, Error, SessionKind},
+    ledger::{self, PageRecord},
+    pg::{Ident, QualifiedName},
+    sql::{KeyColumn, next_bound},
+    wire::Format,
+};
+
+/// What to copy and how.
+#[derive(Clone, Debug)]
+pub struct TablePlan {
+    /// The table's place in the migration.
+    pub ordinal: usize,
+    /// Its name on the source.
+    pub source: QualifiedName,
+    /// Its name on the target.
+    pub target: QualifiedName,
+    /// The columns that travel, by name on both sides.
+    pub columns: Vec<Ident>,
+    /// The key it is paged by.
+    pub key: Vec<KeyColumn>,
+    /// How the rows travel.
+    pub format: Format,
+    /// Rows in a page.
+    pub page_rows: u64,
+}
+
+/// A backfill of one table.
+#[derive(Clone, Debug)]
+pub struct Backfill {
+    /// The migration's name in the ledger.
+    pub migration: String,
+    /// Where pages are read.
+    pub source: Config,
+    /// Where they are written.
+    pub target: Config,
+    /// The table.
+    pub table: TablePlan,
+    /// How many pages are under way at once.
+    pub jobs: usize,
+}
+
+/// A page that was just committed.
+#[derive(Clone, Debug)]
+pub struct PageCopied {
+    /// Its line in the ledger.
+    pub record: PageRecord,
+    /// How long its transaction was open on the source.
+    pub snapshot_held: Duration,
+}
+
+/// What a backfill tells while it runs.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// A bound was looked for. Holds how long the read took.
+    BoundFound(Duration),
+    /// The end of the key was seen: there are this many pages in all, former runs' included.
+    AllFound {
+        /// How many.
+        pages: u64,
+    },
+    /// A page is on the target.
+    Copied(PageCopied),
+}
+
+/// Copies what the ledger does not list yet, and tells each step to `listen`. Returns when every
+/// page is committed.
+///
+/// Errors: the first failure. Pages that were committed stay and are listed; nothing of the
+/// others is on the target.
+pub async fn run(
+    backfill: Backfill,
+    done: &[PageRecord],
+    mut listen: impl FnMut(Progress),
+) -> Result<(), PageError> {
+    let jobs = backfill.jobs.max(1);
+    let pager = Pager::new(done);
+    let pages_before = done.len() as u64;
+    let backfill = Arc::new(backfill);
+    // Enough pages ahead that no worker waits for a bound, few enough to stay near the copying.
+    let (pages, queue) = mpsc::channel(jobs * 2);
+    let queue = Arc::new(Mutex::new(queue));
+    let (tell, mut told) = mpsc::channel(jobs * 4);
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(find_pages(backfill.clone(), pager, pages_before, pages, tell.clone()));
+    for _ in 0..jobs {
+        tasks.spawn(work(backfill.clone(), queue.clone(), tell.clone()));
+    }
+    drop(tell);
+    drop(queue);
+
+    loop {
+        tokio::select! {
+            Some(progress) = told.recv() => listen(progress),
+            Some(finished) = tasks.join_next() => {
+                // Dropping the others closes their connections, and the servers roll back.
+                finished.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+            }
+            else => return Ok(()),
+        }
+    }
+}
+
+/// Walks the key's index ahead of the copying.
+async fn find_pages(
+    backfill: Arc<Backfill>,
+    mut pager: Pager,
+    mut found: u64,
+    pages: mpsc::Sender<Page>,
+    tell: mpsc::Sender<Progress>,
+) -> Result<(), PageError> {
+    let table = &backfill.table;
+    let at_source = |error| PageError::Source { table: table.source.plain(), error };
+    let mut source = connect_for_pages(&backfill.source).await.map_err(at_source)?;
+    loop {
+        let page = match pager.step() {
+            Step::Copy(page) => Some(page),
+            Step::FindBound(lower) => {
+                let sql = next_bound(&table.source, &table.key, lower.as_deref(), table.page_rows);
+                let asked = Instant::now();
+                let result = source.query(&sql).await.map_err(at_source)?;
+                let upper = result.rows().first().map(bound_values).transpose();
+                // A receiver that is gone means that the run is over.
+                let _ = tell.send(Progress::BoundFound(asked.elapsed())).await;
+                pager.bound_found(upper.map_err(at_source)?)
+            }
+            Step::End => break,
+        };
+        if let Some(page) = page {
+            found += 1;
+            if pager.is_finished() {
+                let _ = tell.send(Progress::AllFound { pages: found }).await;
+            }
+            if pages.send(page).await.is_err() {
+                break;
+            }
+        }
+    }
+    source.close().await;
+    Ok(())
+}
+
+fn bound_values(row: &crate::conn::Row) -> Result<Vec<String>, Error> {
+    let text = |value: &Option<bytes::Bytes>| {
+        let value = value.as_ref().ok_or_else(|| Error::Result("a key is NULL".into()))?;
+        String::from_utf8(value.to_vec()).map_err(|_| Error::Result("a key is not UTF-8".into()))
+    };
+    row.values().iter().map(text).collect()
+}
+
+async fn work(
+    backfill: Arc<Backfill>,
+    queue: Arc<Mutex<mpsc::Receiver<Page>>>,
+    tell: mpsc::Sender<Progress>,
+) -> Result<(), PageError> {
+    let table = &backfill.table;
+    let at_source = |error| PageError::Source { table: table.source.plain(), error };
+    let at_target = |error| PageError::Target { table: table.target.plain(), error };
+    let mut source = connect_for_pages(&backfill.source).await.map_err(at_source)?;
+    let mut target = connect_to_target(&backfill).await.map_err(at_target)?;
+    loop {
+        let page = queue.lock().await.recv().await;
+        let Some(page) = page else { break };
+        let (record, snapshot_held) =
+            copy_page(&mut source, &mut target, &backfill.migration, table, page).await?;
+        let copied = Progress::Copied(PageCopied { record, snapshot_held });
+        let _ = tell.send(copied).await;
+    }
+    source.close().await;
+    target.close().await;
+    Ok(())
+}
+
+/// A session on the source whose plans are what paging needs: a walk of the key's index for
+/// every page, never a scan of the whole table, and no workers besides.
+async fn connect_for_pages(config: &Config) -> Result<Connection, Error> {
+    let mut connection = Connection::connect(config, SessionKind::Sql).await?;
+    connection
+        .query("SET enable_seqscan = off; SET max_parallel_workers_per_gather = 0; SET jit = off")
+        .await?;
+    Ok(connection)
+}
+
+/// A session on the target in which nothing but the rows is written.
+async fn connect_to_target(backfill: &Backfill) -> Result<Connection, Error> {
+    let mut connection = Connection::connect(&backfill.target, SessionKind::Sql).await?;
+    ledger::prepare_writer(&mut connection, &backfill.migration).await?;
+    Ok(connection)
+}
