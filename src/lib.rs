@@ -22,6 +22,7 @@
 //!           pg                        the server's nouns; std only
 //! ```
 
+pub mod apply;
 pub mod auth;
 pub mod backfill;
 pub mod catalog;

@@ -1,0 +1,423 @@
+//! What a run of applying holds in its hands, and what it does with each thing that happens.
+//!
+//! The loop that waits for things to happen is [`super::run`]'s.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+use super::{
+    Apply, ApplyError, ApplyProgress, Moment, Stop, fetch,
+    lane::{Lane, ROWS_BY_THEIR_KEY},
+    messages::{Ask, Inbox, key_bytes},
+};
+use crate::{
+    conn::{Connection, Error, SessionKind},
+    ledger,
+    pg::{Lsn, SqlState},
+    pgoutput::{Decoder, ProtoVersion, Streaming, Update},
+    replication::{
+        self, Chunk, DurableLsn, ReplicationStream, StartOptions, StreamMessage, take_checkpoint,
+    },
+};
+
+/// How full the folds may get before they are handed over at the next commit. Statements of a
+/// thousand rows are as cheap per row as they get; a few of them make a batch.
+const FULL_ROWS: usize = 8 * 1024;
+/// The same in bytes.
+const FULL_BYTES: usize = 4 * 1024 * 1024;
+/// How much further a single transaction may fill them before it is handed over in parts.
+const OVERFULL: usize = 4;
+
+/// How long a position without changes may wait to be stored.
+const POSITION_INTERVAL: Duration = Duration::from_secs(5);
+/// How long to wait for the lane at a time. Short: the parts of a large transaction make room
+/// without making anything durable.
+const LANE_WAIT: Duration = Duration::from_millis(20);
+/// How long a slot may be in use by somebody else. A walsender notices a closed socket as soon as
+/// it writes, which it does at the latest half a `wal_sender_timeout` (60 s) after the last word.
+const SLOT_PATIENCE: Duration = Duration::from_secs(60);
+const TRY_AGAIN: Duration = Duration::from_millis(200);
+/// How long the source may take to show a transaction that it has sent.
+const SHOWN_PATIENCE: Duration = Duration::from_secs(60);
+/// How long the end of the stream may take.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// How many bytes of a message that can't be decoded are shown.
+const SHOWN_BYTES: usize = 64;
+
+/// What a run holds in its hands.
+pub(super) struct Driver<'a> {
+    apply: &'a Apply,
+    pub(super) stream: ReplicationStream,
+    decoder: Decoder,
+    pub(super) inbox: Inbox,
+    pub(super) lane: Lane,
+    /// For fetching rows and raising the checkpoint.
+    source: &'a mut Connection,
+    /// For what the ledger must know before a batch.
+    target: &'a mut Connection,
+    checkpoint: Lsn,
+    /// Keys of rows that were fetched from the source, and the position from which on such a row
+    /// is no longer ahead of the others; `None` while it is still to be fetched.
+    fetched: HashMap<Vec<u8>, Option<Lsn>>,
+    /// Turns true when the run is to stop.
+    interrupt: watch::Receiver<bool>,
+    /// Whether it was told that the checkpoint is passed.
+    told_passed: bool,
+    progress: ApplyProgress,
+    durable: DurableLsn,
+    position_queued: Lsn,
+    last_position: Instant,
+    pub(super) moments: Vec<Moment>,
+}
+
+impl<'a> Driver<'a> {
+    pub(super) async fn start(
+        apply: &'a Apply,
+        source: &'a mut Connection,
+        target: &'a mut Connection,
+        interrupt: watch::Receiver<bool>,
+    ) -> Result<Self, ApplyError> {
+        let at_target = |error| ApplyError::Target { after: Lsn::INVALID, error };
+        source.query(ROWS_BY_THEIR_KEY).await.map_err(ApplyError::Stream)?;
+        let lane = Connection::connect(&apply.target, SessionKind::Sql).await.map_err(at_target)?;
+        let from = ledger::durable_position(target, &apply.migration).await.map_err(at_target)?;
+        let mut lane = Lane::new(lane, &apply.migration, from.lsn()).await.map_err(at_target)?;
+        if from.lsn() >= apply.checkpoint {
+            lane.be_strict();
+        }
+        let stream = open_stream(apply, from).await.map_err(ApplyError::Stream)?;
+        Ok(Self {
+            apply,
+            stream,
+            decoder: Decoder::new(ProtoVersion::V1, Streaming::Off),
+            inbox: Inbox::new(apply.tables.clone(), from.lsn()),
+            told_passed: lane.is_strict(),
+            lane,
+            source,
+            target,
+            checkpoint: apply.checkpoint,
+            fetched: HashMap::new(),
+            interrupt,
+            progress: ApplyProgress { checkpoint: apply.checkpoint, ..ApplyProgress::default() },
+            durable: from,
+            position_queued: from.lsn(),
+            last_position: Instant::now(),
+            moments: Vec::new(),
+        })
+    }
+
+    /// Where to stop, if anywhere.
+    fn stop_at(&self) -> Option<Lsn> {
+        match self.apply.stop {
+            Stop::At(lsn) => Some(lsn.max(self.checkpoint)),
+            Stop::WhenTold => None,
+        }
+    }
+
+    /// Whether everything that was asked for has been taken from the stream and queued.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.lane.is_strict() && self.stop_at().is_some_and(|stop| self.position_queued >= stop)
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.is_stopping() && self.lane.is_idle()
+    }
+
+    /// The ledger has committed a position. (It also moves the migration's phase then.)
+    pub(super) fn is_durable(&mut self, durable: DurableLsn) {
+        self.durable = durable;
+        self.stream.feedback().durable(durable);
+        if !self.told_passed && self.lane.is_strict() && durable.lsn() >= self.checkpoint {
+            self.told_passed = true;
+            self.moments.push(Moment::CheckpointPassed(self.checkpoint));
+        }
+    }
+
+    /// Answers the walsender where that is due.
+    pub(super) async fn report(&mut self) -> Result<(), ApplyError> {
+        self.stream.report(Instant::now()).await.map_err(ApplyError::Stream)
+    }
+
+    fn at_target(&self, error: Error) -> ApplyError {
+        ApplyError::Target { after: self.durable.lsn(), error }
+    }
+
+    pub(super) fn tell_progress(&mut self) {
+        self.progress.applied = self.durable.lsn();
+        self.progress.received = self.stream.received();
+        self.progress.checkpoint = self.checkpoint;
+        self.progress.changes = self.inbox.received();
+        self.progress.committed_at = self.inbox.committed_at;
+        self.moments.push(Moment::Progress(self.progress));
+    }
+
+    /// Takes what has arrived.
+    pub(super) async fn take(&mut self, chunk: &Chunk) -> Result<(), ApplyError> {
+        for message in chunk.messages() {
+            match message? {
+                StreamMessage::Keepalive { wal_end, reply_requested, .. } => {
+                    self.inbox.accountant.keepalive(wal_end);
+                    self.stream.feedback().received(wal_end);
+                    if reply_requested {
+                        self.stream.feedback().reply_requested();
+                    }
+                    self.pass_checkpoint().await?;
+                }
+                StreamMessage::XLogData { start, payload, .. } => {
+                    self.stream.feedback().received(start);
+                    self.change(start, payload).await?;
+                }
+            }
+            if self.is_stopping() {
+                // What follows belongs to a later run.
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn change(&mut self, at: Lsn, payload: &[u8]) -> Result<(), ApplyError> {
+        let message = self.decoder.decode(payload).map_err(|error| ApplyError::Undecodable {
+            at,
+            error,
+            bytes: hexadecimal(payload),
+        })?;
+        let bounds = matches!(payload.first(), Some(b'B' | b'C'));
+        let ask = self.inbox.take(at, message)?;
+        if let Ask::Moved { table, update } = ask {
+            self.moved(table, update).await?;
+        }
+        if bounds {
+            self.pass_checkpoint().await?;
+        }
+        let full = self.inbox.len() / FULL_ROWS + self.inbox.bytes() / FULL_BYTES;
+        let in_transaction = self.inbox.accountant.in_transaction();
+        // A part that was handed over is committed as soon as its transaction ends.
+        let ends_part = bounds && self.lane.is_open();
+        if full >= OVERFULL || !in_transaction && (full > 0 || ends_part) {
+            self.hand_over().await?;
+        }
+        Ok(())
+    }
+
+    /// A row that took another key and keeps a big value that the stream does not hold.
+    ///
+    /// Past the checkpoint that was known when this run began, the target's row under the old key
+    /// is exactly what the source's was, and there is none under the new key; unless one of them
+    /// was fetched, in this run, at a moment that is still ahead.
+    async fn moved(&mut self, table: usize, update: Update<'_>) -> Result<(), ApplyError> {
+        let alone = self.inbox.moved_alone(table, update);
+        let [old, new] = alone.entries() else {
+            return Err(ApplyError::OutOfPlace {
+                at: self.inbox.accountant.complete(),
+                what: "an update of the key without the old key".into(),
+            });
+        };
+        let keys = [old, new].map(|entry| key_bytes(table, &alone, entry));
+        let exact = self.lane.is_strict()
+            || self.inbox.accountant.has_passed(self.apply.checkpoint)
+                && !keys.iter().any(|key| self.is_ahead(key));
+        if exact {
+            // After all that was folded before.
+            self.write_folds().await?;
+            self.lane.move_row(table, &self.inbox.tables[table], &alone, (old, new));
+        } else {
+            let [_, new] = keys;
+            self.fetched.insert(new, None);
+            self.inbox.fetch_moved(table, update);
+        }
+        Ok(())
+    }
+
+    /// Whether the target's row of this key may be later than the position.
+    fn is_ahead(&self, key: &[u8]) -> bool {
+        match self.fetched.get(key) {
+            None => false,
+            Some(None) => true,
+            Some(Some(fetched)) => !self.inbox.accountant.has_passed(*fetched),
+        }
+    }
+
+    /// Everything up to the checkpoint has been taken: hands it over, and is strict from then on.
+    async fn pass_checkpoint(&mut self) -> Result<(), ApplyError> {
+        let mut due = self.stop_at().filter(|_| self.lane.is_strict());
+        if !self.lane.is_strict() && self.inbox.accountant.has_passed(self.checkpoint) {
+            // This may raise the checkpoint, and then it is not passed yet.
+            self.write_folds().await?;
+            due = Some(self.checkpoint);
+        }
+        let Some(position) = due.filter(|lsn| self.inbox.accountant.has_passed(*lsn)) else {
+            return Ok(());
+        };
+        if self.lane.is_strict() && self.position_queued >= position {
+            return Ok(());
+        }
+        self.inbox.accountant.reach(position);
+        self.write_folds().await?;
+        self.commit();
+        if !self.lane.is_strict() {
+            self.lane.be_strict();
+            self.fetched.clear();
+        }
+        Ok(())
+    }
+
+    /// Hands over what is folded: as a whole where no transaction is open, else as a part whose
+    /// commit comes with the end of the transaction.
+    async fn hand_over(&mut self) -> Result<(), ApplyError> {
+        self.write_folds().await?;
+        if !self.inbox.accountant.in_transaction() {
+            self.commit();
+        }
+        Ok(())
+    }
+
+    /// Hands over whatever there is when the lane has nothing to do.
+    pub(super) async fn hand_over_if_idle(&mut self) -> Result<(), ApplyError> {
+        if !self.lane.is_idle() || self.inbox.accountant.in_transaction() {
+            return Ok(());
+        }
+        let moved = self.inbox.accountant.complete() > self.position_queued;
+        let due = moved && self.last_position.elapsed() >= POSITION_INTERVAL;
+        if !self.inbox.is_empty() || due {
+            self.hand_over().await?;
+        }
+        Ok(())
+    }
+
+    /// Queues the folds' statements once the lane has room, after fetching what they wait for.
+    async fn write_folds(&mut self) -> Result<(), ApplyError> {
+        while !self.lane.can_take() {
+            self.wait_for_lane().await?;
+            self.check_interrupt()?;
+        }
+        self.fetch_waiting().await?;
+        for (at, (table, fold)) in self.inbox.tables.iter().zip(&self.inbox.folds).enumerate() {
+            if !fold.is_empty() {
+                self.lane.write(at, table, fold);
+            }
+        }
+        self.inbox.clear();
+        Ok(())
+    }
+
+    fn commit(&mut self) {
+        let position = self.inbox.position();
+        self.position_queued = position.applied;
+        self.last_position = Instant::now();
+        self.lane.commit(position);
+    }
+
+    /// Fetches rows that the folds wait for and raises the checkpoint past that moment, in the
+    /// ledger too, before anything of it can be committed.
+    async fn fetch_waiting(&mut self) -> Result<(), ApplyError> {
+        let waiting: Vec<_> = self.inbox.folds.iter().map(fetch::waiting).collect();
+        if waiting.iter().all(Vec::is_empty) {
+            return Ok(());
+        }
+        if self.lane.is_strict() {
+            return Err(ApplyError::OutOfPlace {
+                at: self.inbox.accountant.complete(),
+                what: "an insert without one of its values".into(),
+            });
+        }
+        self.wait_until_shown().await?;
+        let mut keys = Vec::new();
+        for (table, entries) in waiting.iter().enumerate() {
+            for entries in entries.chunks(fetch::ROWS_AT_A_TIME) {
+                let (of, fold) = (&self.inbox.tables[table], &mut self.inbox.folds[table]);
+                keys.extend(entries.iter().map(|&at| key_bytes(table, fold, &fold.entries()[at])));
+                fetch::fetch(self.source, of, fold, entries)
+                    .await
+                    .map_err(|error| ApplyError::Fetch { table: of.source.plain(), error })?;
+                self.report().await?;
+            }
+        }
+        let checkpoint = take_checkpoint(self.source).await.map_err(ApplyError::Stream)?;
+        ledger::raise_checkpoint(self.target, &self.apply.migration, checkpoint)
+            .await
+            .map_err(|error| self.at_target(error))?;
+        self.checkpoint = self.checkpoint.max(checkpoint);
+        self.fetched.extend(keys.into_iter().map(|key| (key, Some(checkpoint))));
+        self.moments.push(Moment::CheckpointRaised(self.checkpoint));
+        Ok(())
+    }
+
+    /// Waits until the source shows every transaction that is folded.
+    async fn wait_until_shown(&mut self) -> Result<(), ApplyError> {
+        let started = Instant::now();
+        while !fetch::shows(self.source, self.inbox.xids()).await.map_err(ApplyError::Stream)? {
+            if started.elapsed() > SHOWN_PATIENCE {
+                return Err(ApplyError::NotShown { seconds: SHOWN_PATIENCE.as_secs() });
+            }
+            self.report().await?;
+            self.check_interrupt()?;
+            tokio::time::sleep(LANE_WAIT).await;
+        }
+        Ok(())
+    }
+
+    fn check_interrupt(&self) -> Result<(), ApplyError> {
+        if *self.interrupt.borrow() { Err(ApplyError::Interrupted) } else { Ok(()) }
+    }
+
+    /// Waits a little for the lane to send and to make something durable, and keeps answering the
+    /// walsender.
+    async fn wait_for_lane(&mut self) -> Result<(), ApplyError> {
+        tokio::select! {
+            durable = self.lane.durable(&self.inbox.tables) => self.is_durable(durable?.0),
+            () = tokio::time::sleep(LANE_WAIT) => {}
+        }
+        self.report().await
+    }
+
+    /// Waits for what is on its way, tells the source how far we are, and frees the slot.
+    ///
+    /// What was asked for is done by then, so trouble with saying goodbye is not an error: a
+    /// walsender may be in the middle of a huge transaction that it wants to finish first.
+    pub(super) async fn finish(
+        mut self,
+        listen: &mut impl FnMut(Moment),
+    ) -> Result<(), ApplyError> {
+        while self.lane.has_commits() {
+            self.wait_for_lane().await?;
+        }
+        self.tell_progress();
+        self.moments.drain(..).for_each(listen);
+        match tokio::time::timeout(GOODBYE, self.stream.close()).await {
+            Ok(Ok(walsender)) => walsender.close().await,
+            Ok(Err(error)) => tracing::info!("ending the stream: {error}"),
+            Err(_) => tracing::info!("the walsender did not end the stream in time"),
+        }
+        self.lane.close().await;
+        Ok(())
+    }
+}
+
+/// Starts streaming. A walsender that served a run which was killed may hold the slot until it
+/// notices.
+async fn open_stream(apply: &Apply, from: DurableLsn) -> Result<ReplicationStream, Error> {
+    let options =
+        StartOptions { slot: &apply.slot, publication: &apply.publication, binary: apply.binary };
+    let started = Instant::now();
+    loop {
+        let walsender = Connection::connect(&apply.source, SessionKind::Replication).await?;
+        match replication::start(walsender, &options, from).await {
+            Err(error)
+                if error.sqlstate() == Some(SqlState::OBJECT_IN_USE)
+                    && started.elapsed() < SLOT_PATIENCE =>
+            {
+                tokio::time::sleep(TRY_AGAIN).await;
+            }
+            started => return started,
+        }
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().take(SHOWN_BYTES).map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,111 @@
+//! What stops the applying of changes.
+
+use crate::{conn::Error, pg::Lsn, pgoutput::DecodeError, replication::MessageError};
+
+/// A failure of the catch-up or the following. Whatever it is, the position in the target says
+/// what is there, and the next run goes on from it.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The walsender's connection.
+    #[error("reading changes from the source: {0}")]
+    Stream(#[source] Error),
+    /// The connection that fetches rows from the source.
+    #[error("fetching a moved row of {table} from the source: {error}")]
+    Fetch {
+        /// The table.
+        table: String,
+        /// What happened.
+        error: Error,
+    },
+    /// The target.
+    #[error("writing changes to the target, after position {after}: {error}")]
+    Target {
+        /// The last position that the target is known to have committed.
+        after: Lsn,
+        /// What happened.
+        error: Error,
+    },
+    /// The ledger's line was not there, or further than this run.
+    #[error(
+        "the migration's line in pghost.migration is gone, or another run has moved it beyond \
+         {after}"
+    )]
+    PositionLost {
+        /// The last position that the target is known to have committed.
+        after: Lsn,
+    },
+    /// The source does not show a transaction that it has sent.
+    #[error(
+        "the source has sent a transaction but does not show it for {seconds} s: its commit waits \
+         for a synchronous standby, perhaps for pghost's own walsender \
+         (synchronous_standby_names)"
+    )]
+    NotShown {
+        /// How long we have waited.
+        seconds: u64,
+    },
+    /// Told to stop, while something else was waited for.
+    #[error("interrupted")]
+    Interrupted,
+    /// A message of the stream is not understood.
+    #[error("the stream can't be decoded at {at}: {error}; the message begins {bytes}")]
+    Undecodable {
+        /// Where in the log.
+        at: Lsn,
+        /// Why.
+        error: DecodeError,
+        /// Its first bytes, in hexadecimal.
+        bytes: String,
+    },
+    /// A frame of the stream is not understood.
+    #[error("the replication stream can't be read: {0}")]
+    Message(#[from] MessageError),
+    /// A message makes no sense where it came.
+    #[error("the stream makes no sense at {at}: {what}")]
+    OutOfPlace {
+        /// Where in the log.
+        at: Lsn,
+        /// What came.
+        what: String,
+    },
+    /// A table of the migration has changed on the source.
+    #[error("the definition of {table} has changed on the source at {at}: {difference}")]
+    TableChanged {
+        /// The table.
+        table: String,
+        /// Where in the log.
+        at: Lsn,
+        /// What is different.
+        difference: String,
+    },
+    /// After the checkpoint the target must be what the log expects.
+    #[error(
+        "the target's {table} is not what the source's log expects after position {after}: \
+         {what} of {expected} rows found {found}; something else has written to the target"
+    )]
+    Diverged {
+        /// The target table.
+        table: String,
+        /// The last position that the target is known to have committed.
+        after: Lsn,
+        /// The statement.
+        what: &'static str,
+        /// How many rows were named.
+        expected: u64,
+        /// How many were there.
+        found: u64,
+    },
+}
+
+impl ApplyError {
+    /// The connection's error, if it is one.
+    #[must_use]
+    pub const fn connection_error(&self) -> Option<&Error> {
+        match self {
+            Self::Stream(error) | Self::Fetch { error, .. } | Self::Target { error, .. } => {
+                Some(error)
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The stream of changes into the target.
+//!
+//! ```text
+//!   ReplicationStream ──> Driver ──> Fold ──> Writer ──> Lane ──> BEGIN; rows; position; COMMIT
+//!                           ^      one row   multi-row  pipelined,            │
+//!                           │      per key   statements window bounded        │
+//!                           └──────────── DurableLsn: status updates <────────┘
+//! ```
+//!
+//! Until the checkpoint is passed, a change may find its effect already on the target, brought by
+//! a page that was read later; so writing is lax: upserts, and updates and deletes that may find
+//! nothing. After it the target is exactly the source at the position, and writing is strict: an
+//! insert that conflicts, an update or delete that finds nothing is an error.
+//!
+//! Batches form by themselves: while one is on its way, the next one gathers whatever the source
+//! sends, folded so that no statement names a key twice.
+
+mod driver;
+mod error;
+mod fetch;
+mod fold;
+mod lane;
+mod messages;
+mod run;
+mod table;
+mod writer;
+
+pub use error::ApplyError;
+pub use fold::{Cell, Entry, Fold, Folded, Span, State};
+pub use run::{Apply, ApplyProgress, Moment, Outcome, Stop};
+pub use table::{ApplyColumn, ApplyTable};

@@ -1,0 +1,170 @@
+//! A table as changes are applied to it: which value of the stream goes where.
+
+use super::Fold;
+use crate::{
+    pg::{Ident, Oid, QualifiedName},
+    pgoutput::{Relation, ReplicaIdentity},
+    sql::KeyColumn,
+};
+
+/// A column that travels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplyColumn {
+    /// Its name, the same on both sides.
+    pub name: Ident,
+    /// Its type on the source, as Relation messages name it.
+    pub source_type: Oid,
+    /// The type's modifier there.
+    pub source_modifier: i32,
+    /// Its type on the target, which parameters are declared with.
+    pub target_type: Oid,
+}
+
+/// A table of the migration.
+#[derive(Clone, Debug)]
+pub struct ApplyTable {
+    /// Its place in the migration.
+    pub ordinal: usize,
+    /// Its object id on the source.
+    pub source_oid: Oid,
+    /// Its name on the source.
+    pub source: QualifiedName,
+    /// Its name on the target.
+    pub target: QualifiedName,
+    /// The columns that travel.
+    pub columns: Vec<ApplyColumn>,
+    /// The key on the source: how fetched rows are found.
+    pub source_key: Vec<KeyColumn>,
+    /// The key on the target, its columns in the same order.
+    pub target_key: Vec<KeyColumn>,
+    /// How the log names the rows that change.
+    pub replica_identity: ReplicaIdentity,
+    /// Columns of the source that do not travel: generated ones.
+    pub left_out: Vec<Ident>,
+}
+
+impl ApplyTable {
+    /// The places of the key's columns among those that travel.
+    #[must_use]
+    pub fn key_places(&self) -> Vec<usize> {
+        self.target_key
+            .iter()
+            .filter_map(|key| self.columns.iter().position(|c| c.name == key.name))
+            .collect()
+    }
+
+    /// The names of the columns that travel.
+    #[must_use]
+    pub fn column_names(&self) -> Vec<Ident> {
+        self.columns.iter().map(|c| c.name.clone()).collect()
+    }
+
+    /// An empty fold for it.
+    #[must_use]
+    pub fn fold(&self) -> Fold {
+        Fold::new(self.columns.len(), self.key_places())
+    }
+
+    /// Where each value of the stream goes, or how the table differs from what it was when the
+    /// migration began.
+    ///
+    /// Relation messages come again after many harmless commands (ANALYZE, GRANT, CREATE
+    /// INDEX), so one that says the same is nothing.
+    pub fn mapping(&self, relation: &Relation<'_>) -> Result<Vec<Option<usize>>, String> {
+        if relation.replica_identity != self.replica_identity {
+            return Err("its REPLICA IDENTITY is another".into());
+        }
+        let full = self.replica_identity == ReplicaIdentity::Full;
+        let mut mapping = Vec::new();
+        for column in relation.columns() {
+            let place = self.columns.iter().position(|c| c.name.as_str() == column.name);
+            match place {
+                Some(at)
+                    if self.columns[at].source_type != column.type_oid
+                        || self.columns[at].source_modifier != column.type_modifier =>
+                {
+                    return Err(format!("the type of column {} is another", column.name));
+                }
+                // Under FULL every column is flagged.
+                Some(at) if !full && column.part_of_key != self.key_places().contains(&at) => {
+                    return Err("the key that its changes are logged by is another".into());
+                }
+                None if self.left_out.iter().all(|name| name.as_str() != column.name) => {
+                    return Err(format!("column {} is new or renamed", column.name));
+                }
+                _ => mapping.push(place),
+            }
+        }
+        match (0..self.columns.len()).find(|at| !mapping.contains(&Some(*at))) {
+            Some(gone) => Err(format!("column {} is gone", self.columns[gone].name.as_str())),
+            None => Ok(mapping),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        pgoutput::{RelationColumn, encode::ColumnsBuf},
+        sql::Operators,
+    };
+
+    fn table() -> ApplyTable {
+        let column = |name, oid| ApplyColumn {
+            name: Ident::new(name),
+            source_type: Oid(oid),
+            source_modifier: -1,
+            target_type: Oid(oid),
+        };
+        let key = KeyColumn {
+            name: Ident::new("id"),
+            type_name: "integer".into(),
+            operators: Operators::builtin(),
+        };
+        ApplyTable {
+            ordinal: 0,
+            source_oid: Oid(1),
+            source: QualifiedName::new("s", "t"),
+            target: QualifiedName::new("s", "t"),
+            columns: vec![column("id", 23), column("v", 25)],
+            source_key: Vec::new(),
+            target_key: vec![key],
+            replica_identity: ReplicaIdentity::Default,
+            left_out: vec![Ident::new("g")],
+        }
+    }
+
+    fn mapping(columns: &[(&str, u32)]) -> Result<Vec<Option<usize>>, String> {
+        let mut builder = ColumnsBuf::default();
+        for (name, oid) in columns {
+            builder.push(RelationColumn {
+                part_of_key: *name == "id",
+                name,
+                type_oid: Oid(*oid),
+                type_modifier: -1,
+            });
+        }
+        table().mapping(&Relation {
+            xid: None,
+            oid: Oid(1),
+            namespace: "s",
+            name: "t",
+            replica_identity: ReplicaIdentity::Default,
+            columns: builder.columns(),
+        })
+    }
+
+    #[test]
+    fn values_find_their_columns_by_name() {
+        assert_eq!(mapping(&[("v", 25), ("g", 23), ("id", 23)]), Ok(vec![Some(1), None, Some(0)]));
+    }
+
+    #[test]
+    fn a_changed_table_is_told_apart() {
+        assert!(mapping(&[("id", 23)]).unwrap_err().contains("v is gone"));
+        assert!(mapping(&[("id", 20), ("v", 25)]).unwrap_err().contains("type of column id"));
+        let new = mapping(&[("id", 23), ("v", 25), ("w", 25)]);
+        assert!(new.unwrap_err().contains("w is new"));
+    }
+}

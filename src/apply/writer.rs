@@ -1,0 +1,314 @@
+//! Folded changes as multi-row statements on a pipeline.
+//!
+//! The form is VALUES with one parameter a value: every type travels as the bytes the source
+//! sent, text or binary, without a cast and without being taken apart (`unnest` of arrays
+//! flattens columns that are arrays themselves). Statements have a power of two of rows, so
+//! a table needs few of them and each is parsed once.
+
+use std::collections::HashMap;
+
+use super::{
+    ApplyTable,
+    fold::{Cell, Entry, Fold, State},
+};
+use crate::{
+    conn::Pipeline,
+    pg::Oid,
+    sql::{delete_rows, insert_rows, move_row, truncate, update_rows, upsert_rows},
+    wire::Format,
+};
+
+/// Bind counts its parameters in 16 bits.
+const PARAMETERS_MAX: usize = 65_535;
+
+/// The most rows in a statement. Beyond it a statement gains nothing, and its plan and its
+/// executor state only grow.
+const ROWS_MAX: usize = 1024;
+
+/// How many parameters the prepared statements of a lane may have in all. The server keeps each
+/// statement with its plan, about 300 bytes a parameter (seen: 2.75 MB for 1024 rows of nine
+/// columns), so this is some 100 MB. A table of nine columns needs 20,000 for each kind; only
+/// updates with missing big values multiply, by the sets of columns that go missing together.
+const PREPARED_PARAMETERS_MAX: usize = 350_000;
+
+/// Which statement.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Truncate,
+    Delete,
+    /// The columns that are set, by their places.
+    Update(Vec<usize>),
+    Insert,
+    Upsert,
+    /// The columns that are set; always one row.
+    Move(Vec<usize>),
+}
+
+/// A statement that was queued, as the lane watches it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    /// The table's place among those of the run.
+    pub(super) table: usize,
+    /// For messages.
+    pub(super) what: &'static str,
+    /// How many rows it must find, if that is known.
+    pub(super) must_find: Option<u64>,
+}
+
+/// Prepares statements as they are needed and queues them.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    prepared: HashMap<(usize, Kind, usize), String>,
+    prepared_parameters: usize,
+    made: u64,
+    /// The values of the statement being bound; kept for its memory.
+    cells: Vec<Cell>,
+}
+
+impl Writer {
+    /// Queues what a fold says of a table, deletes first: of two spellings of one key the one
+    /// that goes must not take the one that stays with it.
+    ///
+    /// `strict` once the target is exact: inserts may not conflict, updates and deletes must find
+    /// their rows.
+    pub(super) fn write(
+        &mut self,
+        pipeline: &mut Pipeline,
+        (at, table): (usize, &ApplyTable),
+        fold: &Fold,
+        strict: bool,
+        queued: &mut impl FnMut(Written),
+    ) {
+        if fold.truncated() {
+            let name = self.statement(pipeline, (at, table), Kind::Truncate, 1);
+            pipeline.execute(&name, std::iter::empty(), |_| {});
+            queued(Written { table: at, what: "TRUNCATE", must_find: None });
+        }
+        let sorted = Sorted::new(table, fold, strict);
+        for (kind, entries) in sorted.groups() {
+            let width = kind.parameters(table);
+            let most = (PARAMETERS_MAX / width.max(1)).min(ROWS_MAX);
+            for rows in powers_of_two(entries, most) {
+                let name = self.statement(pipeline, (at, table), kind.clone(), rows.len());
+                self.cells.clear();
+                for entry in rows {
+                    kind.values(fold, entry, &mut self.cells);
+                }
+                self.execute(pipeline, &name, fold);
+                let finds = strict && matches!(kind, Kind::Delete | Kind::Update(_));
+                let must_find = finds.then_some(rows.len() as u64);
+                queued(Written { table: at, what: kind.name(), must_find });
+            }
+        }
+    }
+
+    /// Queues the move of one row of the target to another key, with all values that the row of
+    /// `fold` has. Only for a target that is exact.
+    pub(super) fn move_row(
+        &mut self,
+        pipeline: &mut Pipeline,
+        (at, table): (usize, &ApplyTable),
+        fold: &Fold,
+        (old, new): (&Entry, &Entry),
+        queued: &mut impl FnMut(Written),
+    ) {
+        let row = fold.row(new);
+        let set: Vec<_> = (0..row.len()).filter(|&i| row[i] != Cell::Unchanged).collect();
+        let kind = Kind::Move(set.clone());
+        let name = self.statement(pipeline, (at, table), kind.clone(), 1);
+        self.cells.clear();
+        self.cells.extend(fold.key(old));
+        self.cells.extend(set.iter().map(|&i| row[i]));
+        self.execute(pipeline, &name, fold);
+        queued(Written { table: at, what: kind.name(), must_find: Some(1) });
+    }
+
+    /// Queues a statement with the gathered values.
+    fn execute(&self, pipeline: &mut Pipeline, name: &str, fold: &Fold) {
+        pipeline.execute(name, self.cells.iter().map(|c| format_of(*c)), |bind| {
+            for cell in &self.cells {
+                bind.value(fold.value(*cell));
+            }
+        });
+    }
+
+    /// The name of a statement, which is prepared if it is new.
+    fn statement(
+        &mut self,
+        pipeline: &mut Pipeline,
+        (at, table): (usize, &ApplyTable),
+        kind: Kind,
+        rows: usize,
+    ) -> String {
+        let wanted = (at, kind, rows);
+        if let Some(name) = self.prepared.get(&wanted) {
+            return name.clone();
+        }
+        let parameters = rows * wanted.1.parameters(table);
+        if self.prepared_parameters + parameters > PREPARED_PARAMETERS_MAX {
+            self.prepared.drain().for_each(|(_, name)| pipeline.forget(&name));
+            self.prepared_parameters = 0;
+        }
+        self.prepared_parameters += parameters;
+        self.made += 1;
+        let name = format!("pghost_{}", self.made);
+        let (sql, types) = wanted.1.text(table, rows);
+        pipeline.prepare(&name, &sql, &types);
+        self.prepared.insert(wanted, name.clone());
+        name
+    }
+}
+
+impl Kind {
+    /// For messages.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Truncate => "TRUNCATE",
+            Self::Delete => "DELETE",
+            Self::Update(_) => "UPDATE",
+            Self::Insert => "INSERT",
+            Self::Upsert => "INSERT .. ON CONFLICT DO UPDATE",
+            Self::Move(_) => "update of the key",
+        }
+    }
+
+    /// Appends a row's parameters.
+    fn values(&self, fold: &Fold, entry: &Entry, cells: &mut Vec<Cell>) {
+        match self {
+            Self::Truncate => {}
+            Self::Delete => cells.extend(fold.key(entry)),
+            Self::Update(set) | Self::Move(set) => {
+                let row = fold.row(entry);
+                cells.extend(fold.key(entry));
+                cells.extend(set.iter().map(|&i| row[i]));
+            }
+            Self::Insert | Self::Upsert => cells.extend_from_slice(fold.row(entry)),
+        }
+    }
+
+    /// How many parameters a row takes.
+    fn parameters(&self, table: &ApplyTable) -> usize {
+        match self {
+            Self::Truncate => 0,
+            Self::Delete => table.target_key.len(),
+            Self::Update(set) | Self::Move(set) => table.target_key.len() + set.len(),
+            Self::Insert | Self::Upsert => table.columns.len(),
+        }
+    }
+
+    /// The statement and its parameters' types, row by row.
+    fn text(&self, table: &ApplyTable, rows: usize) -> (String, Vec<Oid>) {
+        let (target, key) = (&table.target, &table.target_key);
+        let all = table.column_names();
+        let names = |set: &[usize]| set.iter().map(|&i| all[i].clone()).collect::<Vec<_>>();
+        let of = |set: &[usize]| set.iter().map(|&i| table.columns[i].target_type).collect();
+        let keyed = |set: &[usize]| -> Vec<Oid> { [of(&table.key_places()), of(set)].concat() };
+        let (sql, types): (_, Vec<Oid>) = match self {
+            Self::Truncate => (truncate(target), Vec::new()),
+            Self::Delete => (delete_rows(target, key, rows), of(&table.key_places())),
+            Self::Update(set) => (update_rows(target, key, &names(set), rows), keyed(set)),
+            Self::Move(set) => (move_row(target, &all, key, &names(set)), keyed(set)),
+            Self::Insert | Self::Upsert => {
+                let types = table.columns.iter().map(|c| c.target_type).collect();
+                match self {
+                    Self::Insert => (insert_rows(target, &all, rows), types),
+                    _ => (upsert_rows(target, &all, key, rows), types),
+                }
+            }
+        };
+        (sql, types.repeat(rows))
+    }
+}
+
+/// A fold's entries by the statement that writes them.
+#[derive(Default)]
+struct Sorted {
+    deletes: Vec<Entry>,
+    /// By the columns that are set.
+    updates: Vec<(Kind, Vec<Entry>)>,
+    upserts: Vec<Entry>,
+    inserts: Vec<Entry>,
+}
+
+impl Sorted {
+    fn new(table: &ApplyTable, fold: &Fold, strict: bool) -> Self {
+        let key = table.key_places();
+        let rest: Vec<_> = (0..table.columns.len()).filter(|place| !key.contains(place)).collect();
+        let mut sorted = Self::default();
+        let mut whole = Vec::new();
+        for entry in fold.entries() {
+            match entry.state {
+                // Strict, a row that came and went between two batches was never here. Lax, a
+                // page may have brought it.
+                State::Gone if strict && !entry.existed => {}
+                State::Gone => sorted.deletes.push(*entry),
+                State::Row if !strict => sorted.upserts.push(*entry),
+                State::Row if !entry.existed => sorted.inserts.push(*entry),
+                State::Row => whole.push(*entry),
+                // What was to be fetched has been by now: the driver does it before it writes.
+                State::Patch | State::Fetch => {
+                    let row = fold.row(entry);
+                    let set = rest.iter().copied().filter(|&i| row[i] != Cell::Unchanged);
+                    sorted.update(Kind::Update(set.collect()), *entry);
+                }
+            }
+        }
+        if !whole.is_empty() {
+            sorted.updates.push((Kind::Update(rest), whole));
+        }
+        // Nothing but the key, or nothing that changed: such a row is right as it is.
+        sorted.updates.retain(|(kind, _)| *kind != Kind::Update(Vec::new()));
+        sorted
+    }
+
+    fn update(&mut self, kind: Kind, entry: Entry) {
+        match self.updates.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, entries)) => entries.push(entry),
+            None => self.updates.push((kind, vec![entry])),
+        }
+    }
+
+    /// In the order in which they are written.
+    fn groups(&self) -> impl Iterator<Item = (Kind, &[Entry])> {
+        let updates = self.updates.iter().map(|(kind, rows)| (kind.clone(), rows.as_slice()));
+        std::iter::once((Kind::Delete, self.deletes.as_slice()))
+            .chain(updates)
+            .chain([(Kind::Upsert, self.upserts.as_slice()), (Kind::Insert, &self.inserts)])
+    }
+}
+
+/// Cuts a list into pieces whose lengths are powers of two, the largest first.
+fn powers_of_two<T>(list: &[T], most: usize) -> impl Iterator<Item = &[T]> {
+    let largest = 1 << most.max(1).ilog2();
+    let mut rest = list;
+    std::iter::from_fn(move || {
+        let size = rest.len().checked_ilog2().map(|bits| (1 << bits).min(largest))?;
+        let (head, tail) = rest.split_at(size);
+        rest = tail;
+        Some(head)
+    })
+}
+
+/// How a value is bound: as it came.
+pub(super) const fn format_of(cell: Cell) -> Format {
+    match cell {
+        Cell::Binary(_) => Format::Binary,
+        Cell::Null | Cell::Unchanged | Cell::Text(_) => Format::Text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_cut_into_powers_of_two() {
+        let cut =
+            |n: usize, most| powers_of_two(&vec![(); n], most).map(<[()]>::len).collect::<Vec<_>>();
+        assert_eq!(cut(0, 8), Vec::<usize>::new());
+        assert_eq!(cut(1, 8), [1]);
+        assert_eq!(cut(13, 100), [8, 4, 1]);
+        assert_eq!(cut(20, 9), [8, 8, 4]);
+        assert_eq!(cut(3, 1), [1, 1, 1]);
+    }
+}
