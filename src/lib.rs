@@ -26,6 +26,7 @@ pub mod apply;
 pub mod auth;
 pub mod backfill;
 pub mod catalog;
+pub mod cluster;
 pub mod config;
 pub mod conn;
 pub mod ledger;
