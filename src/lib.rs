@@ -34,4 +34,5 @@ pub mod pg;
 pub mod pgoutput;
 pub mod replication;
 pub mod sql;
+pub mod verify;
 pub mod wire;
