@@ -30,6 +30,7 @@ pub mod cluster;
 pub mod config;
 pub mod conn;
 pub mod ledger;
+pub mod migrate;
 pub mod pg;
 pub mod pgoutput;
 pub mod replication;

@@ -1,0 +1,195 @@
+//! The named moments of a run. Progress bars, JSON lines, logs and tests are listeners.
+//!
+//! The serialised form is the promise of the command line's documentation: one object, its kind
+//! in `event`.
+
+use serde::{Serialize, Serializer};
+
+use crate::pg::Lsn;
+
+/// Something that is told every event, in order.
+pub trait Listener: Send {
+    /// Called for each event.
+    fn on(&mut self, event: &Event);
+}
+
+impl<F: FnMut(&Event) + Send> Listener for F {
+    fn on(&mut self, event: &Event) {
+        self(event);
+    }
+}
+
+/// A phase as it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PhaseName {
+    /// Publication, slot, target tables.
+    Prepare,
+    /// Pages.
+    Backfill,
+    /// Changes up to the checkpoint, or up to the newest position.
+    CatchUp,
+    /// What belongs to the tables besides their rows.
+    Finish,
+    /// Comparing both sides.
+    Verify,
+    /// Changes without end.
+    Follow,
+    /// It is over.
+    Done,
+}
+
+/// A moment.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A phase begins.
+    Phase {
+        /// Which.
+        phase: PhaseName,
+    },
+    /// A person may want to know: why something takes long, what was left as it is.
+    Notice {
+        /// What.
+        message: String,
+    },
+    /// A page is on the target.
+    Progress {
+        /// Always `backfill` for now.
+        phase: PhaseName,
+        /// The source table.
+        table: String,
+        /// Rows copied, those of former runs included.
+        rows: u64,
+        /// Their bytes as COPY sent them.
+        bytes: u64,
+        /// Pages copied.
+        pages_done: u64,
+        /// Pages in all, once the end of the key has been seen.
+        pages_total: Option<u64>,
+        /// By pages once their number is known, before that by the planner's estimate of rows.
+        percent: Option<f64>,
+        /// In this run.
+        rows_per_second: f64,
+        /// Until the last page.
+        eta_seconds: Option<f64>,
+    },
+    /// The checkpoint was taken, or raised.
+    Checkpoint {
+        /// Its position.
+        #[serde(serialize_with = "as_text")]
+        lsn: Lsn,
+    },
+    /// How far the changes are.
+    CatchUp {
+        /// Durable on the target.
+        #[serde(serialize_with = "as_text")]
+        applied_lsn: Lsn,
+        /// The checkpoint.
+        #[serde(serialize_with = "as_text")]
+        checkpoint_lsn: Lsn,
+        /// Received.
+        #[serde(serialize_with = "as_text")]
+        received_lsn: Lsn,
+        /// Received in this run.
+        changes: u64,
+        /// Since the event before.
+        changes_per_second: f64,
+        /// Log between what is durable here and the furthest that is known of the source.
+        lag_bytes: u64,
+        /// Since the last applied transaction was committed on the source.
+        lag_seconds: Option<f64>,
+    },
+    /// The run is over and all that was asked for is on the target.
+    Finished {
+        /// The migration.
+        name: String,
+        /// From here on the target was exact.
+        #[serde(serialize_with = "as_text")]
+        checkpoint_lsn: Lsn,
+        /// The target is what the source was here.
+        #[serde(serialize_with = "as_text")]
+        applied_lsn: Lsn,
+        /// Table by table.
+        tables: Vec<TableReport>,
+        /// All changes that were received.
+        changes_received: u64,
+        /// How long it took.
+        seconds: Seconds,
+        /// The longest time that a transaction of pghost's was open on the source.
+        longest_snapshot_seconds: f64,
+    },
+    /// The run ends without what was asked for.
+    Error {
+        /// The exit code.
+        code: u8,
+        /// The server's, if it was a server that said no.
+        sqlstate: Option<String>,
+        /// What happened.
+        message: String,
+        /// What state things are in.
+        state: String,
+        /// What to do next.
+        hint: String,
+    },
+}
+
+/// What was done to a table, over all runs.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableReport {
+    /// On the source.
+    pub source: String,
+    /// On the target.
+    pub target: String,
+    /// By pages.
+    pub rows_copied: u64,
+    /// Changes received and applied; together with `skipped` they are all that were received.
+    pub inserted: u64,
+    /// The same.
+    pub updated: u64,
+    /// The same.
+    pub deleted: u64,
+    /// The same.
+    pub truncated: u64,
+    /// Changes received and not applied, those of tables outside the migration; told with the
+    /// first table, since they belong to none.
+    pub skipped: u64,
+}
+
+/// Seconds, over all runs.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Seconds {
+    /// Copying pages.
+    pub backfill: f64,
+    /// Applying changes.
+    pub catch_up: f64,
+    /// What comes after the rows, in this run.
+    pub finish: f64,
+    /// Comparing, in this run.
+    pub verify: f64,
+    /// This run.
+    pub total: f64,
+}
+
+fn as_text<S: Serializer>(lsn: &Lsn, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(lsn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_one_object_with_their_kind_in_event() {
+        let phase = Event::Phase { phase: PhaseName::CatchUp };
+        assert_eq!(
+            serde_json::to_string(&phase).unwrap(),
+            r#"{"event":"phase","phase":"catch_up"}"#
+        );
+        let checkpoint = Event::Checkpoint { lsn: Lsn(0x16_B374_D848) };
+        assert_eq!(
+            serde_json::to_string(&checkpoint).unwrap(),
+            r#"{"event":"checkpoint","lsn":"16/B374D848"}"#
+        );
+    }
+}

@@ -1,0 +1,33 @@
+//! The whole journey.
+//!
+//! ```text
+//!   preflight ──> prepare ──> backfill ──> checkpoint ──> catch up ──> finish ──> stop | follow
+//!   changes       ledger,     pages        insert LSN     apply to    sequences
+//!   nothing       publication              after the      the
+//!                 then slot                last page      checkpoint
+//! ```
+//!
+//! Each phase is stored in the ledger when it begins ([`crate::ledger::Phase`]), and a run takes up
+//! the journey where the ledger says it is. The core does not print: it emits [`Event`]s.
+
+mod event;
+mod failure;
+mod finish;
+mod names;
+mod plan;
+mod preflight;
+mod prepare;
+mod publication;
+mod resume;
+mod run;
+mod servers;
+mod spec;
+mod target;
+mod watch_apply;
+mod watch_backfill;
+
+pub use event::{Event, Listener, PhaseName, Seconds, TableReport};
+pub use failure::{Exit, Failure};
+pub use names::{default_name, is_slot_name};
+pub use run::run;
+pub use spec::{MigrationSpec, TableSpec, Then};

@@ -1,0 +1,109 @@
+//! What will be done: the tables of both sides brought together.
+
+use crate::{
+    apply::{ApplyColumn, ApplyTable},
+    backfill::{TablePlan, rows_per_page},
+    catalog::{Key, Table, binary_is_safe},
+    ledger::TableRecord,
+    pg::{Ident, QualifiedName},
+    wire::Format,
+};
+
+/// One table with what both servers say of it.
+#[derive(Clone, Debug)]
+pub(super) struct PlannedTable {
+    pub(super) ordinal: usize,
+    pub(super) source: Table,
+    pub(super) key: Key,
+    pub(super) target_name: QualifiedName,
+    /// `None` until pghost has made it.
+    pub(super) target: Option<Table>,
+    /// The target's key, once there is a target.
+    pub(super) target_key: Option<Key>,
+}
+
+impl PlannedTable {
+    /// The columns that travel.
+    pub(super) fn columns(&self) -> Vec<Ident> {
+        self.source.stored_columns().map(|c| c.name.clone()).collect()
+    }
+
+    pub(super) fn key_names(&self) -> Vec<Ident> {
+        self.key.columns.iter().map(|c| c.name.clone()).collect()
+    }
+
+    /// As the ledger keeps it.
+    pub(super) fn record(&self) -> TableRecord {
+        TableRecord {
+            ordinal: self.ordinal,
+            source: self.source.name.clone(),
+            source_oid: self.source.oid,
+            target: self.target_name.clone(),
+            target_made: false,
+            key: self.key_names(),
+            columns: self.columns(),
+            shape: self.source.shape.to_text(),
+            backfilled: false,
+            counts: crate::ledger::TableCounts::default(),
+        }
+    }
+
+    /// Whether rows may travel in binary: every column's type is safe and the same on both
+    /// sides, and the target has no column at all that binary COPY can't do (it asks for the
+    /// receive function even of columns that are not named).
+    pub(super) fn binary(&self) -> bool {
+        let Some(target) = &self.target else {
+            return false;
+        };
+        self.source.stored_columns().all(|column| {
+            binary_is_safe(column.type_oid)
+                && target.column(&column.name).is_some_and(|c| {
+                    c.type_oid == column.type_oid && c.type_name == column.type_name
+                })
+        }) && target.columns.iter().all(|column| binary_is_safe(column.type_oid))
+    }
+
+    /// As `backfill` needs it.
+    pub(super) fn for_backfill(&self, page_rows: Option<u64>) -> TablePlan {
+        let estimated = rows_per_page(self.source.bytes, self.source.estimated_rows);
+        TablePlan {
+            ordinal: self.ordinal,
+            source: self.source.name.clone(),
+            target: self.target_name.clone(),
+            columns: self.columns(),
+            key: self.key.columns.clone(),
+            format: if self.binary() { Format::Binary } else { Format::Text },
+            page_rows: page_rows.unwrap_or(estimated).max(1),
+        }
+    }
+
+    /// As `apply` needs it; `None` until there is a target.
+    pub(super) fn for_apply(&self) -> Option<ApplyTable> {
+        let target = self.target.as_ref()?;
+        let columns = self
+            .source
+            .stored_columns()
+            .map(|column| {
+                Some(ApplyColumn {
+                    name: column.name.clone(),
+                    source_type: column.type_oid,
+                    source_modifier: column.type_modifier,
+                    target_type: target.column(&column.name)?.type_oid,
+                })
+            })
+            .collect::<Option<_>>()?;
+        Some(ApplyTable {
+            ordinal: self.ordinal,
+            source_oid: self.source.oid,
+            source: self.source.name.clone(),
+            target: self.target_name.clone(),
+            columns,
+            source_key: self.key.columns.clone(),
+            target_key: self.target_key.as_ref()?.columns.clone(),
+            replica_identity: self.source.replica_identity,
+            left_out: (self.source.columns.iter().filter(|c| c.generated.is_some()))
+                .map(|c| c.name.clone())
+                .collect(),
+        })
+    }
+}

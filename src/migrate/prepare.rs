@@ -1,0 +1,197 @@
+//! Making what a new migration needs, and unmaking it if that fails.
+//!
+//! In this order: the ledger's lines (so that whatever follows is known to be ours), the target
+//! tables, the publication, and the slot last: a slot made before its publication could never be
+//! decoded, and making it may wait long for other transactions.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{
+    Event, Failure, Listener, failure::Exit, plan::PlannedTable, preflight::NewMigration,
+    servers::Servers, target,
+};
+use crate::{
+    catalog::{create_table, load_table},
+    conn::{Connection, Error},
+    ledger::{self, Migration, Phase},
+    pg::{Ident, Lsn},
+    replication::{create_slot, drop_slot},
+};
+
+/// How long the making of a slot may take before a person is told what it waits for.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Makes everything and gives the migration as it stands in the ledger.
+///
+/// Errors: nothing is left behind, unless the failure says so.
+pub(super) async fn prepare(
+    servers: &mut Servers,
+    new: NewMigration,
+    interrupt: &mut watch::Receiver<bool>,
+    listener: &mut dyn Listener,
+) -> Result<(Migration, Vec<PlannedTable>), Failure> {
+    let mut migration = Migration {
+        name: new.name,
+        phase: Phase::Prepare,
+        source: servers.identity.clone(),
+        slot: new.slot,
+        publication: new.publication,
+        publication_made: new.makes_publication,
+        slot_start: None,
+        checkpoint: None,
+        applied: None,
+        skipped: 0,
+        longest_snapshot_seconds: 0.0,
+        backfill_seconds: 0.0,
+        catch_up_seconds: 0.0,
+        tables: new.tables.iter().map(PlannedTable::record).collect(),
+    };
+    ledger::begin(&mut servers.target, &migration)
+        .await
+        .map_err(|error| Failure::refused_by("making the ledger on the target", &error))?;
+    let mut tables = new.tables;
+    match make(servers, &mut migration, &mut tables, interrupt, listener).await {
+        Ok(()) => Ok((migration, tables)),
+        Err(failure) => Err(match undo(servers, &migration).await {
+            Ok(()) => failure,
+            Err(error) => Failure {
+                exit: Exit::Stopped,
+                state: format!("undoing what had been made failed too: {error}"),
+                hint: "give the same command again: it undoes the rest before it starts".into(),
+                ..failure
+            },
+        }),
+    }
+}
+
+async fn make(
+    servers: &mut Servers,
+    migration: &mut Migration,
+    tables: &mut [PlannedTable],
+    interrupt: &mut watch::Receiver<bool>,
+    listener: &mut dyn Listener,
+) -> Result<(), Failure> {
+    for table in tables.iter_mut().filter(|t| t.target.is_none()) {
+        make_table(&mut servers.target, &migration.name, table).await?;
+        let message = format!("made the table {} on the target", table.target_name.plain());
+        listener.on(&Event::Notice { message });
+    }
+    if migration.publication_made {
+        let names: Vec<_> = tables.iter().map(|t| t.source.name.to_string()).collect();
+        let sql = format!(
+            "CREATE PUBLICATION {} FOR TABLE {}
+               WITH (publish = 'insert, update, delete, truncate')",
+            Ident::new(&migration.publication),
+            names.join(", ")
+        );
+        servers
+            .source
+            .query(&sql)
+            .await
+            .map_err(|error| Failure::refused_by("making the publication", &error))?;
+    }
+    let start = make_slot(servers, &migration.slot, interrupt, listener).await?;
+    ledger::start_backfill(&mut servers.target, &migration.name, start)
+        .await
+        .map_err(|error| Failure::refused_by("writing the ledger", &error))?;
+    migration.slot_start = Some(start);
+    migration.applied = Some(start);
+    migration.phase = Phase::Backfill;
+    Ok(())
+}
+
+/// Makes a target table, and notes in the same transaction that it is ours.
+async fn make_table(
+    target: &mut Connection,
+    migration: &str,
+    table: &mut PlannedTable,
+) -> Result<(), Failure> {
+    let what = format!("making the table {} on the target", table.target_name.plain());
+    let failed = |error: Error| Failure {
+        hint: "make the table by hand, with what the message misses, and start again".into(),
+        ..Failure::refused_by(&what, &error)
+    };
+    let made = async {
+        target.query("BEGIN").await?;
+        for statement in create_table(&table.source, &table.key, &table.target_name) {
+            target.query(&statement).await?;
+        }
+        ledger::set_target_made(target, migration, table.ordinal).await?;
+        target.query("COMMIT").await
+    };
+    if let Err(error) = made.await {
+        target.query("ROLLBACK").await.map_err(failed)?;
+        return Err(failed(error));
+    }
+    let made = load_table(target, &table.target_name).await.map_err(failed)?;
+    let made = made.ok_or_else(|| Failure::refused(format!("{what}: it is gone"), "try again"))?;
+    table.target_key = Some(target::fits(&table.source, &table.key, &made)?);
+    table.target = Some(made);
+    Ok(())
+}
+
+/// Makes the slot. It waits for every transaction that is open on the server, in any database.
+async fn make_slot(
+    servers: &mut Servers,
+    slot: &str,
+    interrupt: &mut watch::Receiver<bool>,
+    listener: &mut dyn Listener,
+) -> Result<Lsn, Failure> {
+    let Servers { source, walsender, .. } = servers;
+    let Some(mut walsender) = walsender.take() else {
+        return Err(Failure::refused("there is no walsender left to make the slot", "try again"));
+    };
+    let pid = walsender.process_id();
+    let failed = |error: Error| Failure::refused_by("making the replication slot", &error);
+    let mut creating = std::pin::pin!(create_slot(&mut walsender, slot));
+    let mut told = false;
+    loop {
+        tokio::select! {
+            created = &mut creating => {
+                return created.map(|slot| slot.consistent_point).map_err(failed);
+            }
+            Ok(_) = interrupt.wait_for(|stop| *stop) => {
+                // Only closing the connection would leave a slot once the wait is over.
+                let cancel = format!("SELECT pg_cancel_backend({pid})");
+                source.query(&cancel).await.map_err(failed)?;
+                let _ = creating.await;
+                let undone = "what had been made is undone";
+                return Err(Failure { state: undone.into(), ..Failure::interrupted() });
+            }
+            () = tokio::time::sleep(PATIENCE), if !told => {
+                told = true;
+                let message = who_is_in_the_way(source).await.map_err(failed)?;
+                listener.on(&Event::Notice { message });
+            }
+        }
+    }
+}
+
+async fn who_is_in_the_way(source: &mut Connection) -> Result<String, Error> {
+    let sql = "SELECT string_agg(format('pid %s (%s, open for %s)', pid, usename,
+                          date_trunc('second', now() - xact_start)), ', ') AS who
+                 FROM pg_stat_activity WHERE backend_xid IS NOT NULL";
+    let who = source.query(sql).await?.row()?.get::<Option<String>>("who")?;
+    let who =
+        who.unwrap_or_else(|| "prepared transactions or commits that wait for a standby".into());
+    Ok(format!("the slot is waiting for open transactions to end: {who}"))
+}
+
+/// Unmakes what a migration that never got to copying has made. Can be done again.
+pub(super) async fn undo(servers: &mut Servers, migration: &Migration) -> Result<(), Error> {
+    drop_slot(&mut servers.source, &migration.slot).await?;
+    if migration.publication_made {
+        let sql = format!("DROP PUBLICATION IF EXISTS {}", Ident::new(&migration.publication));
+        servers.source.query(&sql).await?;
+    }
+    // As the ledger has it: a table that was not made in the end is not ours.
+    if let Some(stored) = ledger::load(&mut servers.target, &migration.name).await? {
+        for table in stored.tables.iter().filter(|table| table.target_made) {
+            servers.target.query(&format!("DROP TABLE IF EXISTS {}", table.target)).await?;
+        }
+        ledger::forget(&mut servers.target, &migration.name).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! Whether a publication brings every change of every table.
+
+use super::{Failure, plan::PlannedTable, servers::Servers};
+use crate::{conn::Error, pg::Ident, sql::quote_literal};
+
+/// A publication that is given must bring every change of every table, whole.
+pub(super) async fn check(
+    servers: &mut Servers,
+    publication: &str,
+    tables: &[PlannedTable],
+) -> Result<(), Failure> {
+    let failed = |error: Error| Failure::refused_by("looking at the publication", &error);
+    let sql = "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate AS everything
+                 FROM pg_publication WHERE pubname = $1";
+    let result = servers.source.query_with(sql, &[Some(publication)]).await.map_err(failed)?;
+    let Some(row) = result.rows().first() else {
+        return Err(Failure::refused(
+            format!("the source has no publication {publication}"),
+            "check its name, or leave --publication out and pghost makes its own",
+        ));
+    };
+    if !row.get::<bool>("everything").map_err(failed)? {
+        return Err(Failure::refused(
+            format!("the publication {publication} does not publish every kind of change"),
+            "ALTER PUBLICATION .. SET (publish = 'insert, update, delete, truncate')",
+        ));
+    }
+    for table in tables {
+        brings_all(servers, publication, table).await?;
+    }
+    Ok(())
+}
+
+/// The publication has the table, with every row and every column of it.
+async fn brings_all(
+    servers: &mut Servers,
+    publication: &str,
+    table: &PlannedTable,
+) -> Result<(), Failure> {
+    let failed = |error: Error| Failure::refused_by("looking at the publication", &error);
+    let plain = table.source.name.plain();
+    // Before 15 there are neither filters nor column lists.
+    let lists = servers.source.server_version().map_err(failed)?.major() >= 15;
+    let filtered = if lists { "rowfilter IS NOT NULL" } else { "false" };
+    let sql = format!(
+        "SELECT {filtered} AS filtered FROM pg_publication_tables
+          WHERE pubname = $1 AND schemaname = $2 AND tablename = $3"
+    );
+    let name = &table.source.name;
+    let parameters = [Some(publication), Some(name.schema.as_str()), Some(name.name.as_str())];
+    let result = servers.source.query_with(&sql, &parameters).await.map_err(failed)?;
+    let Some(row) = result.rows().first() else {
+        return Err(Failure::refused(
+            format!("{plain} is not in the publication {publication}"),
+            format!("ALTER PUBLICATION {} ADD TABLE {name}", Ident::new(publication)),
+        ));
+    };
+    let filtered = row.get::<bool>("filtered").map_err(failed)?;
+    if filtered || lists && missing_columns(servers, publication, table).await? {
+        return Err(Failure::refused(
+            format!(
+                "the publication {publication} has a row filter or a column list for {plain}, so \
+                 the target would not become what the source is"
+            ),
+            "use a publication without them",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a publication leaves columns of a table out.
+async fn missing_columns(
+    servers: &mut Servers,
+    publication: &str,
+    table: &PlannedTable,
+) -> Result<bool, Failure> {
+    let failed = |error: Error| Failure::refused_by("looking at the publication", &error);
+    let sql = format!(
+        "SELECT count(*) AS published
+           FROM (SELECT unnest(attnames) AS name FROM pg_publication_tables
+                  WHERE pubname = {} AND schemaname = {} AND tablename = {}) p
+           JOIN pg_attribute a ON a.attrelid = {} AND a.attname = p.name AND a.attgenerated = ''",
+        quote_literal(publication),
+        quote_literal(table.source.name.schema.as_str()),
+        quote_literal(table.source.name.name.as_str()),
+        table.source.oid
+    );
+    let result = servers.source.query(&sql).await.map_err(failed)?;
+    let published: usize = result.row().and_then(|row| row.get("published")).map_err(failed)?;
+    Ok(published < table.columns().len())
+}
+
+/// No publication of this name is there yet.
+pub(super) async fn is_free(servers: &mut Servers, publication: &str) -> Result<(), Failure> {
+    let failed = |error: Error| Failure::refused_by("looking at the source", &error);
+    let sql = "SELECT count(*) > 0 AS found FROM pg_publication WHERE pubname = $1";
+    let result = servers.source.query_with(sql, &[Some(publication)]).await.map_err(failed)?;
+    if result.row().and_then(|row| row.get::<bool>("found")).map_err(failed)? {
+        return Err(Failure::refused(
+            format!("the source has a publication {publication} already"),
+            format!("give --publication {publication} to use it, or another --name"),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! Taking up a migration that was begun: is everything still what it belongs to?
+//!
+//! Everything here is looked at before anything is written. What is not the same any more can't
+//! be mended by going on: the log between would be missing, or belong to another history.
+
+use super::{
+    Failure, MigrationSpec,
+    plan::PlannedTable,
+    preflight::{self, load_source},
+    publication,
+    servers::Servers,
+    target,
+};
+use crate::{
+    catalog::{Shape, Table, choose_key, load_table, matching_key},
+    conn::Error,
+    ledger::{Migration, Phase, TableRecord},
+    replication::find_slot,
+};
+
+const START_AGAIN: &str = "drop the slot, empty the target table, remove the migration's lines \
+                           from pghost.migration on the target, and start again: rows are \
+                           copied anew";
+
+/// Checks a migration against both servers and gives its tables.
+pub(super) async fn check(
+    spec: &MigrationSpec,
+    servers: &mut Servers,
+    migration: &Migration,
+) -> Result<Vec<PlannedTable>, Failure> {
+    asks_for_the_same(spec, migration)?;
+    same_server(servers, migration)?;
+    preflight::lock_slot(servers, &migration.slot).await?;
+    let mut tables = Vec::new();
+    for record in &migration.tables {
+        tables.push(check_table(servers, migration, record).await?);
+    }
+    check_slot(servers, migration).await?;
+    publication::check(servers, &migration.publication, &tables).await.map_err(|failure| {
+        Failure::cannot_resume(
+            format!("changes may be missing from the stream: {}", failure.message),
+            START_AGAIN,
+        )
+    })?;
+    Ok(tables)
+}
+
+fn asks_for_the_same(spec: &MigrationSpec, migration: &Migration) -> Result<(), Failure> {
+    let name = &migration.name;
+    let other = |what: &str, was: &str| {
+        Failure::refused(
+            format!("the migration {name} was begun with another {what}: {was}"),
+            "give the same arguments as before, or another --name for another migration",
+        )
+    };
+    let same_tables = spec.tables.is_empty()
+        || spec.tables.len() == migration.tables.len()
+            && (spec.tables.iter().zip(&migration.tables))
+                .all(|(asked, table)| asked.source == table.source && asked.target == table.target);
+    if !same_tables {
+        let pair = |t: &TableRecord| format!("{}={}", t.source.plain(), t.target.plain());
+        let tables: Vec<_> = migration.tables.iter().map(pair).collect();
+        return Err(other("list of tables", &tables.join(", ")));
+    }
+    if spec.publication.as_ref().is_some_and(|asked| *asked != migration.publication) {
+        return Err(other("publication", &migration.publication));
+    }
+    if spec.slot.as_ref().is_some_and(|asked| *asked != migration.slot) {
+        return Err(other("slot", &migration.slot));
+    }
+    Ok(())
+}
+
+fn same_server(servers: &Servers, migration: &Migration) -> Result<(), Failure> {
+    let (now, then) = (&servers.identity, &migration.source);
+    let what = if now.system_id != then.system_id {
+        format!(
+            "the source is another server (system {}, it was {})",
+            now.system_id, then.system_id
+        )
+    } else if now.timeline != then.timeline {
+        format!(
+            "the source is on timeline {} now, it was {}: it was promoted or restored",
+            now.timeline, then.timeline
+        )
+    } else if now.database != then.database {
+        format!("the source database is {}, it was {}", now.database, then.database)
+    } else {
+        return Ok(());
+    };
+    Err(Failure::cannot_resume(
+        format!("the migration {} can't go on here: {what}", migration.name),
+        format!("name the server that it was begun on; if that is gone: {START_AGAIN}"),
+    ))
+}
+
+async fn check_table(
+    servers: &mut Servers,
+    migration: &Migration,
+    record: &TableRecord,
+) -> Result<PlannedTable, Failure> {
+    let cannot = |what: String| Failure::cannot_resume(what, START_AGAIN);
+    let plain = record.source.plain();
+    let source = load_source(&mut servers.source, &record.source).await?;
+    if source.oid != record.source_oid {
+        return Err(cannot(format!("{plain} is another table of the same name now")));
+    }
+    not_altered(&source, record)?;
+    let key = choose_key(&source)
+        .map_err(|refusal| cannot(format!("{plain} has lost its key: {refusal}")))?;
+    let columns: Vec<_> = source.stored_columns().map(|c| c.name.clone()).collect();
+    let key_names: Vec<_> = key.columns.iter().map(|c| c.name.clone()).collect();
+    if key_names != record.key || columns != record.columns {
+        return Err(cannot(format!("the columns or the key of {plain} have changed")));
+    }
+    let at_target = |error: Error| Failure::refused_by("looking at the target", &error);
+    let found = load_table(&mut servers.target, &record.target).await.map_err(at_target)?;
+    let found =
+        found.ok_or_else(|| cannot(format!("the target {} is gone", record.target.plain())))?;
+    // Once the target was exact, its owner may have added indexes and constraints.
+    let target_key = if migration.phase == Phase::Done {
+        matching_key(&found, &record.key).ok_or_else(|| {
+            cannot(format!("the target {} has lost its key", record.target.plain()))
+        })?
+    } else {
+        target::fits(&source, &key, &found)?
+    };
+    Ok(PlannedTable {
+        ordinal: record.ordinal,
+        source,
+        key,
+        target_name: record.target.clone(),
+        target: Some(found),
+        target_key: Some(target_key),
+    })
+}
+
+/// A rewriting ALTER TABLE changes rows without a trace in the stream.
+pub(super) fn not_altered(source: &Table, record: &TableRecord) -> Result<(), Failure> {
+    let before = Shape::from_text(&record.shape);
+    if before.is_some_and(|before| !source.shape.was_altered_since(&before)) {
+        return Ok(());
+    }
+    Err(Failure::cannot_resume(
+        format!(
+            "{} was altered on the source since the migration began; a rewrite of its rows is not \
+             in the stream of changes",
+            record.source.plain()
+        ),
+        START_AGAIN,
+    ))
+}
+
+/// The slot must be the one that was made, and nobody else may have moved it.
+async fn check_slot(servers: &mut Servers, migration: &Migration) -> Result<(), Failure> {
+    let name = &migration.slot;
+    let cannot = |what: String| Failure::cannot_resume(what, START_AGAIN);
+    let slot = find_slot(&mut servers.source, name)
+        .await
+        .map_err(|error| Failure::refused_by("looking at the slot", &error))?
+        .ok_or_else(|| cannot(format!("the slot {name} is gone from the source")))?;
+    if slot.plugin.as_deref() != Some("pgoutput")
+        || slot.database.as_deref() != Some(migration.source.database.as_str())
+    {
+        return Err(cannot(format!("the slot {name} is not the one that pghost made")));
+    }
+    if !slot.usable {
+        let status = slot.wal_status.unwrap_or_default();
+        return Err(cannot(format!(
+            "the slot {name} was invalidated (wal_status {status}): the log it needs is gone"
+        )));
+    }
+    // Nothing is acknowledged before it is in the ledger, so a slot that is further was made
+    // again or read by somebody else; the changes between are lost.
+    match (slot.confirmed_flush, migration.applied) {
+        (Some(confirmed), Some(applied)) if confirmed > applied => Err(cannot(format!(
+            "the slot {name} is at {confirmed}, ahead of the target at {applied}: it was made \
+             again, or somebody else has read it"
+        ))),
+        _ => Ok(()),
+    }
+}

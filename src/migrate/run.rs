@@ -1,0 +1,344 @@
+//! The shell that moves a migration from phase to phase.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::{
+    Event, Failure, Listener, MigrationSpec, PhaseName, Seconds, TableReport, Then,
+    finish::finish,
+    plan::PlannedTable,
+    preflight, prepare, resume,
+    servers::{self, Servers},
+    watch_apply::ApplyView,
+    watch_backfill::BackfillView,
+};
+use crate::{
+    apply::{Apply, ApplyTable, Outcome, Stop},
+    backfill::{self, Backfill},
+    conn::Error,
+    ledger::{self, Migration, Phase},
+    pg::Lsn,
+    replication::take_checkpoint,
+};
+
+/// Runs a migration, or takes it up where it stopped, to what the spec asks for. `interrupt`
+/// turns true when it is to stop.
+///
+/// Errors: tell the exit code, what happened, what state things are in and what to do next.
+pub async fn run(
+    spec: &MigrationSpec,
+    interrupt: watch::Receiver<bool>,
+    listener: &mut dyn Listener,
+) -> Result<(), Failure> {
+    let started = Instant::now();
+    let mut journey = begin(spec, interrupt, listener).await?;
+    journey.backfill().await?;
+    journey.catch_up().await?;
+    journey.finish().await?;
+    if spec.then == Then::Follow {
+        journey.follow().await?;
+    }
+    journey.seconds.total = started.elapsed().as_secs_f64();
+    journey.report().await
+}
+
+/// Connects, takes the lock, and prepares a new migration or checks an old one.
+async fn begin<'a>(
+    spec: &'a MigrationSpec,
+    mut interrupt: watch::Receiver<bool>,
+    listener: &'a mut dyn Listener,
+) -> Result<Journey<'a>, Failure> {
+    listener.on(&Event::Phase { phase: PhaseName::Prepare });
+    let mut servers = tokio::select! {
+        servers = servers::connect(spec) => servers?,
+        Ok(_) = interrupt.wait_for(|stop| *stop) => return Err(Failure::interrupted_early()),
+    };
+    let name = preflight::name_of(spec)?;
+    let failed = |error: Error| Failure::refused_by("reading the ledger on the target", &error);
+    if !ledger::lock(&mut servers.target, &format!("pghost migration {name}"))
+        .await
+        .map_err(failed)?
+    {
+        return Err(Failure::refused(
+            format!("another pghost is running the migration {name}"),
+            "let it run, or stop it first; give another --name for another migration",
+        ));
+    }
+    no_writers_left(&mut servers, &name, &mut interrupt, listener).await?;
+    let mut spec_now = spec.clone();
+    let mut found = ledger::load(&mut servers.target, &name).await.map_err(failed)?;
+    if let Some(left) = found.take_if(|migration| migration.phase == Phase::Prepare) {
+        // An earlier run ended before anything was copied: its beginnings are cleared away.
+        if spec_now.tables.is_empty() {
+            spec_now.tables = (left.tables.iter())
+                .map(|t| super::TableSpec { source: t.source.clone(), target: t.target.clone() })
+                .collect();
+        }
+        prepare::undo(&mut servers, &left).await.map_err(|error| {
+            Failure::stopped_by("clearing away what an earlier run had begun", &error)
+        })?;
+    }
+    let (migration, tables) = match found {
+        Some(migration) => {
+            let tables = resume::check(&spec_now, &mut servers, &migration).await?;
+            (migration, tables)
+        }
+        None => {
+            let new = preflight::look(&spec_now, &mut servers, name).await?;
+            prepare::prepare(&mut servers, new, &mut interrupt, listener).await?
+        }
+    };
+    let seconds = Seconds::default();
+    Ok(Journey { spec, servers, migration, tables, interrupt, listener, seconds })
+}
+
+/// Waits until nothing of an earlier run is in the target's hands any more: what a killed run had
+/// sent may still be committed, and must be before anything is read from the ledger.
+async fn no_writers_left(
+    servers: &mut Servers,
+    name: &str,
+    interrupt: &mut watch::Receiver<bool>,
+    listener: &mut dyn Listener,
+) -> Result<(), Failure> {
+    let failed = |error: Error| Failure::refused_by("looking for an earlier run's writers", &error);
+    let mut told = false;
+    loop {
+        let writers = ledger::writers(&mut servers.target, name).await.map_err(failed)?;
+        if writers.is_empty() {
+            return Ok(());
+        }
+        if !told {
+            told = true;
+            let message = format!(
+                "waiting for an earlier run's sessions on the target to end: pids {writers:?} \
+                 (pg_terminate_backend ends them at once)"
+            );
+            listener.on(&Event::Notice { message });
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            Ok(_) = interrupt.wait_for(|stop| *stop) => return Err(Failure::interrupted_early()),
+        }
+    }
+}
+
+/// How often an earlier run's writers are looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// A run under way.
+struct Journey<'a> {
+    spec: &'a MigrationSpec,
+    servers: Servers,
+    migration: Migration,
+    tables: Vec<PlannedTable>,
+    interrupt: watch::Receiver<bool>,
+    listener: &'a mut dyn Listener,
+    seconds: Seconds,
+}
+
+impl Journey<'_> {
+    fn enter(&mut self, phase: PhaseName) {
+        self.listener.on(&Event::Phase { phase });
+    }
+
+    /// Reads the ledger again after something has written to it.
+    async fn reload(&mut self) -> Result<(), Failure> {
+        let loaded = ledger::load(&mut self.servers.target, &self.migration.name).await;
+        self.migration = loaded
+            .map_err(|error| at_ledger(&error))?
+            .ok_or_else(|| at_ledger(&Error::Result("the migration's line is gone".into())))?;
+        Ok(())
+    }
+
+    /// Copies the pages that are missing, and takes the checkpoint after the last one.
+    async fn backfill(&mut self) -> Result<(), Failure> {
+        if self.migration.phase > Phase::Backfill {
+            return Ok(());
+        }
+        self.enter(PhaseName::Backfill);
+        let started = Instant::now();
+        let mut longest_snapshot = 0.0;
+        let mut copied = Ok(());
+        for at in 0..self.tables.len() {
+            copied = self.backfill_table(at, &mut longest_snapshot).await;
+            if copied.is_err() {
+                break;
+            }
+        }
+        let (target, name) = (&mut self.servers.target, &self.migration.name);
+        let seconds = started.elapsed().as_secs_f64();
+        let noted = ledger::add_seconds(target, name, seconds, 0.0, longest_snapshot).await;
+        copied?;
+        noted.map_err(|error| at_ledger(&error))?;
+
+        self.not_altered().await?;
+        let (target, name) = (&mut self.servers.target, &self.migration.name);
+        let checkpoint = take_checkpoint(&mut self.servers.source)
+            .await
+            .map_err(|error| Failure::stopped_by("taking the checkpoint", &error))?;
+        ledger::start_catch_up(target, name, checkpoint)
+            .await
+            .map_err(|error| at_ledger(&error))?;
+        self.listener.on(&Event::Checkpoint { lsn: checkpoint });
+        self.reload().await
+    }
+
+    /// No table was rewritten since the migration began.
+    async fn not_altered(&mut self) -> Result<(), Failure> {
+        for record in &self.migration.tables {
+            let source = preflight::load_source(&mut self.servers.source, &record.source).await?;
+            resume::not_altered(&source, record)?;
+        }
+        Ok(())
+    }
+
+    async fn backfill_table(&mut self, at: usize, longest: &mut f64) -> Result<(), Failure> {
+        let table = &self.tables[at];
+        let ordinal = table.ordinal;
+        if self.migration.tables.iter().any(|t| t.ordinal == ordinal && t.backfilled) {
+            return Ok(());
+        }
+        let (target, name) = (&mut self.servers.target, &self.migration.name);
+        let done = ledger::load_pages(target, name, ordinal).await.map_err(|e| at_ledger(&e))?;
+        let plan = table.for_backfill(self.spec.page_rows);
+        let mut view = BackfillView::new(&table.source, &done);
+        let backfill = Backfill {
+            migration: name.clone(),
+            source: self.spec.source.clone(),
+            target: self.spec.target.clone(),
+            table: plan,
+            jobs: self.spec.copy_jobs,
+        };
+        let listener = &mut *self.listener;
+        let copying = backfill::run(backfill, &done, |progress| {
+            if let Some(event) = view.on(&progress) {
+                listener.on(&event);
+            }
+        });
+        let copied = tokio::select! {
+            copied = copying => copied.map_err(|error| Failure::backfill(&error)),
+            Ok(_) = self.interrupt.wait_for(|stop| *stop) => Err(Failure::interrupted()),
+        };
+        *longest = longest.max(view.longest_snapshot_seconds());
+        copied?;
+        ledger::table_backfilled(target, name, ordinal).await.map_err(|error| at_ledger(&error))
+    }
+
+    /// Applies changes up to the checkpoint; or, when that was passed long ago, up to now.
+    async fn catch_up(&mut self) -> Result<(), Failure> {
+        if self.migration.phase == Phase::Done && self.spec.then == Then::Follow {
+            return Ok(());
+        }
+        self.enter(PhaseName::CatchUp);
+        let stop = match self.migration.phase {
+            Phase::Done => take_checkpoint(&mut self.servers.source)
+                .await
+                .map_err(|error| Failure::stopped_by("asking the source's position", &error))?,
+            _ => self.checkpoint(),
+        };
+        match self.apply(Stop::At(stop)).await? {
+            Outcome::Reached => self.not_altered().await,
+            Outcome::Interrupted => Err(Failure::interrupted()),
+        }
+    }
+
+    /// Applies changes until told to stop.
+    async fn follow(&mut self) -> Result<(), Failure> {
+        self.enter(PhaseName::Follow);
+        self.apply(Stop::WhenTold).await.map(drop)
+    }
+
+    async fn apply(&mut self, stop: Stop) -> Result<Outcome, Failure> {
+        let started = Instant::now();
+        let tables: Vec<ApplyTable> =
+            self.tables.iter().filter_map(PlannedTable::for_apply).collect();
+        let checkpoint = self.checkpoint();
+        let apply = Apply {
+            migration: self.migration.name.clone(),
+            source: self.spec.source.clone(),
+            target: self.spec.target.clone(),
+            slot: self.migration.slot.clone(),
+            publication: self.migration.publication.clone(),
+            binary: self.tables.iter().all(PlannedTable::binary),
+            tables,
+            checkpoint,
+            stop,
+        };
+        let mut view = ApplyView::new();
+        let listener = &mut *self.listener;
+        let Servers { source, target, .. } = &mut self.servers;
+        let outcome = apply
+            .run(source, target, self.interrupt.clone(), |moment| {
+                if let Some(event) = view.on(&moment) {
+                    listener.on(&event);
+                }
+            })
+            .await
+            .map_err(|error| Failure::apply(&error));
+        let seconds = started.elapsed().as_secs_f64();
+        let noted = ledger::add_seconds(target, &self.migration.name, 0.0, seconds, 0.0).await;
+        let outcome = outcome?;
+        noted.map_err(|error| at_ledger(&error))?;
+        self.reload().await?;
+        Ok(outcome)
+    }
+
+    /// The checkpoint; it was taken before anything was applied.
+    fn checkpoint(&self) -> Lsn {
+        self.migration.checkpoint.unwrap_or(Lsn(u64::MAX))
+    }
+
+    async fn finish(&mut self) -> Result<(), Failure> {
+        self.enter(PhaseName::Finish);
+        let started = Instant::now();
+        finish(&mut self.servers, &self.migration, &self.tables).await?;
+        self.seconds.finish = started.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// The sum of it all, from the ledger.
+    async fn report(mut self) -> Result<(), Failure> {
+        self.reload().await?;
+        let (target, migration) = (&mut self.servers.target, &self.migration);
+        let copied = ledger::rows_copied(target, &migration.name).await;
+        let copied = copied.map_err(|error| at_ledger(&error))?;
+        let mut skipped = migration.skipped;
+        let tables: Vec<_> = (migration.tables.iter())
+            .map(|table| TableReport {
+                source: table.source.plain(),
+                target: table.target.plain(),
+                rows_copied: copied.get(&table.ordinal).copied().unwrap_or(0),
+                inserted: table.counts.inserted,
+                updated: table.counts.updated,
+                deleted: table.counts.deleted,
+                truncated: table.counts.truncated,
+                skipped: std::mem::take(&mut skipped),
+            })
+            .collect();
+        let applied: u64 = migration.tables.iter().map(|table| table.counts.total()).sum();
+        let finished = Event::Finished {
+            name: migration.name.clone(),
+            checkpoint_lsn: self.checkpoint(),
+            applied_lsn: migration.applied.unwrap_or_default(),
+            changes_received: applied + migration.skipped,
+            tables,
+            seconds: Seconds {
+                backfill: migration.backfill_seconds,
+                catch_up: migration.catch_up_seconds,
+                ..self.seconds
+            },
+            longest_snapshot_seconds: migration.longest_snapshot_seconds,
+        };
+        self.enter(PhaseName::Done);
+        self.listener.on(&finished);
+        let Servers { source, target, .. } = self.servers;
+        source.close().await;
+        target.close().await;
+        Ok(())
+    }
+}
+
+fn at_ledger(error: &Error) -> Failure {
+    Failure::stopped_by("reading or writing the ledger on the target", error)
+}

@@ -1,0 +1,44 @@
+//! What was asked for.
+
+use crate::{config::Config, pg::QualifiedName};
+
+/// A migration as it was asked for; nothing of it has been checked against a server.
+#[derive(Clone, Debug)]
+pub struct MigrationSpec {
+    /// The source.
+    pub source: Config,
+    /// The target.
+    pub target: Config,
+    /// The tables. May be empty when a migration of that name exists.
+    pub tables: Vec<TableSpec>,
+    /// The migration's name, if one was given.
+    pub name: Option<String>,
+    /// An existing publication to use.
+    pub publication: Option<String>,
+    /// The name of the slot to make.
+    pub slot: Option<String>,
+    /// Rows in a page, if it was given.
+    pub page_rows: Option<u64>,
+    /// Pages under way at once.
+    pub copy_jobs: usize,
+    /// What happens at the end.
+    pub then: Then,
+}
+
+/// A table and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableSpec {
+    /// On the source.
+    pub source: QualifiedName,
+    /// On the target.
+    pub target: QualifiedName,
+}
+
+/// What happens at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// The run ends; the slot stays, and a later run goes on.
+    Stop,
+    /// Changes are applied until told to stop.
+    Follow,
+}

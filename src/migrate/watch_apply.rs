@@ -1,0 +1,61 @@
+//! The applying's progress as events.
+
+use std::time::{Instant, SystemTime};
+
+use super::Event;
+use crate::{
+    apply::{ApplyProgress, Moment},
+    pg::PgTimestamp,
+};
+
+/// What has been seen.
+#[derive(Debug)]
+pub(super) struct ApplyView {
+    last: Instant,
+    changes: u64,
+}
+
+impl ApplyView {
+    pub(super) fn new() -> Self {
+        Self { last: Instant::now(), changes: 0 }
+    }
+
+    /// Takes a moment.
+    pub(super) fn on(&mut self, moment: &Moment) -> Option<Event> {
+        match moment {
+            Moment::Progress(progress) => {
+                let elapsed = self.last.elapsed().as_secs_f64();
+                self.last = Instant::now();
+                let now = PgTimestamp::from_system_time(SystemTime::now());
+                Some(self.event(progress, elapsed, now))
+            }
+            Moment::CheckpointRaised(lsn) => Some(Event::Checkpoint { lsn: *lsn }),
+            Moment::CheckpointPassed(lsn) => Some(Event::Notice {
+                message: format!("the checkpoint {lsn} is passed: the target is exact"),
+            }),
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "for display")]
+    fn event(&mut self, progress: &ApplyProgress, elapsed: f64, now: PgTimestamp) -> Event {
+        let new = progress.changes - self.changes;
+        self.changes = progress.changes;
+        let furthest = progress.received.max(progress.checkpoint);
+        let caught_up = progress.applied >= progress.received;
+        let lag_seconds = match progress.committed_at {
+            // Nothing has come yet, so nothing is known.
+            None => None,
+            Some(_) if caught_up => Some(0.0),
+            Some(at) => Some(now.seconds_since(at).max(0.0)),
+        };
+        Event::CatchUp {
+            applied_lsn: progress.applied,
+            checkpoint_lsn: progress.checkpoint,
+            received_lsn: progress.received,
+            changes: progress.changes,
+            changes_per_second: new as f64 / elapsed.max(1e-3),
+            lag_bytes: furthest.bytes_since(progress.applied),
+            lag_seconds,
+        }
+    }
+}
