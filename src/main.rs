@@ -1,3 +1,7 @@
-//! The `pghost` command.
+//! The `pghost` command. All of it is in `pghost::cli`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pghost::cli::main()
+}

@@ -1,0 +1,234 @@
+//! What was typed. Needs only the text; what it means is found in [`super::options`].
+
+use std::fmt;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done (--then follow: stopped by SIGINT or SIGTERM, position stored)
+  1  stopped by an error or an interruption; the same command goes on where it stopped
+  2  refused; nothing was changed
+  4  can't be resumed; nothing was touched
+
+An error is three lines on stderr: what happened, what state things are in, what to do next.";
+
+const AFTER_MIGRATE_HELP: &str = "\
+Example:
+  export GHOST_SOURCE='postgres://mover@old/shop' GHOST_TARGET='postgres://mover@new/shop'
+  pghost migrate --table orders --table sales.item=archive.item
+
+Passwords belong in GHOST_SOURCE and GHOST_TARGET, .pgpass or PGPASSWORD: every user of the
+machine can read a process's arguments. An interrupted run goes on when the same command is given
+again.";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pghost",
+    version,
+    about = "Moves very large, busy Postgres tables without ever holding a long snapshot",
+    after_help = AFTER_HELP,
+    arg_required_else_help = false
+)]
+pub(super) struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub(super) command: Command,
+
+    /// How progress is shown
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "HOW",
+        default_value = "auto",
+        display_order = 100
+    )]
+    pub(super) progress: Progress,
+
+    /// How much is logged to stderr
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "LEVEL",
+        default_value = "warn",
+        display_order = 101
+    )]
+    pub(super) log: Level,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Watch it work: two throwaway servers, a busy table, a migration. Needs no arguments
+    Demo(Demo),
+    /// Copy tables to another server and keep up with their changes; resumes a run that stopped
+    #[command(after_help = AFTER_MIGRATE_HELP)]
+    Migrate(Migrate),
+}
+
+/// `pghost demo`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Demo {
+    /// Rows in the demo's table
+    #[arg(long, value_name = "N", default_value = "1000000", value_parser = at_least_one)]
+    pub(super) rows: u64,
+}
+
+/// `pghost migrate`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Migrate {
+    /// The server to copy from: postgres://user@host/database, or 'host=... dbname=...'
+    #[arg(long, value_name = "DSN", env = "GHOST_SOURCE", hide_env_values = true)]
+    pub(super) source: Option<Dsn>,
+
+    /// The server to copy to, spelled like the source
+    #[arg(long, value_name = "DSN", env = "GHOST_TARGET", hide_env_values = true)]
+    pub(super) target: Option<Dsn>,
+
+    /// A table, and where it goes if its name changes; may be given several times
+    ///
+    /// 'public.' may be left out. Names are taken letter for letter; nothing is folded to
+    /// lower case. A part in double quotes may hold dots, '=' and doubled quotes:
+    /// '"My.Schema".orders'.
+    #[arg(long = "table", value_name = "S.T[=S2.T2]", verbatim_doc_comment)]
+    pub(super) tables: Vec<String>,
+
+    /// The migration's name [default: made from the first table]
+    ///
+    /// The slot, the publication and the lines in the ledger are called after it. With the
+    /// name of a migration that exists, the tables may be left out.
+    #[arg(long, value_name = "NAME", verbatim_doc_comment)]
+    pub(super) name: Option<String>,
+
+    /// Use this existing publication [default: pghost makes its own]
+    #[arg(long, value_name = "PUBLICATION")]
+    pub(super) publication: Option<String>,
+
+    /// The replication slot to make [default: pghost_NAME]
+    #[arg(long, value_name = "SLOT")]
+    pub(super) slot: Option<String>,
+
+    /// Rows in a page, which is what one short transaction reads [default: chosen by row size]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(super) page_rows: Option<u64>,
+
+    /// Pages copied at once [default: the number of cores, between 2 and 4]
+    #[arg(long, value_name = "N", value_parser = jobs)]
+    pub(super) copy_jobs: Option<usize>,
+
+    /// What happens once the target has caught up
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "stop")]
+    pub(super) then: Then,
+}
+
+/// A connection string as it was typed. It may hold a password, so that it can't be shown.
+#[derive(Clone)]
+pub(super) struct Dsn(pub(super) String);
+
+impl From<String> for Dsn {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Dsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dsn(..)")
+    }
+}
+
+/// `--then`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Then {
+    /// The run ends; the slot stays, and the same command catches up again
+    Stop,
+    /// Changes are applied until SIGINT or SIGTERM
+    Follow,
+}
+
+/// `--progress`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Progress {
+    /// Bars on a terminal, lines elsewhere
+    Auto,
+    /// Bars, where stderr is a terminal that can show them
+    Bar,
+    /// Lines on stderr
+    Plain,
+    /// JSON on stdout, one object a line
+    Json,
+    /// Nothing but errors
+    Off,
+}
+
+/// `--log`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Level {
+    /// Nothing
+    Off,
+    /// What failed
+    Error,
+    /// What may matter
+    Warn,
+    /// What is done
+    Info,
+    /// What the servers say besides
+    Debug,
+    /// Everything
+    Trace,
+}
+
+/// The most pages at once. Each takes a connection on either side, and servers seldom allow more.
+const COPY_JOBS_MAX: usize = 100;
+
+fn at_least_one(text: &str) -> Result<u64, String> {
+    // The server counts rows in a bigint.
+    let rows = text.parse().ok().filter(|n| (1..=i64::MAX as u64).contains(n));
+    rows.ok_or_else(|| "a whole number from 1 on is needed".into())
+}
+
+fn jobs(text: &str) -> Result<usize, String> {
+    let jobs = text.parse().ok().filter(|n| (1..=COPY_JOBS_MAX).contains(n));
+    jobs.ok_or_else(|| format!("a whole number from 1 to {COPY_JOBS_MAX} is needed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_connection_string_is_not_shown_by_debug() {
+        let line = ["pghost", "migrate", "--source", "host=h password=hunter2"];
+        let args = Args::try_parse_from(line).unwrap();
+        assert!(!format!("{args:?}").contains("hunter2"), "{args:?}");
+    }
+
+    #[test]
+    fn global_options_may_stand_on_either_side_of_the_command() {
+        for line in
+            [["pghost", "--progress", "json", "demo"], ["pghost", "demo", "--progress", "json"]]
+        {
+            let args = Args::try_parse_from(line).unwrap();
+            assert_eq!(args.progress, Progress::Json);
+        }
+    }
+
+    #[test]
+    fn zero_is_no_size() {
+        assert!(at_least_one("0").is_err() && at_least_one("-1").is_err());
+        assert!(at_least_one("9223372036854775808").is_err());
+        assert_eq!(at_least_one("1"), Ok(1));
+        assert!(jobs("0").is_err() && jobs("101").is_err());
+        assert_eq!(jobs("100"), Ok(100));
+    }
+}

@@ -1,0 +1,144 @@
+//! The command line: what people type and see.
+//!
+//! ```text
+//!   typed                meant                  run
+//!   args, usage   ──>    options, table   ──>   migrate::run, demo::run
+//!                                                 │ events            │ Failure
+//!                                                 v                   v
+//!                                               progress            failure, exit code
+//!                                                 └──── screen ───────┘
+//! ```
+//!
+//! Only this room prints, and only its `screen`: a pipe that was closed at the other end never
+//! ends a run. What a migration *is* stands in [`crate::migrate`]; nothing is decided here
+//! about servers. Names, exit codes and JSON fields are promises to scripts.
+
+mod args;
+mod failure;
+mod log;
+mod options;
+mod progress;
+mod screen;
+mod signals;
+mod table;
+mod usage;
+
+use std::{env, ffi::OsString, process::ExitCode, thread, time::Duration};
+
+use clap::Parser;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::{
+    conn, demo,
+    migrate::{self, Failure},
+};
+use args::{Args, Command};
+use screen::Screen;
+use signals::Signals;
+
+/// Copying and applying run side by side; more threads would only take the CPU from servers that
+/// often run on the same machine.
+const WORKER_THREADS: usize = 2;
+
+/// How long sessions and throwaway servers may take to end after a run.
+const CLOSING_TIME: Duration = Duration::from_secs(2);
+
+/// Runs the command that this process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let typed: Vec<OsString> = env::args_os().collect();
+    let args = match Args::try_parse_from(&typed) {
+        Ok(args) => args,
+        Err(help) if !help.use_stderr() => {
+            // `pghost --help | head -1` is no failure.
+            let _ = help.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            let screen = Screen::plain();
+            return failure::show(
+                &usage::refusal(&error, &typed),
+                usage::asks_for_json(&typed),
+                &screen,
+            );
+        }
+    };
+    let (mode, screen) = progress::choose(args.progress);
+    log::start(args.log, &screen);
+    match run(args.command, mode, &screen) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure::show(&failure, mode == progress::Mode::Json, &screen),
+    }
+}
+
+fn run(command: Command, mode: progress::Mode, screen: &Screen) -> Result<(), Failure> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    // Whatever is wrong with the arguments is said before anything is started.
+    let meant = match command {
+        Command::Demo(args) => Meant::Demo(options::demo(&args)),
+        Command::Migrate(args) => {
+            let options = options::migrate(args, conn::parse_dsn, cores)?;
+            for warning in &options.warnings {
+                screen.note(&format!("warning: {warning}"));
+            }
+            Meant::Migrate(Box::new(options))
+        }
+    };
+    let runtime = runtime()?;
+    let result = runtime.block_on(carry_out(meant, mode, screen));
+    runtime.shutdown_timeout(CLOSING_TIME);
+    result
+}
+
+enum Meant {
+    Demo(demo::Options),
+    Migrate(Box<options::Migrate>),
+}
+
+impl Meant {
+    /// How it ends when it may not even stop at a safe point.
+    fn cut_short(&self) -> Failure {
+        match self {
+            Self::Migrate(_) => Failure::interrupted(),
+            Self::Demo(_) => Failure {
+                state: "the throwaway servers are stopped; no other server was touched".into(),
+                hint: "run `pghost demo` again; it begins anew".into(),
+                ..Failure::interrupted()
+            },
+        }
+    }
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build().map_err(
+        |error| {
+            Failure::refused(
+                format!("can't start the runtime: {error}"),
+                "see whether the limits on threads and open files (ulimit -a) are used up",
+            )
+        },
+    )
+}
+
+async fn carry_out(meant: Meant, mode: progress::Mode, screen: &Screen) -> Result<(), Failure> {
+    let mut signals = Signals::listen(mode, screen)?;
+    let interrupt = signals.interrupt();
+    let mut listener = progress::listener(mode, screen);
+    let cut_short = meant.cut_short();
+    let work = async {
+        match meant {
+            Meant::Migrate(options) => {
+                Box::pin(migrate::run(&options.spec, interrupt, &mut *listener)).await
+            }
+            Meant::Demo(options) => {
+                let mut out = progress::explanation(mode, screen);
+                Box::pin(demo::run(options, interrupt, &mut *listener, &mut out)).await
+            }
+        }
+    };
+    // Dropping the work closes its connections, and the servers roll back what was open.
+    tokio::select! {
+        result = work => result,
+        () = signals.at_once() => Err(cut_short),
+    }
+}

@@ -1,0 +1,281 @@
+//! From what was typed to what is meant.
+//!
+//! Pure: how a connection string is read and how many cores there are is handed in.
+
+use super::{
+    args::{self, Dsn},
+    table,
+};
+use crate::{
+    config::{Config, ConfigError},
+    demo,
+    migrate::{Failure, MigrationSpec, TableSpec, Then, is_slot_name},
+};
+
+/// The longest identifier (`NAMEDATALEN` less one).
+const NAME_BYTES_MAX: usize = 63;
+
+/// A migration that was asked for.
+#[derive(Debug)]
+pub(super) struct Migrate {
+    /// What to do.
+    pub(super) spec: MigrationSpec,
+    /// What a person should see first.
+    pub(super) warnings: Vec<String>,
+}
+
+/// What `pghost demo` means.
+pub(super) fn demo(args: &args::Demo) -> demo::Options {
+    demo::Options { rows: args.rows }
+}
+
+/// What `pghost migrate` means.
+///
+/// Errors: the first thing that is missing or can't be read, as a refusal.
+pub(super) fn migrate(
+    args: args::Migrate,
+    parse_dsn: impl Fn(&str) -> Result<Config, ConfigError>,
+    cores: usize,
+) -> Result<Migrate, Failure> {
+    let source = server("source", args.source, &parse_dsn)?;
+    let target = server("target", args.target, &parse_dsn)?;
+    let tables = tables(&args.tables)?;
+    if tables.is_empty() && args.name.is_none() {
+        return Err(Failure::refused(
+            "it is not said which table to move",
+            "give --table SCHEMA.TABLE, or --name of a migration that exists",
+        ));
+    }
+    check_name("--name", args.name.as_deref())?;
+    check_name("--publication", args.publication.as_deref())?;
+    if let Some(slot) = args.slot.as_deref().filter(|slot| !is_slot_name(slot)) {
+        return Err(Failure::refused(
+            format!("{slot:?} can't be the name of a slot"),
+            "give --slot 1 to 63 of the letters a-z, 0-9 and _",
+        ));
+    }
+    let mut warnings = Vec::new();
+    for warning in source.warnings.iter().chain(&target.warnings) {
+        let warning = warning.to_string();
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+    let spec = MigrationSpec {
+        source,
+        target,
+        tables,
+        name: args.name,
+        publication: args.publication,
+        slot: args.slot,
+        page_rows: args.page_rows,
+        copy_jobs: args.copy_jobs.unwrap_or_else(|| default_jobs(cores)),
+        then: match args.then {
+            args::Then::Stop => Then::Stop,
+            args::Then::Follow => Then::Follow,
+        },
+    };
+    Ok(Migrate { spec, warnings })
+}
+
+/// Two at least, since one reads while the other writes; four at most, since the servers have
+/// other things to do.
+fn default_jobs(cores: usize) -> usize {
+    cores.clamp(2, 4)
+}
+
+fn server(
+    side: &str,
+    dsn: Option<Dsn>,
+    parse_dsn: impl Fn(&str) -> Result<Config, ConfigError>,
+) -> Result<Config, Failure> {
+    let variable = format!("GHOST_{}", side.to_ascii_uppercase());
+    // An empty string would be a server found in PG* variables alone; who sets GHOST_SOURCE=
+    // means to unset it.
+    let Some(Dsn(dsn)) = dsn.filter(|dsn| !dsn.0.trim().is_empty()) else {
+        return Err(Failure::refused(
+            format!("the {side} is missing"),
+            format!("give --{side} 'postgres://user@host/database', or set {variable}"),
+        ));
+    };
+    parse_dsn(&dsn).map_err(|error| {
+        Failure::refused(
+            format!("the {side} can't be used: {error}"),
+            format!("mend --{side} ({variable}) or what the message names"),
+        )
+    })
+}
+
+fn tables(texts: &[String]) -> Result<Vec<TableSpec>, Failure> {
+    let mut tables: Vec<TableSpec> = Vec::new();
+    for text in texts {
+        if looks_like_a_server(text) {
+            return Err(Failure::refused(
+                "--table was given what looks like a connection string",
+                "servers are given with --source and --target, tables as SCHEMA.TABLE",
+            ));
+        }
+        let table = table::parse(text).map_err(|error| {
+            Failure::refused(
+                format!("--table {text:?} can't be read: {error}"),
+                "spell it SCHEMA.TABLE or SCHEMA.TABLE=SCHEMA2.TABLE2, with double quotes around \
+                 a part that has a dot, '=' or double quote in it",
+            )
+        })?;
+        if tables.iter().any(|other| other.source == table.source) {
+            return Err(Failure::refused(
+                format!("the table {} is given twice", table.source.plain()),
+                "name each table once",
+            ));
+        }
+        if tables.iter().any(|other| other.target == table.target) {
+            return Err(Failure::refused(
+                format!("two tables are to go to {}", table.target.plain()),
+                "give each table a target of its own",
+            ));
+        }
+        tables.push(table);
+    }
+    Ok(tables)
+}
+
+/// A connection string in the wrong place; it must not be shown, here or by a server that looks
+/// for a table of that name.
+fn looks_like_a_server(text: &str) -> bool {
+    !text.starts_with('"') && (text.contains("://") || text.contains("password="))
+}
+
+fn check_name(option: &str, name: Option<&str>) -> Result<(), Failure> {
+    let Some(name) = name else { return Ok(()) };
+    if (1..=NAME_BYTES_MAX).contains(&name.len()) {
+        return Ok(());
+    }
+    Err(Failure::refused(
+        format!("{option} has {} bytes", name.len()),
+        format!("give it a name of 1 to {NAME_BYTES_MAX} bytes"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::{
+        cli::args::{Args, Command},
+        config::{FileText, Surroundings, Warning},
+    };
+
+    fn parse_dsn(dsn: &str) -> Result<Config, ConfigError> {
+        Config::parse(
+            dsn,
+            &Surroundings {
+                env: &|_| None,
+                read_file: &|_| -> std::io::Result<FileText> {
+                    Err(std::io::ErrorKind::NotFound.into())
+                },
+                exists: &|_| false,
+                os_user: Some("ann"),
+                home: None,
+            },
+        )
+    }
+
+    fn meant(words: &[&str]) -> Result<Migrate, Failure> {
+        let line = ["pghost", "migrate"].iter().chain(words);
+        match Args::try_parse_from(line).unwrap().command {
+            Command::Migrate(args) => migrate(args, parse_dsn, 8),
+            Command::Demo(_) => panic!("demo"),
+        }
+    }
+
+    const SERVERS: [&str; 4] = ["--source", "postgres://a/x", "--target", "postgres://b/x"];
+
+    fn between_servers(words: &[&str]) -> Result<Migrate, Failure> {
+        meant(&[&SERVERS[..], words].concat())
+    }
+
+    #[test]
+    fn a_table_between_two_servers_is_enough() {
+        let spec = between_servers(&["--table", "t"]).unwrap().spec;
+        assert_eq!(spec.tables.len(), 1);
+        assert_eq!((spec.copy_jobs, spec.page_rows), (4, None));
+        assert_eq!((spec.then, spec.name), (Then::Stop, None));
+    }
+
+    #[test]
+    fn a_name_alone_resumes() {
+        let spec = between_servers(&["--name", "n", "--then", "follow"]).unwrap().spec;
+        assert_eq!((spec.then, spec.name.as_deref()), (Then::Follow, Some("n")));
+        let failure = between_servers(&[]).unwrap_err();
+        assert!(failure.hint.contains("--table") && failure.hint.contains("--name"));
+    }
+
+    #[test]
+    fn a_missing_server_says_where_to_give_it() {
+        for (words, side) in [(&SERVERS[..2], "target"), (&SERVERS[2..], "source")] {
+            let failure = meant(words).unwrap_err();
+            assert_eq!(failure.message, format!("the {side} is missing"));
+            let variable = format!("GHOST_{}", side.to_uppercase());
+            assert!(failure.hint.contains(&format!("--{side}")), "{failure}");
+            assert!(failure.hint.contains(&variable), "{failure}");
+        }
+        assert!(meant(&["--source", " ", "--target", "postgres://b"]).is_err());
+    }
+
+    #[test]
+    fn a_bad_connection_string_is_not_shown() {
+        let words = ["--source", "postgres://u:hunter2@h/x?sslmode=hunter2", "--table", "t"];
+        let failure = meant(&words).unwrap_err();
+        assert!(failure.message.starts_with("the source can't be used: "), "{failure}");
+        assert!(!failure.to_string().contains("hunter2"), "{failure}");
+    }
+
+    #[test]
+    fn no_table_is_named_twice_on_either_side() {
+        let failure = between_servers(&["--table", "t", "--table", "public.t=u"]).unwrap_err();
+        assert_eq!(failure.message, "the table public.t is given twice");
+        let failure = between_servers(&["--table", "t", "--table", "u=t"]).unwrap_err();
+        assert_eq!(failure.message, "two tables are to go to public.t");
+    }
+
+    #[test]
+    fn a_server_in_a_tables_place_is_not_shown() {
+        for table in ["postgres://u:hunter2@h/x", "host=h password=hunter2"] {
+            let failure = between_servers(&["--table", table]).unwrap_err();
+            assert!(!failure.to_string().contains("hunter2"), "{failure}");
+        }
+        assert!(between_servers(&["--table", r#""a://b""#]).is_ok());
+    }
+
+    #[test]
+    fn names_that_no_server_takes_are_refused() {
+        let long = "n".repeat(64);
+        for words in [["--name", ""], ["--name", &long], ["--publication", ""], ["--slot", "Slot"]]
+        {
+            assert!(between_servers(&[&["--table", "t"], &words[..]].concat()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_warning_about_both_servers_is_given_once() {
+        let warning = Warning::PasswordFileNotPlain(PathBuf::from("/p"));
+        let open = |dsn: &str| {
+            let mut config = parse_dsn(dsn)?;
+            config.warnings.push(warning.clone());
+            Ok(config)
+        };
+        let line = ["pghost", "migrate", "--table", "t"].iter().chain(&SERVERS);
+        let Command::Migrate(args) = Args::try_parse_from(line).unwrap().command else {
+            panic!("migrate");
+        };
+        assert_eq!(migrate(args, open, 1).unwrap().warnings, [warning.to_string()]);
+    }
+
+    #[test]
+    fn jobs_follow_the_cores_within_bounds() {
+        assert_eq!([1, 2, 3, 4, 64].map(default_jobs), [2, 2, 3, 4, 4]);
+    }
+}

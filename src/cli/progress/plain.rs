@@ -1,0 +1,166 @@
+//! Progress as lines: for files, services and terminals without bars.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    super::screen::Screen,
+    numbers::clock,
+    report::report,
+    words::{meaning, name, numbers},
+};
+use crate::migrate::{Event, Listener, PhaseName};
+
+/// Events of numbers come by the page or the batch; a reader wants about one a second.
+const BETWEEN_NUMBERS: Duration = Duration::from_secs(1);
+
+/// Following may take weeks, and its lines are kept somewhere.
+const BETWEEN_NUMBERS_FOLLOWING: Duration = Duration::from_secs(10);
+
+/// Lines on stderr, the report on stdout.
+#[derive(Debug)]
+pub(super) struct Plain {
+    screen: Screen,
+    lines: Lines,
+}
+
+impl Plain {
+    pub(super) fn new(screen: Screen) -> Self {
+        Self { screen, lines: Lines::new(Instant::now()) }
+    }
+}
+
+impl Listener for Plain {
+    fn on(&mut self, event: &Event) {
+        for line in self.lines.of(event, Instant::now()) {
+            self.screen.note(&line);
+        }
+        if let Some(report) = report(event) {
+            self.screen.note("");
+            self.screen.print(&report);
+        }
+    }
+}
+
+/// Which lines are written when; pure.
+#[derive(Debug)]
+struct Lines {
+    started: Instant,
+    phase: Option<PhaseName>,
+    /// When numbers were last written in this phase.
+    written: Option<Instant>,
+    /// The newest numbers that were not written; they are, before what comes next.
+    held_back: Option<String>,
+}
+
+impl Lines {
+    fn new(started: Instant) -> Self {
+        Self { started, phase: None, written: None, held_back: None }
+    }
+
+    fn of(&mut self, event: &Event, now: Instant) -> Vec<String> {
+        let since = now.saturating_duration_since(self.started).as_secs();
+        let stamped = |text: String| format!("[{}] {text}", clock(since));
+        let mut lines = Vec::new();
+        match event {
+            Event::Phase { phase } => {
+                lines.extend(self.held_back.take().map(stamped));
+                self.written = None;
+                self.phase = Some(*phase);
+                lines.push(stamped(format!("{}: {}", name(*phase), meaning(*phase))));
+            }
+            Event::Notice { message } => lines.push(stamped(format!("note: {message}"))),
+            Event::Checkpoint { lsn } => {
+                lines.extend(self.held_back.take().map(stamped));
+                lines.push(stamped(format!("checkpoint: {lsn}")));
+            }
+            Event::Progress { .. } | Event::CatchUp { .. } => {
+                let text = numbers(event).map(|text| format!("{}: {text}", self.label(event)));
+                if self.is_due(now) || is_last_page(event) {
+                    self.written = Some(now);
+                    self.held_back = None;
+                    lines.extend(text.map(stamped));
+                } else {
+                    self.held_back = text;
+                }
+            }
+            Event::Finished { .. } => lines.extend(self.held_back.take().map(stamped)),
+            // Shown by the one who ends the process, together with the exit code.
+            Event::Error { .. } => {}
+        }
+        lines
+    }
+
+    fn label(&self, event: &Event) -> &'static str {
+        match event {
+            Event::Progress { phase, .. } => name(*phase),
+            _ => name(self.phase.unwrap_or(PhaseName::CatchUp)),
+        }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        let between = match self.phase {
+            Some(PhaseName::Follow) => BETWEEN_NUMBERS_FOLLOWING,
+            _ => BETWEEN_NUMBERS,
+        };
+        self.written.is_none_or(|written| now.saturating_duration_since(written) >= between)
+    }
+}
+
+/// Of a table, which the next event may not be about.
+fn is_last_page(event: &Event) -> bool {
+    matches!(event, Event::Progress { pages_done, pages_total, .. }
+        if *pages_total == Some(*pages_done))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::sample, *};
+
+    /// Lines of events at milliseconds after the start.
+    fn lines(events: &[(u64, Event)]) -> String {
+        let start = Instant::now();
+        let mut lines = Lines::new(start);
+        let of = |(at, event): &(u64, Event)| lines.of(event, start + Duration::from_millis(*at));
+        events.iter().flat_map(of).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_run_reads_like_this() {
+        let notice = Event::Notice { message: "an old transaction holds up the slot".into() };
+        let text = lines(&[
+            (0, sample::phase(PhaseName::Prepare)),
+            (50, notice),
+            (1_200, sample::phase(PhaseName::Backfill)),
+            (1_300, sample::first_progress()),
+            (1_800, sample::progress(900_000, 9)),
+            (2_300, sample::progress(1_200_000, 12)),
+            (2_400, sample::progress(2_900_000, 29)),
+            (2_900, sample::progress(3_000_000, 30)),
+            (3_000, sample::checkpoint()),
+            (3_000, sample::phase(PhaseName::CatchUp)),
+            (3_001, sample::catch_up(1_000, None)),
+            (4_001, sample::catch_up(25_000, Some(4.2))),
+            (65_000, sample::phase(PhaseName::Done)),
+        ]);
+        assert_eq!(text, include_str!("golden/plain.txt").trim_end());
+    }
+
+    #[test]
+    fn following_writes_less_often() {
+        let mut events = vec![(0, sample::phase(PhaseName::Follow))];
+        events.extend((0..30).map(|second| (second * 1_000, sample::catch_up(second, None))));
+        assert_eq!(lines(&events).lines().count(), 1 + 3);
+    }
+
+    #[test]
+    fn an_error_is_left_to_the_end_of_the_process() {
+        let error = Event::Error {
+            code: 1,
+            sqlstate: None,
+            message: String::new(),
+            state: String::new(),
+            hint: String::new(),
+        };
+        assert_eq!(lines(&[(0, error)]), "");
+    }
+}
