@@ -1,0 +1,23 @@
+//! Tests on real servers, of every supported major release.
+//!
+//! `GHOST_PG_VERSIONS=15,18` selects releases. One that is missing is a loud skip, and a failure
+//! where `CI` is set.
+
+#![allow(clippy::unwrap_used)] // clippy.toml leaves it to test functions, not to their helpers
+
+mod changes;
+mod cluster;
+mod invariants;
+mod journey;
+mod keys;
+mod killed;
+mod moves;
+mod program;
+mod refusals;
+mod stage;
+mod state;
+mod support;
+mod types;
+mod unique;
+mod verify;
+mod versions;

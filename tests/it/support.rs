@@ -1,0 +1,177 @@
+//! What the tests share: servers that are started once and used by many tests, each in databases
+//! of its own; and migrations run in the test's own process.
+
+use std::{
+    collections::HashMap,
+    env,
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use pghost::{
+    cluster::{Binaries, Server},
+    config::Config,
+    conn::{Connection, QueryResult, SessionKind, parse_dsn},
+    migrate::{self, Event, Failure, MigrationSpec, TableSpec, Then},
+    pg::QualifiedName,
+};
+use tokio::sync::watch;
+
+/// The major releases pghost works with.
+const ALL: std::ops::RangeInclusive<u32> = 14..=18;
+
+/// The releases to test against: those in `GHOST_PG_VERSIONS` (`14,15`), or all.
+///
+/// One that is not to be had is skipped, and that is said loudly. With `CI` set it fails the
+/// test: there nobody reads what a passing test says.
+pub(crate) fn versions_to_test() -> Vec<Binaries> {
+    let majors: Vec<u32> = match env::var("GHOST_PG_VERSIONS") {
+        Ok(list) if !list.trim().is_empty() => list
+            .split(',')
+            .map(|major| {
+                let wrong = |_| panic!("GHOST_PG_VERSIONS={list:?} is not of the form 14,15");
+                major.trim().parse().unwrap_or_else(wrong)
+            })
+            .collect(),
+        _ => ALL.collect(),
+    };
+    majors.into_iter().filter_map(version_to_test).collect()
+}
+
+/// One release, or a loud skip; see [`versions_to_test`].
+pub(crate) fn version_to_test(major: u32) -> Option<Binaries> {
+    match Binaries::of_major(major, &mut |line| eprintln!("{line}")) {
+        Ok(binaries) => Some(binaries),
+        Err(error) if in_ci() => panic!("PostgreSQL {major} must be tested in CI: {error}"),
+        Err(error) => {
+            eprintln!("\n=== SKIPPED: nothing was tested on PostgreSQL {major} ===\n{error}\n");
+            None
+        }
+    }
+}
+
+fn in_ci() -> bool {
+    env::var("CI").is_ok_and(|value| !["", "0", "false"].contains(&value.as_str()))
+}
+
+/// A server of a release, shared with every test that wants one just now: the last one that lets
+/// go of it stops it.
+pub(crate) fn server(binaries: &Binaries) -> Arc<Server> {
+    static RUNNING: Mutex<Option<HashMap<u32, Weak<Server>>>> = Mutex::new(None);
+    let mut running = RUNNING.lock().unwrap();
+    let running = running.get_or_insert_default();
+    let major = binaries.version.major();
+    if let Some(server) = running.get(&major).and_then(Weak::upgrade) {
+        return server;
+    }
+    let server = Arc::new(Server::start(binaries, &[]).unwrap());
+    running.insert(major, Arc::downgrade(&server));
+    server
+}
+
+/// A database of a test's own.
+#[derive(Clone)]
+pub(crate) struct Database {
+    pub(crate) server: Arc<Server>,
+    pub(crate) name: String,
+}
+
+impl Database {
+    /// Makes one on a shared server.
+    pub(crate) async fn create(server: &Arc<Server>, what: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("{what}_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let database = Self { server: server.clone(), name: "postgres".into() };
+        database.sql(&format!("CREATE DATABASE \"{name}\"")).await;
+        Self { name, ..database }
+    }
+
+    pub(crate) fn dsn(&self) -> String {
+        self.server.dsn(&self.name)
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        parse_dsn(&self.dsn()).unwrap()
+    }
+
+    pub(crate) async fn connect(&self) -> Connection {
+        let mut connection = Connection::connect(&self.config(), SessionKind::Sql).await.unwrap();
+        // pghost's sessions find nothing by accident; the tests' own statements may.
+        connection.query("SET search_path = public; SET application_name = 'test'").await.unwrap();
+        connection
+    }
+
+    /// Runs statements on a connection of their own.
+    pub(crate) async fn sql(&self, sql: &str) -> QueryResult {
+        let mut connection = self.connect().await;
+        let result = connection.query(sql).await;
+        connection.close().await;
+        result.unwrap_or_else(|error| panic!("{sql:.500}: {error}"))
+    }
+
+    /// One value as text.
+    pub(crate) async fn value(&self, sql: &str) -> String {
+        let result = self.sql(sql).await;
+        let value = result.row().unwrap().values()[0].clone().unwrap_or_default();
+        String::from_utf8(value.to_vec()).unwrap()
+    }
+}
+
+/// A migration of `public.source` to `public.target`.
+pub(crate) fn spec(from: &Database, to: &Database, source: &str, target: &str) -> MigrationSpec {
+    MigrationSpec {
+        source: from.config(),
+        target: to.config(),
+        tables: vec![TableSpec {
+            source: QualifiedName::new("public", source),
+            target: QualifiedName::new("public", target),
+        }],
+        // Slots are of the whole server; the database's name is a test's own.
+        name: Some(from.name.clone()),
+        publication: None,
+        slot: None,
+        page_rows: None,
+        copy_jobs: 2,
+        then: Then::Stop,
+    }
+}
+
+/// Runs a migration to its end and gives its events.
+pub(crate) async fn migrate(spec: &MigrationSpec) -> Result<Vec<Event>, Failure> {
+    let (_stay, interrupt) = watch::channel(false);
+    let mut events = Vec::new();
+    migrate::run(spec, interrupt, &mut |event: &Event| events.push(event.clone())).await?;
+    Ok(events)
+}
+
+/// All of a table's rows as one text, in the key's order.
+pub(crate) async fn rows(database: &Database, table: &str, key: &str) -> String {
+    let sql = format!(
+        "SELECT coalesce(string_agg((t.*)::text, chr(10) ORDER BY {key}), '') FROM {table} t"
+    );
+    database.value(&sql).await
+}
+
+/// Panics unless both tables hold the same rows.
+pub(crate) async fn assert_same(
+    (a, table_a): (&Database, &str),
+    (b, table_b): (&Database, &str),
+    key: &str,
+) {
+    let (left, right) = (rows(a, table_a, key).await, rows(b, table_b, key).await);
+    if left != right {
+        let only = |x: &str, y: &str| {
+            let y: std::collections::HashSet<_> = y.lines().collect();
+            x.lines().filter(|l| !y.contains(l)).take(5).map(str::to_owned).collect::<Vec<_>>()
+        };
+        panic!(
+            "{table_a} and {table_b} differ: {} and {} rows; only left {:#?}; only right {:#?}",
+            left.lines().count(),
+            right.lines().count(),
+            only(&left, &right),
+            only(&right, &left)
+        );
+    }
+}
