@@ -21,9 +21,6 @@ use crate::{
 /// network, and few enough that what is in memory stays a handful of batches.
 const TRANSACTIONS_MAX: usize = 4;
 
-/// How much may be queued and not sent before more is taken from the stream.
-const UNSENT_MAX: usize = 8 * 1024 * 1024;
-
 /// How soon after one Sync the next one is worth sending, when nothing is on its way. The server
 /// tells its statistics, and so autovacuum, what was done only at a Sync.
 const SYNC_AT_THE_SOONEST: Duration = Duration::from_secs(1);
@@ -106,7 +103,7 @@ impl Lane {
         let is_overdue = self.synced.elapsed() > SYNC_AT_THE_LATEST && !self.outstanding.is_empty();
         self.held.is_none()
             && self.commits < TRANSACTIONS_MAX
-            && self.pipeline.unsent() < UNSENT_MAX
+            && self.pipeline.has_room()
             && (self.open || !is_overdue)
     }
 

@@ -7,13 +7,12 @@ use super::error::{AuthError, Received};
 use super::md5;
 use super::scram::{Binding, ClientFinal, ClientFirst, NONCE_BYTES, SHA_256, SHA_256_PLUS};
 use crate::config::{AuthMethod, ChannelBinding, Password, RequireAuth};
-use crate::wire::Reader;
+use crate::wire::{Reader, caps::AUTHENTICATION_FRAME_BYTES};
 
 /// The longest authentication message that is taken, from its code to its end.
 ///
-/// libpq takes 2,000 bytes with the length field (`PQconnectPoll` in `fe-connect.c`); the longest
-/// that a server sends to a client without Kerberos is SCRAM's, with some 100.
-pub const MESSAGE_BYTES_MAX: usize = 1_996;
+/// The frame that carries it has a length field besides.
+pub const MESSAGE_BYTES_MAX: usize = AUTHENTICATION_FRAME_BYTES - 4;
 
 /// Codes of Authentication messages.
 mod code {

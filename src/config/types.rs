@@ -171,6 +171,14 @@ words!(TargetSessionAttrs:
     "prefer-standby" => PreferStandby,
 );
 
+impl TargetSessionAttrs {
+    /// Whether it depends on what the server lets sessions do by default.
+    #[must_use]
+    pub const fn asks_for_writing(self) -> bool {
+        matches!(self, Self::ReadWrite | Self::ReadOnly)
+    }
+}
+
 /// In which order several hosts are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum LoadBalanceHosts {

@@ -1,30 +1,44 @@
 //! A session with a server: one owner, requests in order, replies in order.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::{
-    CopyBoth, CopyIn, CopyOut, Error,
+    CancelToken, CopyBoth, CopyIn, CopyOut, Error, Notification,
+    cancel::CancelKey,
+    encryption::Encryption,
+    handshake::Place,
+    reports::Reports,
     rows::{QueryResult, Row, StatementResult},
+    startup::Started,
     transport::Transport,
 };
 use crate::{
+    config::AuthMethod,
     pg::{Oid, ServerVersion},
-    wire::{BackendMessage, Format, Frame, ServerError, TransactionStatus, Writer},
+    wire::{
+        BackendMessage, Format, Frame, ProtocolVersion, ServerError, TransactionStatus, Writer,
+    },
 };
 
-/// How many settings of a server are remembered. Servers report some fifteen; one that invents
-/// names without end is not believed.
-const PARAMETERS_MAX: usize = 256;
+/// The most that one result may hold. Catalogs and the ledger give kilobytes; a server that sends
+/// more than this is not answering our question.
+const RESULT_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// What a row and a value cost us besides their bytes, roughly: a server can send a million empty
+/// ones in a few megabytes.
+const OVERHEAD_BYTES: usize = 48;
 
 /// A session with a server.
 #[derive(Debug)]
 pub struct Connection {
     transport: Transport,
-    /// What ParameterStatus reported, for example `server_version`.
-    parameters: BTreeMap<String, String>,
-    process_id: i32,
+    reports: Reports,
+    place: Place,
+    version: ProtocolVersion,
+    method: Option<AuthMethod>,
+    key: Option<CancelKey>,
     /// How many ReadyForQuery are still to come. More than 0 while nothing runs means that a
     /// request was abandoned.
     owed: usize,
@@ -32,30 +46,83 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) const fn new(transport: Transport) -> Self {
+    pub(super) fn new(transport: Transport, place: Place) -> Self {
         Self {
             transport,
-            parameters: BTreeMap::new(),
-            process_id: 0,
+            reports: Reports::default(),
+            place,
+            version: ProtocolVersion::V3_0,
+            method: None,
+            key: None,
             owed: 1,
             status: TransactionStatus::Idle,
         }
     }
 
-    /// The server process that serves this session.
-    #[must_use]
-    pub const fn process_id(&self) -> i32 {
-        self.process_id
+    /// The session has been started.
+    pub(super) fn started(&mut self, started: Started) {
+        self.version = started.version;
+        self.method = Some(started.proof.method());
+        self.key = started.key;
+        self.ready(started.status);
     }
 
-    pub(super) const fn set_process_id(&mut self, process_id: i32) {
-        self.process_id = process_id;
+    pub(super) const fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(super) const fn reports(&mut self) -> &mut Reports {
+        &mut self.reports
+    }
+
+    /// The server process that serves this session; 0 if the server does not tell.
+    #[must_use]
+    pub fn process_id(&self) -> i32 {
+        self.key.as_ref().map_or(0, CancelKey::process_id)
+    }
+
+    /// What can cancel this session's statements while it is busy; `None` if the server gave no
+    /// key.
+    #[must_use]
+    pub fn cancel_token(&self) -> Option<CancelToken> {
+        let key = self.key.clone()?;
+        Some(CancelToken { place: self.place.clone(), key })
+    }
+
+    /// Whether the session is protected by TLS.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.place.encryption == Encryption::Tls
+    }
+
+    /// The version of the protocol that is spoken.
+    #[must_use]
+    pub const fn protocol_version(&self) -> ProtocolVersion {
+        self.version
+    }
+
+    /// How the server let us in.
+    #[must_use]
+    pub const fn auth_method(&self) -> Option<AuthMethod> {
+        self.method
     }
 
     /// A setting that the server reports, such as `server_version`.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.parameters.get(name).map(String::as_str)
+        self.reports.parameter(name)
+    }
+
+    /// The newest notices since the last call, at most [`NOTICES_MAX`](super::NOTICES_MAX).
+    pub fn take_notices(&mut self) -> Vec<ServerError> {
+        self.reports.take_notices()
+    }
+
+    /// The newest notifications since the last call, at most
+    /// [`NOTIFICATIONS_MAX`](super::NOTIFICATIONS_MAX). They come with replies: a session that
+    /// only listens asks now and then.
+    pub fn take_notifications(&mut self) -> Vec<Notification> {
+        self.reports.take_notifications()
     }
 
     /// The server's release.
@@ -125,8 +192,13 @@ impl Connection {
         let mut current = StatementResult::default();
         let mut names: Arc<[String]> = Arc::new([]);
         let mut failed = None;
+        let mut held = 0;
         loop {
             let (tag, body) = self.frame().await?;
+            held += body.len() + OVERHEAD_BYTES;
+            if held > RESULT_BYTES_MAX {
+                return Err(Error::ResultTooLarge { limit: RESULT_BYTES_MAX });
+            }
             let rows = match BackendMessage::parse(Frame { tag, body: &body })? {
                 BackendMessage::RowDescription(shape) => {
                     names = shape.columns().map(|c| c.name.to_owned()).collect();
@@ -227,18 +299,7 @@ impl Connection {
         if !matches!(frame.tag, b'N' | b'S' | b'A') {
             return Ok(false);
         }
-        match BackendMessage::parse(frame)? {
-            BackendMessage::NoticeResponse(notice) => {
-                tracing::debug!(severity = notice.severity, "server notice: {notice}");
-            }
-            BackendMessage::ParameterStatus { name, value }
-                if self.parameters.len() < PARAMETERS_MAX || self.parameters.contains_key(name) =>
-            {
-                self.parameters.insert(name.to_owned(), value.to_owned());
-            }
-            _ => {}
-        }
-        Ok(true)
+        Ok(self.reports.take(&BackendMessage::parse(frame)?))
     }
 
     pub(super) const fn writer(&mut self) -> &mut Writer {
@@ -247,6 +308,10 @@ impl Connection {
 
     pub(super) const fn transport(&mut self) -> &mut Transport {
         &mut self.transport
+    }
+
+    pub(super) fn unsent(&self) -> usize {
+        self.transport.unsent()
     }
 
     /// One more ReadyForQuery will come.

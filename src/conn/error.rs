@@ -2,10 +2,12 @@
 
 use std::io;
 
+use super::TlsError;
 use crate::{
     auth::AuthError,
+    config::TargetSessionAttrs,
     pg::SqlState,
-    wire::{FrameError, ServerError, WireError},
+    wire::{FrameError, ProtocolVersion, ServerError, WireError},
 };
 
 /// A failure on a connection.
@@ -28,9 +30,41 @@ pub enum Error {
         /// The limit.
         seconds: u64,
     },
-    /// The settings ask for something that pghost does not do yet.
+    /// None of several servers would do; each with its reason.
+    #[error("none of the servers will do: {}", list(.0))]
+    NoServer(Vec<Self>),
+    /// A server is not of the kind that `target_session_attrs` asks for.
+    #[error("{server} is not what target_session_attrs={wanted} asks for")]
+    WrongServer {
+        /// The server.
+        server: String,
+        /// The kind.
+        wanted: TargetSessionAttrs,
+    },
+    /// Neither with TLS nor without.
+    #[error("{first}; and with the other kind of encryption: {second}")]
+    BothWays {
+        /// What the first attempt met.
+        first: Box<Self>,
+        /// And the second.
+        second: Box<Self>,
+    },
+    /// The connection settings can't be used together.
     #[error("{0}")]
-    Unsupported(String),
+    Settings(String),
+    /// TLS did not come about.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The server speaks only older versions of the protocol.
+    #[error(
+        "the server speaks protocol {offered} at most, and min_protocol_version asks for {wanted}"
+    )]
+    ProtocolVersion {
+        /// The newest it speaks.
+        offered: ProtocolVersion,
+        /// The oldest that will do.
+        wanted: ProtocolVersion,
+    },
     /// The server and we could not agree on who we are.
     #[error("authentication failed: {0}")]
     Authentication(#[from] AuthError),
@@ -63,6 +97,12 @@ pub enum Error {
     /// A result is not what the query should give: names the query's purpose and the column.
     #[error("the server's answer can't be read: {0}")]
     Result(String),
+    /// A result is larger than anything that is asked for here.
+    #[error("the result of a query has more than {limit} bytes")]
+    ResultTooLarge {
+        /// The most we hold.
+        limit: usize,
+    },
     /// More bytes came, unasked for, than a server has reason to send.
     #[error("the server sent more than {limit} bytes while it was not reading what we sent")]
     Flooded {
@@ -77,7 +117,23 @@ impl Error {
     pub fn sqlstate(&self) -> Option<SqlState> {
         match self {
             Self::Server(error) => error.code,
+            Self::BothWays { first, second } => first.sqlstate().or_else(|| second.sqlstate()),
             _ => None,
         }
     }
+
+    /// Whether no server could be reached at all.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::ConnectTimeout { .. } => true,
+            Self::NoServer(errors) => errors.iter().all(Self::is_unreachable),
+            _ => false,
+        }
+    }
+}
+
+fn list(errors: &[Error]) -> String {
+    let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    texts.join("; ")
 }

@@ -1,152 +1,248 @@
-//! From a socket to a session that is ready: startup and authentication.
+//! From an address to a session that is ready: socket, TLS, startup, authentication.
 //!
 //! ```text
-//!   open socket ── StartupMessage ──> [v] R.. (auth) ── R(0) ──> S* K ──> Z
+//!   open ──[SSLRequest ── S ── TLS]── StartupMessage ──> R.. ── R 0 ──> S* K ──> Z
+//!                      └─ N: without, if that will do
 //! ```
 //!
-//! What is said in answer to an authentication request is decided in `auth`; here it is carried.
+//! What is said in answer is decided in `startup` and `auth`; here it is carried. Which address and
+//! which encryption is tried next is `dial`'s choice.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
-    Connection, Error, SessionKind, connection::unexpected, session, socket::Socket,
+    Connection, Error, SessionKind,
+    encryption::Encryption,
+    session,
+    socket::{Address, Socket},
+    startup::{Next, Startup, Versions},
+    tls::{self, Tls, TlsError},
     transport::Transport,
 };
 use crate::{
-    auth::{Authenticated, Channel, Credentials, Exchange, NONCE_BYTES, Policy, Step},
-    config::{Config, Host, HostAddress, TargetSessionAttrs},
-    wire::{BackendMessage, Frame},
+    auth::{Channel, Credentials, Exchange, NONCE_BYTES, Policy, tls_server_end_point},
+    config::{self, Config, Host},
+    wire::{BackendMessage, Frame, FrameLimits, ProtocolVersion, SslResponse, Writer},
 };
 
-/// Protocol 3.0, all that we speak; a server that answers with an older one can't serve us.
-const PROTOCOL_3_0: u32 = 3 << 16;
+/// The longest StartupMessage that a server reads (`MAX_STARTUP_PACKET_LENGTH` in `pqcomm.h`); it
+/// closes the connection without a word when one is longer.
+const STARTUP_BYTES_MAX: usize = 10_000;
 
-impl Connection {
-    /// Connects to the first host that lets us in.
-    ///
-    /// Errors: no host can be reached in time, authentication fails, or the server refuses.
-    pub async fn connect(config: &Config, kind: SessionKind) -> Result<Self, Error> {
-        let mut connection = connect(config, kind).await?;
-        // Unknown before 17, where naming it in the startup packet would end the session.
-        if connection.server_version()?.major() >= 17 {
-            connection.query("SET transaction_timeout = 0").await?;
-        }
-        Ok(connection)
-    }
+/// Where a session is, and all that is needed to get there again.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) config: Arc<Config>,
+    pub(super) host: Host,
+    pub(super) address: Address,
+    /// How the session is protected.
+    pub(super) encryption: Encryption,
+    pub(super) tls: Option<Tls>,
 }
 
-/// Tries the hosts in order and gives the first session, or the last host's error.
-///
-/// As libpq does it, only a host that can't be reached is passed over; one that answers and
-/// refuses ends the search.
-async fn connect(config: &Config, kind: SessionKind) -> Result<Connection, Error> {
-    refuse_what_is_not_built(config)?;
-    let mut last = None;
-    for host in &config.hosts {
-        match within(config.connect_timeout, host, start(config, host, kind)).await {
-            Ok(connection) => return Ok(connection),
-            Err(error @ (Error::Unreachable { .. } | Error::ConnectTimeout { .. })) => {
-                last = Some(error);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| Error::Unsupported("the connection settings name no host".into())))
+/// Why a session did not come about, as far as the search for one needs to know.
+#[derive(Debug)]
+pub(super) struct NotStarted {
+    pub(super) error: Error,
+    /// Whether the same server might like us better with the other encryption.
+    pub(super) other_encryption_may_help: bool,
+    /// What was in force when it failed.
+    pub(super) encryption: Encryption,
 }
 
-/// Settings that can't be honoured yet and that must not be ignored either.
-fn refuse_what_is_not_built(config: &Config) -> Result<(), Error> {
-    let tcp = config.hosts.iter().any(|h| matches!(h.address, HostAddress::Tcp { .. }));
-    if tcp && config.sslmode.is_always_encrypted() {
-        return Err(Error::Unsupported(format!(
-            "sslmode={} asks for TLS, which pghost does not speak yet; \
-             use sslmode=disable on a network that you trust, or a tunnel",
-            config.sslmode
-        )));
-    }
-    if config.target_session_attrs != TargetSessionAttrs::Any {
-        return Err(Error::Unsupported(format!(
-            "target_session_attrs={} is not supported yet; name the one server that is meant",
-            config.target_session_attrs
-        )));
-    }
-    Ok(())
-}
-
-async fn within<T>(
+/// Bounds the time that work on a server may take.
+pub(super) async fn within<T>(
     limit: Option<Duration>,
-    host: &Host,
+    server: String,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     let Some(limit) = limit else {
         return work.await;
     };
-    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-        Err(Error::ConnectTimeout { server: host.to_string(), seconds: limit.as_secs() })
-    })
-}
-
-async fn start(config: &Config, host: &Host, kind: SessionKind) -> Result<Connection, Error> {
-    let socket = Socket::open(host, config)
+    tokio::time::timeout(limit, work)
         .await
-        .map_err(|source| Error::Unreachable { server: host.to_string(), source })?;
-    let mut connection = Connection::new(Transport::new(socket));
-    connection.writer().startup(&session::startup_parameters(config, kind));
-    let _proof = authenticate(&mut connection, config, host).await?;
-    until_ready(&mut connection).await?;
-    Ok(connection)
+        .unwrap_or_else(|_| Err(Error::ConnectTimeout { server, seconds: limit.as_secs() }))
 }
 
-/// Carries the authentication exchange; its end is a proof that only `auth` makes.
-async fn authenticate(
-    connection: &mut Connection,
-    config: &Config,
-    host: &Host,
-) -> Result<Authenticated, Error> {
-    let mut nonce = [0; NONCE_BYTES];
-    getrandom::fill(&mut nonce).map_err(|error| io::Error::other(error.to_string()))?;
-    let credentials = Credentials { user: &config.user, password: config.password_for(host) };
-    let policy = Policy {
-        require_auth: config.require_auth.clone(),
-        channel_binding: config.channel_binding,
-        channel: match host.address {
-            HostAddress::Unix(_) => Channel::Unix,
-            HostAddress::Tcp { .. } => Channel::Tcp,
-        },
-    };
-    let mut exchange = Exchange::new(&credentials, policy, nonce);
-    loop {
-        let (tag, body) = connection.frame().await?;
-        match BackendMessage::parse(Frame { tag, body: &body })? {
-            BackendMessage::Authentication(request) => match exchange.handle(request)? {
-                Step::Send(response, next) => {
-                    connection.writer().authentication_response(&response);
-                    exchange = next;
-                }
-                Step::Wait(next) => exchange = next,
-                Step::Done(proof) => return Ok(proof),
-            },
-            BackendMessage::NegotiateProtocolVersion(version) if version >= PROTOCOL_3_0 => {}
-            BackendMessage::ErrorResponse(error) => return Err(Error::Server(error)),
-            other => return Err(unexpected("an authentication request", &other)),
+impl Place {
+    /// The server's name, for errors.
+    pub(super) fn server(&self) -> String {
+        let host = self.host.to_string();
+        match &self.address {
+            Address::Tcp(address) if !host.contains(&address.ip().to_string()) => {
+                format!("{host} ({})", address.ip())
+            }
+            _ => host,
         }
+    }
+
+    pub(super) fn connect_timeout(&self) -> Option<Duration> {
+        self.config.connect_timeout
+    }
+
+    async fn socket(&self) -> Result<Socket, Error> {
+        Socket::open(&self.address, &self.config)
+            .await
+            .map_err(|source| Error::Unreachable { server: self.server(), source })
+    }
+
+    /// Opens another socket to the same server with the same encryption.
+    pub(super) async fn open_again(&self) -> Result<Socket, Error> {
+        let socket = self.socket().await?;
+        match self.encrypt(socket, false).await? {
+            (socket, encryption) if encryption == self.encryption => Ok(socket),
+            _ => Err(TlsError::NotOffered { sslmode: self.config.sslmode.to_string() }.into()),
+        }
+    }
+
+    /// Begins TLS if it is wanted. `plain_will_do` when a server without TLS is welcome too.
+    async fn encrypt(
+        &self,
+        socket: Socket,
+        plain_will_do: bool,
+    ) -> Result<(Socket, Encryption), Error> {
+        let (Encryption::Tls, Some(tls)) = (self.encryption, &self.tls) else {
+            return Ok((socket, Encryption::Plain));
+        };
+        let Socket::Tcp(mut tcp) = socket else {
+            return Ok((socket, Encryption::Plain));
+        };
+        if !tls.is_direct() {
+            let mut writer = Writer::new();
+            writer.ssl_request();
+            tcp.write_all(writer.buffer()).await?;
+            // One byte and not more: what a stranger slips in behind it in the open must not be
+            // taken for the server's first words in TLS (CVE-2021-23222).
+            let mut answer = [0];
+            match tcp.read_exact(&mut answer).await {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(Error::Closed);
+                }
+                read => read?,
+            };
+            match SslResponse::parse(u8::from_be_bytes(answer)) {
+                Ok(SslResponse::Willing) => {}
+                Ok(SslResponse::Unwilling) if plain_will_do => {
+                    return Ok((Socket::Tcp(tcp), Encryption::Plain));
+                }
+                Ok(SslResponse::Unwilling) => {
+                    let sslmode = self.config.sslmode.to_string();
+                    return Err(TlsError::NotOffered { sslmode }.into());
+                }
+                Err(_) => return Err(TlsError::Answer.into()),
+            }
+        }
+        Ok((Socket::Tls(Box::new(tls.start(tcp).await?)), Encryption::Tls))
+    }
+
+    /// Starts a session.
+    pub(super) async fn start(
+        mut self,
+        kind: SessionKind,
+        plain_will_do: bool,
+    ) -> Result<Connection, NotStarted> {
+        let asked = self.encryption;
+        let failed = |error, other_encryption_may_help, encryption| NotStarted {
+            error,
+            other_encryption_may_help,
+            encryption,
+        };
+        let socket = self.socket().await.map_err(|error| failed(error, false, asked))?;
+        let (socket, encryption) = self
+            .encrypt(socket, plain_will_do)
+            .await
+            .map_err(|error| failed(error, true, asked))?;
+        self.encryption = encryption;
+        let startup =
+            self.startup(channel(&socket)).map_err(|error| failed(error, false, encryption))?;
+        let mut connection = Connection::new(Transport::new(socket), self);
+        match talk(&mut connection, startup, kind).await {
+            Ok(()) => Ok(connection),
+            Err((error, is_authenticated)) => {
+                // libpq tries again after the server's no, not after its own.
+                let may_help = !is_authenticated && matches!(error, Error::Server(_));
+                Err(failed(error, may_help, encryption))
+            }
+        }
+    }
+
+    fn startup(&self, channel: Channel) -> Result<Startup, Error> {
+        let mut nonce = [0; NONCE_BYTES];
+        getrandom::fill(&mut nonce).map_err(|error| io::Error::other(error.to_string()))?;
+        let config = &*self.config;
+        let password = config.password_for(&self.host);
+        let credentials = Credentials { user: &config.user, password };
+        let policy = Policy {
+            require_auth: config.require_auth.clone(),
+            channel_binding: config.channel_binding,
+            channel,
+        };
+        let versions = Versions {
+            min: on_the_wire(config.protocol_min),
+            max: on_the_wire(config.protocol_max),
+        };
+        Ok(Startup::new(versions, Exchange::new(&credentials, policy, nonce)))
     }
 }
 
-/// Takes the parameters and the cancel key, up to the first ReadyForQuery.
-async fn until_ready(connection: &mut Connection) -> Result<(), Error> {
+const fn on_the_wire(version: config::ProtocolVersion) -> ProtocolVersion {
+    match version {
+        config::ProtocolVersion::V3_0 => ProtocolVersion::V3_0,
+        config::ProtocolVersion::V3_2 => ProtocolVersion::V3_2,
+    }
+}
+
+fn channel(socket: &Socket) -> Channel {
+    match socket {
+        Socket::Tcp(_) => Channel::Tcp,
+        Socket::Unix(_) => Channel::Unix,
+        Socket::Tls(stream) => Channel::Tls {
+            // A certificate without a channel binding is one that `auth` can live with.
+            server_end_point: tls::server_certificate(stream)
+                .and_then(|certificate| tls_server_end_point(certificate).ok()),
+        },
+    }
+}
+
+/// Carries the startup to its end. An error comes with whether we were authenticated before it.
+async fn talk(
+    connection: &mut Connection,
+    mut startup: Startup,
+    kind: SessionKind,
+) -> Result<(), (Error, bool)> {
+    let version = on_the_wire(connection.place().config.protocol_max);
+    let config = connection.place().config.clone();
+    let parameters = session::startup_parameters(&config, kind);
+    connection.writer().startup(version, &parameters);
+    if connection.transport().unsent() > STARTUP_BYTES_MAX {
+        let what = "the settings of the session are longer than the 10,000 bytes that a server \
+                    reads; shorten 'options' or 'application_name'";
+        return Err((Error::Settings(what.into()), false));
+    }
     loop {
-        let (tag, body) = connection.frame().await?;
-        match BackendMessage::parse(Frame { tag, body: &body })? {
-            BackendMessage::BackendKeyData { process_id, .. } => {
-                connection.set_process_id(process_id);
+        let is_authenticated = startup.is_authenticated();
+        let failed = |error| (error, is_authenticated);
+        if is_authenticated {
+            connection.transport().set_limits(FrameLimits::Session);
+        }
+        let (tag, body) = connection.transport().frame().await.map_err(failed)?;
+        let frame = Frame { tag, body: &body };
+        let message = BackendMessage::parse(frame).map_err(|e| failed(e.into()))?;
+        if is_authenticated {
+            connection.reports().take(&message);
+        }
+        match startup.take(message).map_err(failed)? {
+            Next::Wait(next) => startup = next,
+            Next::Answer(body, next) => {
+                connection.writer().authentication_response(&body);
+                startup = next;
             }
-            BackendMessage::ReadyForQuery(status) => {
-                connection.ready(status);
+            Next::Ready(started) => {
+                connection.started(started);
                 return Ok(());
             }
-            BackendMessage::ErrorResponse(error) => return Err(Error::Server(error)),
-            other => return Err(unexpected("the session's parameters", &other)),
         }
     }
 }

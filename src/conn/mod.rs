@@ -15,26 +15,35 @@
 //! Not here: what is asked (`catalog`, `ledger`, `backfill`, `apply`), and what a replication
 //! stream carries (`replication`, `pgoutput`).
 
+mod cancel;
 mod connection;
 mod copy_both;
 mod copy_in;
 mod copy_out;
+mod dial;
+mod encryption;
 mod error;
 mod handshake;
 mod pipeline;
 mod replies;
+mod reports;
 mod rows;
 mod session;
 mod socket;
+mod startup;
 mod surroundings;
+mod tls;
 mod transport;
 
+pub use cancel::CancelToken;
 pub use connection::Connection;
 pub use copy_both::CopyBoth;
 pub use copy_in::CopyIn;
 pub use copy_out::CopyOut;
 pub use error::Error;
-pub use pipeline::Pipeline;
+pub use pipeline::{Pipeline, WINDOW_BYTES, WINDOW_REPLIES};
+pub use reports::{NOTICES_MAX, NOTIFICATIONS_MAX, Notification, PARAMETERS_MAX};
 pub use rows::{FromText, QueryResult, Row, StatementResult};
 pub use session::SessionKind;
 pub use surroundings::parse_dsn;
+pub use tls::{CertificateError, TlsError};

@@ -1,8 +1,13 @@
 //! Many statements on their way at once, without waiting for any.
 //!
-//! No Sync is sent until [`Pipeline::close`]. So when a statement fails, the server passes over
-//! everything behind it, transactions that were pipelined later included: a batch can never be
-//! committed on top of one that failed. Flush makes the replies come.
+//! No Sync is sent until [`Pipeline::sync`] or [`Pipeline::close`]. So when a statement fails, the
+//! server passes over everything behind it, transactions that were pipelined later included: a
+//! batch can never be committed on top of one that failed. Flush makes the replies come; a wait
+//! for replies that nobody has asked for sends it, so that no wait is in vain.
+//!
+//! The window is bounded: ask [`Pipeline::has_room`], and take what is
+//! [completed](Pipeline::completed) while there is none. Nothing can block for ever, whatever the
+//! sizes: every wait reads while it writes.
 
 use super::{
     Connection, Error,
@@ -13,30 +18,51 @@ use crate::{
     wire::{BackendMessage, Bind, Format, Frame},
 };
 
+/// How many messages may be unanswered. Each costs us a few bytes and the server's answer some
+/// twenty; the point is that there is a bound, far beyond what hides a network's delay.
+pub const WINDOW_REPLIES: usize = 65_536;
+
+/// How many bytes may be queued and not sent.
+pub const WINDOW_BYTES: usize = 8 * 1024 * 1024;
+
 /// A session used only through prepared statements, many at a time.
 #[derive(Debug)]
 pub struct Pipeline {
     connection: Connection,
     replies: Replies,
+    /// How many of the replies, the last ones, the server has not been asked to send.
+    unrequested: usize,
 }
 
 impl Pipeline {
     /// Takes over a connection that is idle.
     pub fn new(connection: Connection) -> Result<Self, Error> {
         connection.check_idle()?;
-        Ok(Self { connection, replies: Replies::default() })
+        Ok(Self { connection, replies: Replies::default(), unrequested: 0 })
+    }
+
+    /// Whether more should be queued. One batch more does no harm; a caller that never asks holds
+    /// all that it queues.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.replies.len() < WINDOW_REPLIES && self.connection.unsent() < WINDOW_BYTES
+    }
+
+    fn expect(&mut self, expected: Expected) {
+        self.replies.expect(expected);
+        self.unrequested += 1;
     }
 
     /// Queues Parse of a statement under `name`.
     pub fn prepare(&mut self, name: &str, sql: &str, parameter_types: &[Oid]) {
         self.connection.writer().parse(name, sql, parameter_types);
-        self.replies.expect(Expected::ParseComplete);
+        self.expect(Expected::ParseComplete);
     }
 
     /// Queues the closing of a statement.
     pub fn forget(&mut self, name: &str) {
         self.connection.writer().close_statement(name);
-        self.replies.expect(Expected::CloseComplete);
+        self.expect(Expected::CloseComplete);
     }
 
     /// Queues Bind and Execute of a prepared statement; `values` writes its parameters.
@@ -50,18 +76,15 @@ impl Pipeline {
         values(&mut bind);
         bind.finish();
         self.connection.writer().execute();
-        self.replies.expect(Expected::BindComplete);
-        self.replies.expect(Expected::Execution);
+        self.expect(Expected::BindComplete);
+        self.expect(Expected::Execution);
     }
 
-    /// Asks the server to send the replies of what was queued so far.
+    /// Asks the server to send the replies of what was queued so far. Waiting asks for them too,
+    /// but only once those asked for earlier have come.
     pub fn request_replies(&mut self) {
         self.connection.writer().flush_request();
-    }
-
-    /// How many bytes are queued and not sent.
-    pub fn unsent(&mut self) -> usize {
-        self.connection.transport().unsent()
+        self.unrequested = 0;
     }
 
     /// Queues a Sync. Only between two of them does the server report to its statistics what was
@@ -71,15 +94,20 @@ impl Pipeline {
         self.connection.writer().sync();
         self.connection.owe_ready();
         self.replies.expect(Expected::ReadyForQuery);
+        self.unrequested = 0;
     }
 
     /// The next statement that has run to its end, and how many rows its command tag counts; a
     /// Sync that was reached counts none. Sends meanwhile what is queued. May be dropped at any
-    /// await without losing anything.
+    /// await without losing anything. Waits as long as nothing is queued.
     ///
     /// Errors: a statement failed; nothing queued behind it was or will be done.
     pub async fn completed(&mut self) -> Result<u64, Error> {
         loop {
+            // An error can void replies that were not asked for.
+            if self.unrequested > 0 && self.replies.len() <= self.unrequested {
+                self.request_replies();
+            }
             match self.reply().await? {
                 Reply::Partial => {}
                 Reply::Completed(rows) => return Ok(rows),

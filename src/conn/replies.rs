@@ -48,6 +48,11 @@ impl Replies {
         self.queue.push_back(expected);
     }
 
+    /// How many messages are owed.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

@@ -40,8 +40,6 @@ const PINNED: &[(&str, &str)] = &[
     ("lock_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),
     ("idle_session_timeout", "0"),
-    // A role that may only read by default is still one that was given for writing.
-    ("default_transaction_read_only", "off"),
     ("default_transaction_isolation", "read committed"),
     // A policy that hides rows must be an error, not a smaller table.
     ("row_security", "off"),
@@ -64,6 +62,11 @@ pub(super) fn startup_parameters(config: &Config, kind: SessionKind) -> Vec<(&st
     }
     if let Some(options) = &config.options {
         parameters.push(("options", options));
+    }
+    // A role that may only read by default is still one that was given for writing. Where it
+    // matters what the server would have said, it is set once that was seen.
+    if !config.target_session_attrs.asks_for_writing() {
+        parameters.push(("default_transaction_read_only", "off"));
     }
     // After `options`: the server applies these later, so what is pinned stays pinned.
     parameters.extend_from_slice(PINNED);

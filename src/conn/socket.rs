@@ -1,8 +1,9 @@
-//! TCP and unix sockets behind one read and one write.
+//! TCP, unix sockets and TLS behind one read and one write.
 
 use std::{
     ffi::OsString,
-    io,
+    fmt, io,
+    net::SocketAddr,
     os::unix::ffi::OsStringExt,
     pin::Pin,
     task::{Context, Poll},
@@ -12,38 +13,47 @@ use std::{
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpStream, UnixStream},
+    net::{TcpStream, UnixStream, lookup_host},
 };
+use tokio_rustls::client::TlsStream;
 
 use crate::config::{Config, Host, HostAddress};
 
-/// An open socket to a server.
-#[derive(Debug)]
-pub(super) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+/// Where a socket can be opened: what a host's name was resolved to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Address {
+    /// Over the network.
+    Tcp(SocketAddr),
+    /// A socket's name, as the system spells it.
+    Unix(OsString),
 }
 
-impl Socket {
-    /// Opens a socket to one host.
-    pub(super) async fn open(host: &Host, config: &Config) -> io::Result<Self> {
+/// `127.0.0.1:5432`, `/run/postgresql/.s.PGSQL.5432`.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(name) => write!(f, "{}", name.display()),
+        }
+    }
+}
+
+impl Address {
+    /// All addresses of a host, in the order in which the system gives them.
+    ///
+    /// Errors: the name can't be looked up.
+    pub(super) async fn resolve(host: &Host) -> io::Result<Vec<Self>> {
         match &host.address {
             HostAddress::Unix(_) => {
-                let path =
-                    host.socket_path().unwrap_or_default().into_os_string().into_encoded_bytes();
-                Ok(Self::Unix(UnixStream::connect(socket_name(path)).await?))
+                let path = host.socket_path().unwrap_or_default().into_os_string();
+                Ok(vec![Self::Unix(socket_name(path.into_encoded_bytes()))])
             }
-            HostAddress::Tcp { host: name, hostaddr } => {
-                let stream = match (hostaddr, name.as_str()) {
-                    (Some(address), _) => TcpStream::connect((*address, host.port)).await?,
-                    (None, name) => TcpStream::connect((name, host.port)).await?,
-                };
-                // Without it a small request waits for the acknowledgement of the one before.
-                stream.set_nodelay(true)?;
-                if config.keepalives.enabled {
-                    SockRef::from(&stream).set_tcp_keepalive(&keepalive(config))?;
-                }
-                Ok(Self::Tcp(stream))
+            HostAddress::Tcp { hostaddr: Some(address), .. } => {
+                Ok(vec![Self::Tcp(SocketAddr::new(*address, host.port))])
+            }
+            HostAddress::Tcp { host: name, hostaddr: None } => {
+                let found = lookup_host((name.as_str(), host.port)).await?;
+                Ok(found.map(Self::Tcp).collect())
             }
         }
     }
@@ -56,6 +66,37 @@ fn socket_name(mut path: Vec<u8>) -> OsString {
         *first = 0;
     }
     OsString::from_vec(path)
+}
+
+/// An open socket to a server.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Socket {
+    /// Opens a socket.
+    pub(super) async fn open(address: &Address, config: &Config) -> io::Result<Self> {
+        match address {
+            Address::Unix(name) => Ok(Self::Unix(UnixStream::connect(name).await?)),
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                // Without it a small request waits for the acknowledgement of the one before.
+                stream.set_nodelay(true)?;
+                let socket = SockRef::from(&stream);
+                if config.keepalives.enabled {
+                    socket.set_tcp_keepalive(&keepalive(config))?;
+                }
+                #[cfg(target_os = "linux")]
+                if config.tcp_user_timeout.is_some() {
+                    socket.set_tcp_user_timeout(config.tcp_user_timeout)?;
+                }
+                Ok(Self::Tcp(stream))
+            }
+        }
+    }
 }
 
 /// libpq's `keepalives_*`; a zero or missing value leaves the system's default.
@@ -83,6 +124,7 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
             Self::Unix(s) => Pin::new(s).poll_read(cx, buf),
+            Self::Tls(s) => Pin::new(s).poll_read(cx, buf),
         }
     }
 }
@@ -96,17 +138,22 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(s) => Pin::new(s).poll_write(cx, buf),
             Self::Unix(s) => Pin::new(s).poll_write(cx, buf),
+            Self::Tls(s) => Pin::new(s).poll_write(cx, buf),
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(())) // Neither kind buffers.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())), // They hold nothing back.
+            Self::Tls(s) => Pin::new(s).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(s) => Pin::new(s).poll_shutdown(cx),
             Self::Unix(s) => Pin::new(s).poll_shutdown(cx),
+            Self::Tls(s) => Pin::new(s).poll_shutdown(cx),
         }
     }
 }

@@ -17,7 +17,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use super::{Error, socket::Socket};
-use crate::wire::{Frame, Frames, Writer, complete_frames};
+use crate::wire::{Frame, FrameLimits, Frames, Writer, complete_frames};
 
 /// Room made for each read. Large enough that a COPY is read in few system calls, small enough
 /// that a handful of connections stays far below 64 MB.
@@ -36,6 +36,9 @@ pub(super) struct Transport {
     inbound: BytesMut,
     /// Whole frames that were received and not handed out yet.
     pending: Bytes,
+    limits: FrameLimits,
+    /// Whether TLS may still hold bytes that we have written.
+    unflushed: bool,
     /// Set once writing fails. Reading goes on then: the server's last words tell why.
     write_error: Option<io::Error>,
 }
@@ -47,6 +50,8 @@ impl Transport {
             outbound: Writer::new(),
             inbound: BytesMut::new(),
             pending: Bytes::new(),
+            limits: FrameLimits::Startup,
+            unflushed: false,
             write_error: None,
         }
     }
@@ -56,6 +61,11 @@ impl Transport {
         &mut self.outbound
     }
 
+    /// From now on frames may be this long.
+    pub(super) const fn set_limits(&mut self, limits: FrameLimits) {
+        self.limits = limits;
+    }
+
     /// How many bytes wait to be sent.
     pub(super) fn unsent(&self) -> usize {
         self.outbound.buffer().len()
@@ -63,7 +73,7 @@ impl Transport {
 
     /// Whether frames wait to be handed out without another read.
     pub(super) fn has_frames(&self) -> Result<bool, Error> {
-        Ok(!self.pending.is_empty() || complete_frames(&self.inbound)?.0 > 0)
+        Ok(!self.pending.is_empty() || complete_frames(&self.inbound, self.limits)?.0 > 0)
     }
 
     /// Sends everything that was written, reading meanwhile.
@@ -97,18 +107,24 @@ impl Transport {
             return Ok(std::mem::take(&mut self.pending));
         }
         loop {
-            let (whole, needed) = complete_frames(&self.inbound)?;
+            let (whole, needed) = complete_frames(&self.inbound, self.limits)?;
             if whole > 0 {
                 return Ok(self.inbound.split_to(whole).freeze());
             }
-            self.inbound.reserve(READ_BYTES.max(needed.saturating_sub(self.inbound.len())));
+            self.make_room(needed);
             let read = poll_fn(|cx| {
                 let _ = self.poll_write(cx);
                 self.poll_read(cx)
-            })
-            .await?;
-            if read == 0 {
-                return Err(self.write_error.take().map_or(Error::Closed, Error::Io));
+            });
+            match read.await {
+                // TLS is told that the end is near, and a server that dies tells nobody.
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+                    return Err(error.into());
+                }
+                Ok(0) | Err(_) => {
+                    return Err(self.write_error.take().map_or(Error::Closed, Error::Io));
+                }
+                Ok(_) => {}
             }
         }
     }
@@ -135,16 +151,33 @@ impl Transport {
         self.pending = frames;
     }
 
+    /// Makes room for a frame of that many bytes. What is not there yet is believed only as far as
+    /// what has come: the buffer at most doubles, so a claim alone makes us hold nothing.
+    fn make_room(&mut self, frame_bytes: usize) {
+        let missing = frame_bytes.saturating_sub(self.inbound.len());
+        self.inbound.reserve(missing.clamp(READ_BYTES, READ_BYTES.max(self.inbound.len())));
+    }
+
     /// Ready when nothing is left to send, or when sending is over for good.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.write_error.is_none() && self.outbound.buffer().has_remaining() {
             match Pin::new(&mut self.socket).poll_write(cx, self.outbound.buffer()) {
                 Poll::Ready(Ok(0)) => self.write_error = Some(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(n)) => self.outbound.buffer_mut().advance(n),
+                Poll::Ready(Ok(n)) => {
+                    self.outbound.buffer_mut().advance(n);
+                    self.unflushed = true;
+                }
                 Poll::Ready(Err(error)) => self.write_error = Some(error),
                 Poll::Pending => return Poll::Pending,
             }
         }
+        if self.unflushed && self.write_error.is_none() {
+            match Pin::new(&mut self.socket).poll_flush(cx) {
+                Poll::Ready(flushed) => self.write_error = flushed.err(),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        self.unflushed = false;
         Poll::Ready(())
     }
 

@@ -67,9 +67,10 @@ impl Failure {
     #[must_use]
     pub fn refused_by(what: &str, error: &Error) -> Self {
         let hint = match error {
-            Error::Unreachable { .. } | Error::ConnectTimeout { .. } => {
+            error if error.is_unreachable() => {
                 "check host, port and network, and that the server runs"
             }
+            Error::Tls(_) => "mend what the message names, or choose another sslmode",
             Error::Authentication(_) => "check user and password (PGPASSWORD or .pgpass)",
             _ if error.sqlstate().is_some_and(|code| code.class() == "28") => {
                 "check user, password and the server's pg_hba.conf"

@@ -1,6 +1,9 @@
 //! The messages a server sends, as views into the bytes they came in.
 
-use super::{Frame, Reader, ServerError, WireError};
+use super::{
+    CopyResponse, DataRow, Frame, Reader, RowDescription, ServerError, WireError,
+    caps::CANCEL_KEY_BYTES, startup::NegotiateProtocolVersion,
+};
 use crate::pg::Oid;
 
 /// One message from the server.
@@ -10,7 +13,7 @@ use crate::pg::Oid;
 pub enum BackendMessage<'a> {
     /// `R`: the body, which `auth` understands.
     Authentication(&'a [u8]),
-    /// `K`: what a cancel request needs. The key has 4 bytes in protocol 3.0, up to 256 in 3.2.
+    /// `K`: what a CancelRequest needs. The key has 4 bytes in protocol 3.0, up to 256 in 3.2.
     BackendKeyData {
         /// The server process.
         process_id: i32,
@@ -24,31 +27,31 @@ pub enum BackendMessage<'a> {
     /// `C`
     CommandComplete(CommandTag<'a>),
     /// `W`
-    CopyBothResponse,
+    CopyBothResponse(CopyResponse<'a>),
     /// `d`
     CopyData(&'a [u8]),
     /// `c`
     CopyDone,
     /// `G`
-    CopyInResponse,
+    CopyInResponse(CopyResponse<'a>),
     /// `H`
-    CopyOutResponse,
+    CopyOutResponse(CopyResponse<'a>),
     /// `D`
     DataRow(DataRow<'a>),
     /// `I`
     EmptyQueryResponse,
     /// `E`
     ErrorResponse(Box<ServerError>),
-    /// `v`: the newest protocol version the server speaks.
-    NegotiateProtocolVersion(u32),
+    /// `v`
+    NegotiateProtocolVersion(NegotiateProtocolVersion<'a>),
     /// `n`
     NoData,
     /// `N`
     NoticeResponse(Box<ServerError>),
     /// `A`
-    NotificationResponse,
+    NotificationResponse(Notification<'a>),
     /// `t`
-    ParameterDescription,
+    ParameterDescription(ParameterDescription<'a>),
     /// `S`
     ParameterStatus {
         /// The setting.
@@ -83,20 +86,28 @@ impl<'a> BackendMessage<'a> {
             }
             b'D' => return Ok(Self::DataRow(DataRow::parse(frame.body)?)),
             b'T' => return Ok(Self::RowDescription(RowDescription::parse(frame.body)?)),
-            // Formats and types are what we asked for; nothing is decided by them.
-            b'W' => return Ok(Self::CopyBothResponse),
-            b'G' => return Ok(Self::CopyInResponse),
-            b'H' => return Ok(Self::CopyOutResponse),
-            b't' => return Ok(Self::ParameterDescription),
-            b'A' => return Ok(Self::NotificationResponse),
-            b'v' => return Ok(Self::NegotiateProtocolVersion(r.u32("protocol version")?)),
+            b'W' => return Ok(Self::CopyBothResponse(CopyResponse::parse(frame.body)?)),
+            b'G' => return Ok(Self::CopyInResponse(CopyResponse::parse(frame.body)?)),
+            b'H' => return Ok(Self::CopyOutResponse(CopyResponse::parse(frame.body)?)),
+            b't' => {
+                return Ok(Self::ParameterDescription(ParameterDescription::parse(frame.body)?));
+            }
+            b'v' => {
+                let negotiation = NegotiateProtocolVersion::parse(frame.body)?;
+                return Ok(Self::NegotiateProtocolVersion(negotiation));
+            }
+            b'A' => Self::NotificationResponse(Notification {
+                process_id: r.i32("process id")?,
+                channel: r.text("channel")?,
+                payload: r.text("payload")?,
+            }),
             b'K' => {
                 let process_id = r.i32("process id")?;
-                let key = r.rest();
-                if !(4..=256).contains(&key.len()) {
+                let key = r.bytes(r.rest().len(), "cancel key")?;
+                if !CANCEL_KEY_BYTES.contains(&key.len()) {
                     return Err(WireError::Invalid("cancel key"));
                 }
-                return Ok(Self::BackendKeyData { process_id, key });
+                Self::BackendKeyData { process_id, key }
             }
             b'2' => Self::BindComplete,
             b'3' => Self::CloseComplete,
@@ -126,19 +137,19 @@ impl<'a> BackendMessage<'a> {
             Self::BindComplete => "BindComplete",
             Self::CloseComplete => "CloseComplete",
             Self::CommandComplete(_) => "CommandComplete",
-            Self::CopyBothResponse => "CopyBothResponse",
+            Self::CopyBothResponse(_) => "CopyBothResponse",
             Self::CopyData(_) => "CopyData",
             Self::CopyDone => "CopyDone",
-            Self::CopyInResponse => "CopyInResponse",
-            Self::CopyOutResponse => "CopyOutResponse",
+            Self::CopyInResponse(_) => "CopyInResponse",
+            Self::CopyOutResponse(_) => "CopyOutResponse",
             Self::DataRow(_) => "DataRow",
             Self::EmptyQueryResponse => "EmptyQueryResponse",
             Self::ErrorResponse(_) => "ErrorResponse",
             Self::NegotiateProtocolVersion(_) => "NegotiateProtocolVersion",
             Self::NoData => "NoData",
             Self::NoticeResponse(_) => "NoticeResponse",
-            Self::NotificationResponse => "NotificationResponse",
-            Self::ParameterDescription => "ParameterDescription",
+            Self::NotificationResponse(_) => "NotificationResponse",
+            Self::ParameterDescription(_) => "ParameterDescription",
             Self::ParameterStatus { .. } => "ParameterStatus",
             Self::ParseComplete => "ParseComplete",
             Self::PortalSuspended => "PortalSuspended",
@@ -182,73 +193,35 @@ impl CommandTag<'_> {
     }
 }
 
-/// One row of a result, read value by value.
-#[derive(Clone, Copy, Debug)]
-pub struct DataRow<'a> {
-    values: &'a [u8],
-    count: u16,
-}
-
-impl<'a> DataRow<'a> {
-    /// Checks that the row holds exactly the values it counts.
-    fn parse(body: &'a [u8]) -> Result<Self, WireError> {
-        let mut r = Reader::new(body);
-        let count = r.u16("column count")?;
-        let values = r.rest();
-        for _ in 0..count {
-            r.value("column value")?;
-        }
-        r.finish("DataRow")?;
-        Ok(Self { values, count })
-    }
-
-    /// Its values in order, `None` for NULL.
-    pub fn values(&self) -> impl Iterator<Item = Option<&'a [u8]>> + use<'a> {
-        let mut r = Reader::new(self.values);
-        (0..self.count).map_while(move |_| r.value("column value").ok())
-    }
-}
-
-/// The shape of a result.
-#[derive(Clone, Copy, Debug)]
-pub struct RowDescription<'a> {
-    columns: &'a [u8],
-    count: u16,
-}
-
-/// One column of a result.
+/// What NOTIFY sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ColumnDescription<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Its type.
-    pub type_oid: Oid,
+pub struct Notification<'a> {
+    /// The server process of the session that sent it.
+    pub process_id: i32,
+    /// The channel.
+    pub channel: &'a str,
+    /// The payload, which may be empty.
+    pub payload: &'a str,
 }
 
-impl<'a> RowDescription<'a> {
+/// The types of a prepared statement's parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct ParameterDescription<'a> {
+    types: &'a [u8],
+}
+
+impl<'a> ParameterDescription<'a> {
     fn parse(body: &'a [u8]) -> Result<Self, WireError> {
         let mut r = Reader::new(body);
-        let count = r.u16("column count")?;
-        let columns = r.rest();
-        for _ in 0..count {
-            Self::column(&mut r)?;
-        }
-        r.finish("RowDescription")?;
-        Ok(Self { columns, count })
+        let count = r.u16("parameter count")?;
+        let types = r.bytes(usize::from(count) * 4, "parameter type")?;
+        r.finish("ParameterDescription")?;
+        Ok(Self { types })
     }
 
-    fn column(r: &mut Reader<'a>) -> Result<ColumnDescription<'a>, WireError> {
-        let name = r.text("column name")?;
-        r.bytes(6, "table and column number")?;
-        let type_oid = Oid(r.u32("type oid")?);
-        r.bytes(8, "type length, modifier and format")?;
-        Ok(ColumnDescription { name, type_oid })
-    }
-
-    /// Its columns in order.
-    pub fn columns(&self) -> impl Iterator<Item = ColumnDescription<'a>> + use<'a> {
-        let mut r = Reader::new(self.columns);
-        (0..self.count).map_while(move |_| Self::column(&mut r).ok())
+    /// One for each parameter, in order.
+    pub fn types(&self) -> impl ExactSizeIterator<Item = Oid> + use<'a> {
+        self.types.as_chunks().0.iter().map(|oid| Oid(u32::from_be_bytes(*oid)))
     }
 }
 
@@ -258,33 +231,6 @@ mod tests {
 
     fn parse(tag: u8, body: &[u8]) -> Result<BackendMessage<'_>, WireError> {
         BackendMessage::parse(Frame { tag, body })
-    }
-
-    #[test]
-    fn rows_are_views_of_their_values() {
-        let Ok(BackendMessage::DataRow(row)) = parse(b'D', b"\0\x02\0\0\0\x01a\xff\xff\xff\xff")
-        else {
-            panic!("not a row");
-        };
-        assert_eq!(row.values().collect::<Vec<_>>(), [Some(&b"a"[..]), None]);
-    }
-
-    #[test]
-    fn a_row_must_hold_what_it_counts() {
-        assert!(parse(b'D', b"\0\x02\0\0\0\x01a").is_err());
-        assert!(parse(b'D', b"\0\x01\0\0\0\x01ab").is_err());
-        assert!(parse(b'D', b"\xff\xff").is_err());
-        assert!(parse(b'D', b"\0\x01\xff\xff\xff\xfe").is_err());
-    }
-
-    #[test]
-    fn columns_are_described() {
-        let body = b"\0\x01id\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0";
-        let Ok(BackendMessage::RowDescription(shape)) = parse(b'T', body) else {
-            panic!("not a description");
-        };
-        let columns: Vec<_> = shape.columns().collect();
-        assert_eq!(columns, [ColumnDescription { name: "id", type_oid: Oid(23) }]);
     }
 
     #[test]
@@ -299,6 +245,30 @@ mod tests {
         for (length, fine) in [(3, false), (4, true), (256, true), (257, false)] {
             assert_eq!(parse(b'K', &vec![0; 4 + length]).is_ok(), fine, "{length}");
         }
+    }
+
+    #[test]
+    fn parameters_have_their_types() {
+        let Ok(BackendMessage::ParameterDescription(parameters)) =
+            parse(b't', b"\0\x02\0\0\0\x17\0\0\0\x19")
+        else {
+            panic!("not a description");
+        };
+        assert_eq!(parameters.types().collect::<Vec<_>>(), [Oid(23), Oid(25)]);
+        for wrong in [&b"\0\x01"[..], b"\0\x01\0\0\0", b"\0\0x"] {
+            assert!(parse(b't', wrong).is_err());
+        }
+        let most = [&[0xff; 2][..], &vec![0; 4 * 65_535]].concat();
+        assert!(parse(b't', &most).is_ok());
+    }
+
+    #[test]
+    fn notifications_are_read() {
+        let Ok(BackendMessage::NotificationResponse(n)) = parse(b'A', b"\0\0\0\x07jobs\0\0") else {
+            panic!("not a notification");
+        };
+        assert_eq!(n, Notification { process_id: 7, channel: "jobs", payload: "" });
+        assert!(parse(b'A', b"\0\0\0\x07jobs\0").is_err());
     }
 
     #[test]

@@ -4,9 +4,7 @@
 //! (<https://www.postgresql.org/docs/current/protocol-overview.html#PROTOCOL-MESSAGE-CONCEPTS>).
 //! Messages of the startup phase that have no tag are only ever sent by us.
 
-/// The longest frame we take from a server: its own limit for one allocation, 1 GiB
-/// (`MaxAllocSize` in `memutils.h`), beyond which it can't build a message either.
-pub const MAX_FRAME_BYTES: usize = 1 << 30;
+use super::caps::{AUTHENTICATION_FRAME_BYTES, MAX_FRAME_BYTES, SHORT_FRAME_BYTES};
 
 /// How many bytes of a frame stand before its body.
 const HEADER_BYTES: usize = 5;
@@ -33,6 +31,27 @@ pub struct Frame<'a> {
     pub body: &'a [u8],
 }
 
+/// How long frames may be at a stage of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameLimits {
+    /// Until we are authenticated: nobody needs to send us much, and anybody could.
+    Startup,
+    /// Afterwards.
+    Session,
+}
+
+impl FrameLimits {
+    /// The most that the length field of a frame of this kind may say.
+    #[inline]
+    const fn length_max(self, tag: u8) -> usize {
+        match (self, tag) {
+            (_, b'R') => AUTHENTICATION_FRAME_BYTES,
+            (Self::Session, b'd' | b'D' | b'E' | b'N' | b'A' | b'T') => MAX_FRAME_BYTES,
+            _ => SHORT_FRAME_BYTES,
+        }
+    }
+}
+
 /// The header at the start of `bytes`: the tag and the whole frame's size.
 #[inline]
 fn header(bytes: &[u8]) -> Result<Option<(u8, usize)>, FrameError> {
@@ -48,10 +67,18 @@ fn header(bytes: &[u8]) -> Result<Option<(u8, usize)>, FrameError> {
 
 /// How many bytes at the start of `bytes` are whole frames, and how many bytes the frame after
 /// them needs in all (0 while even its header is incomplete).
+///
+/// Errors: a frame claims a length that its kind can't have. The frames before it are not given
+/// either: what comes from such a peer is not to be trusted.
 #[inline]
-pub fn complete_frames(bytes: &[u8]) -> Result<(usize, usize), FrameError> {
+pub fn complete_frames(bytes: &[u8], limits: FrameLimits) -> Result<(usize, usize), FrameError> {
     let mut whole = 0;
-    while let Some((_, size)) = header(bytes.get(whole..).unwrap_or_default())? {
+    while let Some((tag, size)) = header(bytes.get(whole..).unwrap_or_default())? {
+        // Most frames are short whatever they are.
+        if size > AUTHENTICATION_FRAME_BYTES && size - 1 > limits.length_max(tag) {
+            let length = i32::try_from(size - 1).unwrap_or(i32::MAX);
+            return Err(FrameError { tag: tag.into(), length });
+        }
         if size > bytes.len() - whole {
             return Ok((whole, size));
         }
@@ -101,7 +128,7 @@ mod tests {
 
     #[test]
     fn whole_frames_are_counted_and_walked() {
-        assert_eq!(complete_frames(STREAM), Ok((STREAM.len(), 0)));
+        assert_eq!(complete_frames(STREAM, FrameLimits::Session), Ok((STREAM.len(), 0)));
         let frames: Vec<_> = Frames::new(STREAM).map(|f| (f.tag, f.body)).collect();
         assert_eq!(frames, [(b'Z', &b"I"[..]), (b'1', b""), (b'd', b"abcd")]);
     }
@@ -109,7 +136,7 @@ mod tests {
     #[test]
     fn any_split_gives_the_same_frames() {
         for cut in 0..STREAM.len() {
-            let (whole, needed) = complete_frames(&STREAM[..cut]).unwrap();
+            let (whole, needed) = complete_frames(&STREAM[..cut], FrameLimits::Session).unwrap();
             assert!(whole <= cut && (needed == 0 || whole + needed > cut));
             let head = Frames::new(&STREAM[..whole]);
             let tail = Frames::new(&STREAM[whole..]);
@@ -117,15 +144,40 @@ mod tests {
         }
     }
 
+    fn claims(tag: u8, length: i32, limits: FrameLimits) -> Result<(usize, usize), FrameError> {
+        let mut bytes = vec![tag];
+        bytes.extend(i32::to_be_bytes(length));
+        complete_frames(&bytes, limits)
+    }
+
     #[test]
     fn impossible_lengths_are_refused() {
         for length in [0, 3, -1, i32::MIN, (1 << 30) + 1] {
-            let mut bytes = vec![b'T'];
-            bytes.extend(i32::to_be_bytes(length));
-            assert_eq!(complete_frames(&bytes), Err(FrameError { tag: 'T', length }));
+            let refused = Err(FrameError { tag: 'T', length });
+            assert_eq!(claims(b'T', length, FrameLimits::Session), refused);
         }
-        let mut longest = vec![b'T'];
-        longest.extend(i32::to_be_bytes(1 << 30));
-        assert_eq!(complete_frames(&longest), Ok((0, MAX_FRAME_BYTES + 1)));
+        let longest = claims(b'T', 1 << 30, FrameLimits::Session);
+        assert_eq!(longest, Ok((0, MAX_FRAME_BYTES + 1)));
+    }
+
+    #[test]
+    fn each_kind_of_message_has_its_limit() {
+        use FrameLimits::{Session, Startup};
+        let long = i32::try_from(MAX_FRAME_BYTES).unwrap();
+        let short = i32::try_from(SHORT_FRAME_BYTES).unwrap();
+        let authentication = i32::try_from(AUTHENTICATION_FRAME_BYTES).unwrap();
+        for tag in 0..=u8::MAX {
+            let in_session = match tag {
+                b'R' => authentication,
+                b'd' | b'D' | b'E' | b'N' | b'A' | b'T' => long,
+                _ => short,
+            };
+            let at_startup = in_session.min(short);
+            for (limits, limit) in [(Session, in_session), (Startup, at_startup)] {
+                assert!(claims(tag, limit, limits).is_ok(), "{tag} {limits:?}");
+                let refused = Err(FrameError { tag: tag.into(), length: limit + 1 });
+                assert_eq!(claims(tag, limit + 1, limits), refused, "{limits:?}");
+            }
+        }
     }
 }

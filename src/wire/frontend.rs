@@ -1,12 +1,7 @@
 //! The messages we send.
 
-use super::{Writer, Writing};
+use super::{Reader, WireError, Writer, Writing};
 use crate::pg::Oid;
-
-/// Protocol 3.0 in a StartupMessage: major version in the high half.
-const PROTOCOL_3_0: u32 = 3 << 16;
-/// The code of a CancelRequest (`CANCEL_REQUEST_CODE` in `pqcomm.h`).
-const CANCEL_REQUEST: u32 = 1234 << 16 | 5678;
 
 /// How a value is written: as text, or in its type's own binary form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,27 +19,18 @@ impl Format {
             Self::Binary => 1,
         }
     }
+
+    /// Reads a format code.
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        match r.u16("format code")? {
+            0 => Ok(Self::Text),
+            1 => Ok(Self::Binary),
+            _ => Err(WireError::Invalid("format code")),
+        }
+    }
 }
 
 impl Writer {
-    /// StartupMessage with its parameters: `user`, `database`, settings.
-    pub fn startup(&mut self, parameters: &[(&str, &str)]) {
-        let mut m = self.untagged();
-        m.u32(PROTOCOL_3_0);
-        for (name, value) in parameters {
-            m.cstr(name).cstr(value);
-        }
-        m.u8(0);
-        m.finish();
-    }
-
-    /// CancelRequest, which is sent on a connection of its own.
-    pub fn cancel_request(&mut self, process_id: i32, key: &[u8]) {
-        let mut m = self.untagged();
-        m.u32(CANCEL_REQUEST).i32(process_id).bytes(key);
-        m.finish();
-    }
-
     /// PasswordMessage, SASLInitialResponse or SASLResponse: `auth` made the body.
     pub fn authentication_response(&mut self, body: &[u8]) {
         let mut m = self.message(b'p');
@@ -84,6 +70,13 @@ impl Writer {
         }
         m.u16(parameters);
         Bind { message: m }
+    }
+
+    /// Describe of a statement.
+    pub fn describe_statement(&mut self, statement: &str) {
+        let mut m = self.message(b'D');
+        m.u8(b'S').cstr(statement);
+        m.finish();
     }
 
     /// Describe of the unnamed portal.
@@ -182,9 +175,8 @@ mod tests {
             write(&mut w);
             assert_eq!(&w.buffer()[..], bytes);
         };
-        check(&|w| w.startup(&[("user", "u")]), b"\0\0\0\x10\0\x03\0\0user\0u\0\0");
-        check(&|w| w.cancel_request(1, b"keys"), b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x01keys");
         check(&|w| w.parse("s", "q", &[Oid(23)]), b"P\0\0\0\x0es\0q\0\0\x01\0\0\0\x17");
+        check(&|w| w.describe_statement("s"), b"D\0\0\0\x07Ss\0");
         check(&|w| w.sync(), b"S\0\0\0\x04");
         check(&|w| w.copy_fail("a\0b"), b"f\0\0\0\x08a b\0");
         check(&|w| w.execute(), b"E\0\0\0\x09\0\0\0\0\0");

@@ -5,32 +5,40 @@
 //!
 //! | sent by us ([`Writer`], `frontend.rs`) | tag | sent by the server ([`BackendMessage`], `backend.rs`) | tag |
 //! |---|---|---|---|
-//! | StartupMessage, CancelRequest | none | Authentication | `R` |
+//! | StartupMessage, SSLRequest, CancelRequest (`startup.rs`) | none | Authentication | `R` |
 //! | PasswordMessage, SASL responses | `p` | ParameterStatus, BackendKeyData | `S` `K` |
 //! | Query | `Q` | ReadyForQuery | `Z` |
 //! | Parse, Bind, Describe, Execute | `P` `B` `D` `E` | ParseComplete, BindComplete, NoData | `1` `2` `n` |
 //! | Close, Flush, Sync | `C` `H` `S` | CloseComplete, PortalSuspended | `3` `s` |
-//! | CopyData, CopyDone, CopyFail | `d` `c` `f` | CopyIn-, CopyOut-, CopyBothResponse | `G` `H` `W` |
-//! | Terminate | `X` | RowDescription, ParameterDescription, DataRow | `T` `t` `D` |
+//! | CopyData, CopyDone, CopyFail | `d` `c` `f` | CopyIn-, CopyOut-, CopyBothResponse (`copy.rs`) | `G` `H` `W` |
+//! | Terminate | `X` | RowDescription, ParameterDescription, DataRow (`row.rs`) | `T` `t` `D` |
 //! | | | CommandComplete, EmptyQueryResponse | `C` `I` |
-//! | | | ErrorResponse, NoticeResponse, NotificationResponse | `E` `N` `A` |
+//! | | | ErrorResponse, NoticeResponse (`server_error.rs`), NotificationResponse | `E` `N` `A` |
+//! | | | NegotiateProtocolVersion (`startup.rs`) | `v` |
 //!
 //! <https://www.postgresql.org/docs/current/protocol-message-formats.html>
 
 #![deny(clippy::indexing_slicing)]
 
 mod backend;
+pub mod caps;
+mod copy;
 mod frame;
 mod frontend;
 mod reader;
+mod row;
 mod server_error;
+mod startup;
 mod writer;
 
 pub use backend::{
-    BackendMessage, ColumnDescription, CommandTag, DataRow, RowDescription, TransactionStatus,
+    BackendMessage, CommandTag, Notification, ParameterDescription, TransactionStatus,
 };
-pub use frame::{Frame, FrameError, Frames, MAX_FRAME_BYTES, complete_frames};
+pub use copy::CopyResponse;
+pub use frame::{Frame, FrameError, FrameLimits, Frames, complete_frames};
 pub use frontend::{Bind, Format};
 pub use reader::{Reader, WireError};
+pub use row::{ColumnDescription, DataRow, RowDescription};
 pub use server_error::ServerError;
+pub use startup::{ALPN_PROTOCOL, NegotiateProtocolVersion, ProtocolVersion, SslResponse};
 pub use writer::{Writer, Writing};

@@ -3,6 +3,8 @@
 //! Every failure names the field that was being read. Nothing here panics, and a count that the
 //! peer sent is never used to size anything: callers read items one by one until the bytes end.
 
+use super::caps::COLUMNS_MAX;
+
 /// Bytes that do not have the shape the protocol gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
@@ -108,6 +110,15 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn length(&mut self, field: &'static str) -> Result<usize, WireError> {
         usize::try_from(self.i32(field)?).map_err(|_| WireError::Invalid(field))
+    }
+
+    /// A count of columns, refused beyond what a server can have.
+    #[inline]
+    pub fn columns(&mut self, field: &'static str) -> Result<u16, WireError> {
+        match self.u16(field)? {
+            count if count <= COLUMNS_MAX => Ok(count),
+            _ => Err(WireError::Invalid(field)),
+        }
     }
 
     /// A value as in DataRow and Bind: an `Int32` length, -1 for NULL, then the bytes.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Reader, WireError};
+use super::{Reader, WireError, caps::ERROR_FIELD_BYTES};
 use crate::pg::SqlState;
 
 /// The fields of an error or notice that pghost shows or decides by; unknown ones are passed over.
@@ -41,7 +41,8 @@ impl ServerError {
             }
             let bytes = reader.cstr("error field")?;
             // An error from before the session is set up can come in any encoding.
-            let text = String::from_utf8_lossy(bytes).into_owned();
+            let kept = bytes.get(..ERROR_FIELD_BYTES).unwrap_or(bytes);
+            let text = String::from_utf8_lossy(kept).into_owned();
             match kind {
                 b'V' => error.severity = text,
                 // Only servers before 9.6 send no `V`; `S` may be translated.
@@ -111,5 +112,15 @@ mod tests {
         assert!(ServerError::parse(b"Mhalf").is_err());
         assert!(ServerError::parse(b"Mwhole\0").is_err());
         assert!(ServerError::parse(b"Mwhole\0\0x").is_err());
+    }
+
+    #[test]
+    fn a_field_is_kept_up_to_its_cap() {
+        for (sent, kept) in
+            [(ERROR_FIELD_BYTES, ERROR_FIELD_BYTES), (ERROR_FIELD_BYTES + 1, ERROR_FIELD_BYTES)]
+        {
+            let body = [b"M", vec![b'x'; sent].as_slice(), b"\0\0"].concat();
+            assert_eq!(ServerError::parse(&body).unwrap().message.len(), kept);
+        }
     }
 }
