@@ -194,7 +194,14 @@ impl Connection {
         let mut failed = None;
         let mut held = 0;
         loop {
-            let (tag, body) = self.frame().await?;
+            let (tag, body) = match self.frame().await {
+                Ok(frame) => frame,
+                // A FATAL error is the session's last word; it says more than the end does.
+                Err(end @ (Error::Closed | Error::Io(_))) => {
+                    return Err(failed.map_or(end, Error::Server));
+                }
+                Err(error) => return Err(error),
+            };
             held += body.len() + OVERHEAD_BYTES;
             if held > RESULT_BYTES_MAX {
                 return Err(Error::ResultTooLarge { limit: RESULT_BYTES_MAX });
@@ -224,6 +231,7 @@ impl Connection {
                 }
                 BackendMessage::ParseComplete
                 | BackendMessage::BindComplete
+                | BackendMessage::CloseComplete
                 | BackendMessage::NoData => continue,
                 other => return Err(unexpected("the result of a query", &other)),
             };

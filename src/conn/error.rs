@@ -94,6 +94,9 @@ pub enum Error {
     /// An earlier request was abandoned in the middle of its reply.
     #[error("this connection still owes the reply to an abandoned request and can't be used again")]
     Poisoned,
+    /// An earlier statement of a pipeline failed, and no Sync has come since.
+    #[error("an earlier statement failed, and the server does nothing up to the next Sync")]
+    Voided,
     /// A result is not what the query should give: names the query's purpose and the column.
     #[error("the server's answer can't be read: {0}")]
     Result(String),

@@ -1,11 +1,12 @@
 //! The only sockets to Postgres.
 //!
 //! ```text
-//!   Socket ── Transport ── handshake ──> Connection ──┬─ query      simple and extended
-//!   bytes     frames; both               one owner    ├─ CopyOut    a page's two ends
-//!             directions always move                  ├─ CopyIn
-//!                                                     ├─ Pipeline   statements without waiting
-//!                                                     └─ CopyBoth   the replication stream
+//!   dial ──> Socket ── Transport ── handshake ──> Connection ──┬─ query       simple, extended
+//!   which    bytes,    frames; both   startup     one owner    ├─ Statement   prepared once
+//!   server   TLS       directions     and auth                 ├─ CopyOut     a page's two ends
+//!                      always move                             ├─ CopyIn
+//!                                                              ├─ Pipeline    without waiting
+//!            CancelToken: stop what a session is doing         └─ CopyBoth    replication
 //! ```
 //!
 //! A connection is a value with one owner: no task, lock or channel stands behind it. Dropped in
@@ -31,6 +32,7 @@ mod rows;
 mod session;
 mod socket;
 mod startup;
+mod statement;
 mod surroundings;
 mod tls;
 mod transport;
@@ -45,5 +47,6 @@ pub use pipeline::{Pipeline, WINDOW_BYTES, WINDOW_REPLIES};
 pub use reports::{NOTICES_MAX, NOTIFICATIONS_MAX, Notification, PARAMETERS_MAX};
 pub use rows::{FromText, QueryResult, Row, StatementResult};
 pub use session::SessionKind;
+pub use statement::Statement;
 pub use surroundings::parse_dsn;
 pub use tls::{CertificateError, TlsError};

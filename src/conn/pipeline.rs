@@ -32,13 +32,15 @@ pub struct Pipeline {
     replies: Replies,
     /// How many of the replies, the last ones, the server has not been asked to send.
     unrequested: usize,
+    /// Whether the server passes over everything up to the next Sync.
+    failed: bool,
 }
 
 impl Pipeline {
     /// Takes over a connection that is idle.
     pub fn new(connection: Connection) -> Result<Self, Error> {
         connection.check_idle()?;
-        Ok(Self { connection, replies: Replies::default(), unrequested: 0 })
+        Ok(Self { connection, replies: Replies::default(), unrequested: 0, failed: false })
     }
 
     /// Whether more should be queued. One batch more does no harm; a caller that never asks holds
@@ -101,9 +103,13 @@ impl Pipeline {
     /// Sync that was reached counts none. Sends meanwhile what is queued. May be dropped at any
     /// await without losing anything. Waits as long as nothing is queued.
     ///
-    /// Errors: a statement failed; nothing queued behind it was or will be done.
+    /// Errors: a statement failed; nothing queued behind it, up to the next Sync, was or will be
+    /// done.
     pub async fn completed(&mut self) -> Result<u64, Error> {
         loop {
+            if self.failed && self.replies.awaits_no_sync() && !self.replies.is_empty() {
+                return Err(Error::Voided);
+            }
             // An error can void replies that were not asked for.
             if self.unrequested > 0 && self.replies.len() <= self.unrequested {
                 self.request_replies();
@@ -123,7 +129,13 @@ impl Pipeline {
         if let BackendMessage::ReadyForQuery(status) = message {
             self.connection.ready(status);
         }
-        self.replies.take(message)
+        let reply = self.replies.take(message)?;
+        match &reply {
+            Reply::Failed(_) => self.failed = true,
+            Reply::Ready => self.failed = false,
+            Reply::Partial | Reply::Completed(_) => {}
+        }
+        Ok(reply)
     }
 
     /// Ends the pipeline with a Sync and gives the connection back for ordinary use. An open

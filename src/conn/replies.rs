@@ -53,6 +53,11 @@ impl Replies {
         self.queue.len()
     }
 
+    /// Whether no Sync is among what is owed.
+    pub(super) fn awaits_no_sync(&self) -> bool {
+        !self.queue.contains(&Expected::ReadyForQuery)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
