@@ -15,6 +15,7 @@ use super::{
     transport::Transport,
 };
 use crate::{
+    auth::Authenticated,
     config::AuthMethod,
     pg::{Oid, ServerVersion},
     wire::{
@@ -37,7 +38,7 @@ pub struct Connection {
     reports: Reports,
     place: Place,
     version: ProtocolVersion,
-    method: Option<AuthMethod>,
+    proof: Option<Authenticated>,
     key: Option<CancelKey>,
     /// How many ReadyForQuery are still to come. More than 0 while nothing runs means that a
     /// request was abandoned.
@@ -52,7 +53,7 @@ impl Connection {
             reports: Reports::default(),
             place,
             version: ProtocolVersion::V3_0,
-            method: None,
+            proof: None,
             key: None,
             owed: 1,
             status: TransactionStatus::Idle,
@@ -62,7 +63,7 @@ impl Connection {
     /// The session has been started.
     pub(super) fn started(&mut self, started: Started) {
         self.version = started.version;
-        self.method = Some(started.proof.method());
+        self.proof = Some(started.proof);
         self.key = started.key;
         self.ready(started.status);
     }
@@ -103,8 +104,14 @@ impl Connection {
 
     /// How the server let us in.
     #[must_use]
-    pub const fn auth_method(&self) -> Option<AuthMethod> {
-        self.method
+    pub fn auth_method(&self) -> Option<AuthMethod> {
+        self.proof.as_ref().map(Authenticated::method)
+    }
+
+    /// Whether the login was bound to the TLS channel: nobody stands in between.
+    #[must_use]
+    pub fn is_channel_bound(&self) -> bool {
+        self.proof.as_ref().is_some_and(Authenticated::is_channel_bound)
     }
 
     /// A setting that the server reports, such as `server_version`.

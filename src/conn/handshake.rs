@@ -22,7 +22,7 @@ use super::{
     transport::Transport,
 };
 use crate::{
-    auth::{Channel, Credentials, Exchange, NONCE_BYTES, Policy, tls_server_end_point},
+    auth::{AuthError, Channel, Credentials, Exchange, NONCE_BYTES, Policy, tls_server_end_point},
     config::{self, Config, Host},
     wire::{BackendMessage, Frame, FrameLimits, ProtocolVersion, SslResponse, Writer},
 };
@@ -161,8 +161,13 @@ impl Place {
         match talk(&mut connection, startup, kind).await {
             Ok(()) => Ok(connection),
             Err((error, is_authenticated)) => {
-                // libpq tries again after the server's no, not after its own.
-                let may_help = !is_authenticated && matches!(error, Error::Server(_));
+                // libpq tries again after the server's no, not after its own. A password that must
+                // not be read on its way, which libpq would send, is safe in TLS.
+                let no = matches!(
+                    error,
+                    Error::Server(_) | Error::Authentication(AuthError::CleartextUnprotected)
+                );
+                let may_help = no && !is_authenticated;
                 Err(failed(error, may_help, encryption))
             }
         }

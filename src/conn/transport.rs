@@ -16,7 +16,7 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
-use super::{Error, socket::Socket};
+use super::{Error, socket::Socket, tls};
 use crate::wire::{Frame, FrameLimits, Frames, Writer, complete_frames};
 
 /// Room made for each read. Large enough that a COPY is read in few system calls, small enough
@@ -119,7 +119,7 @@ impl Transport {
             match read.await {
                 // TLS is told that the end is near, and a server that dies tells nobody.
                 Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
-                    return Err(error.into());
+                    return Err(tls::or_io(error));
                 }
                 Ok(0) | Err(_) => {
                     return Err(self.write_error.take().map_or(Error::Closed, Error::Io));
