@@ -15,6 +15,8 @@
 //! | | | CommandComplete, EmptyQueryResponse | `C` `I` |
 //! | | | ErrorResponse, NoticeResponse, NotificationResponse | `E` `N` `A` |
 //!
+//! [`Trace`] (`trace/`) renders every one of them as text.
+//!
 //! <https://www.postgresql.org/docs/current/protocol-message-formats.html>
 
 #![deny(clippy::indexing_slicing)]
@@ -24,6 +26,7 @@ mod frame;
 mod frontend;
 mod reader;
 mod server_error;
+mod trace;
 mod writer;
 
 pub use backend::{
@@ -33,4 +36,5 @@ pub use frame::{Frame, FrameError, Frames, MAX_FRAME_BYTES, complete_frames};
 pub use frontend::{Bind, Format};
 pub use reader::{Reader, WireError};
 pub use server_error::ServerError;
+pub use trace::Trace;
 pub use writer::{Writer, Writing};
