@@ -18,7 +18,8 @@ const RECEIVED: &[(u8, &[u8], &str)] = &[
     (
         b'E',
         b"SFEHLER\0VERROR\0C42601\0Mbad \"x\"\nhere\0\0",
-        "B\t41\tErrorResponse\t S \"FEHLER\" V \"ERROR\" C \"42601\" M \"bad \"x\"\\x0ahere\" \\x00",
+        "B\t41\tErrorResponse\t S \"FEHLER\" V \"ERROR\" C \"42601\" \
+         M \"bad \"x\"\\x0ahere\" \\x00",
     ),
     (b'G', b"\0\0\x02\0\0\0\0", "B\t11\tCopyInResponse\t \\x00 2 0 0"),
     (b'H', b"\x01\0\x01\0\x01", "B\t9\tCopyOutResponse\t \\x01 1 1"),

@@ -52,7 +52,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_taken_before_the_startup_phase_is_over(bytes in stream(), body in any::<Vec<u8>>()) {
+    fn any_bytes_are_taken_in_the_startup_phase(bytes in stream(), body in any::<Vec<u8>>()) {
         let bytes = [untagged(&body), bytes].concat();
         let mut trace = Trace::new(vec![b"secret".to_vec()]);
         let taken = trace.sent(&bytes, &mut |line| check(line, 'F'));
