@@ -86,9 +86,9 @@ impl Mask {
     }
 
     fn search(&self, text: &[u8], percent: Percent, end: usize, found: &mut Vec<Range<usize>>) {
-        // A secret that begins before `end` ends within `longest` units; one more shows whether
-        // its word goes on.
-        let mut more = self.longest + 1;
+        // Enough from `end` on: of a secret that begins before it at most all units but one are
+        // there, and the one after shows whether the word goes on.
+        let mut more = self.longest;
         let units: Vec<_> = Units::new(text, percent)
             .take_while(|unit| {
                 let wanted = unit.place.start < end || more > 0;

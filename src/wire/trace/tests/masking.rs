@@ -135,11 +135,12 @@ fn a_secret_is_not_cut_in_two() {
 
 #[test]
 fn overlapping_and_neighbouring_secrets_leave_nothing() {
-    let cases: [(&[&str], &str, &str); 7] = [
+    let cases: [(&[&str], &str, &str); 8] = [
         (&["abab"], "xababaxababx", "x***ax***x"),
         (&["abab"], "xabababx", "x***x"),
         (&["abcd", "cdef"], "xabcdefx", "x***x"),
         (&["abcd"], "abcdabcd", "***"),
+        (&["abcdef", "bcde"], "abcdef", "***"),
         (&["abcd", "bc"], "abcd abc bc", "*** abc ***"),
         (&["", "abcd"], "abcd", "***"),
         (&[], "abcd", "abcd"),
@@ -168,6 +169,17 @@ fn short_secrets_are_hidden_where_they_stand_alone() {
     for (secret, text, shown) in cases {
         let line = started(&[secret]).one_sent(&written(|w| w.query(text)));
         assert_eq!(line.split_once(" \"").unwrap().1, format!("{shown}\""), "{secret}");
+    }
+}
+
+#[test]
+fn the_word_goes_on_beyond_the_cut() {
+    let head = "-".repeat(FIELD_BYTES_MAX - 1);
+    for (tail, shown) in
+        [("a", "***\""), ("a b", "***\"... (1026 bytes)"), ("ab", "a\"... (1025 bytes)")]
+    {
+        let line = started(&["a"]).one_sent(&written(|w| w.query(&format!("{head}{tail}"))));
+        assert_eq!(line.split_once(&head).unwrap().1, shown);
     }
 }
 
