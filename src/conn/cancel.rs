@@ -58,7 +58,9 @@ impl CancelToken {
     }
 
     async fn send(&self) -> Result<(), Error> {
-        let mut transport = Transport::new(self.place.open_again().await?);
+        let mut tracer = self.place.tracer();
+        let socket = self.place.open_again(&mut tracer).await?;
+        let mut transport = Transport::new(socket, tracer);
         transport.writer().cancel_request(self.key.process_id, &self.key.secret);
         transport.flush().await?;
         // The server closes once it has passed the request on; until then it may be lost.

@@ -35,6 +35,7 @@ mod startup;
 mod statement;
 mod surroundings;
 mod tls;
+mod tracer;
 mod transport;
 
 pub use cancel::CancelToken;
@@ -50,3 +51,4 @@ pub use session::SessionKind;
 pub use statement::Statement;
 pub use surroundings::parse_dsn;
 pub use tls::{CertificateError, TlsError};
+pub use tracer::TRACE_TARGET;

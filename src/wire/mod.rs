@@ -16,6 +16,8 @@
 //! | | | ErrorResponse, NoticeResponse (`server_error.rs`), NotificationResponse | `E` `N` `A` |
 //! | | | NegotiateProtocolVersion (`startup.rs`) | `v` |
 //!
+//! [`Trace`] (`trace/`) renders every one of them as text.
+//!
 //! <https://www.postgresql.org/docs/current/protocol-message-formats.html>
 
 #![deny(clippy::indexing_slicing)]
@@ -29,6 +31,7 @@ mod reader;
 mod row;
 mod server_error;
 mod startup;
+mod trace;
 mod writer;
 
 pub use backend::{
@@ -41,4 +44,5 @@ pub use reader::{Reader, WireError};
 pub use row::{ColumnDescription, DataRow, RowDescription};
 pub use server_error::ServerError;
 pub use startup::{ALPN_PROTOCOL, NegotiateProtocolVersion, ProtocolVersion, SslResponse};
+pub use trace::Trace;
 pub use writer::{Writer, Writing};
