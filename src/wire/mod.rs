@@ -15,11 +15,22 @@
 //! | | | CommandComplete, EmptyQueryResponse | `C` `I` |
 //! | | | ErrorResponse, NoticeResponse, NotificationResponse | `E` `N` `A` |
 //!
+//! What CopyData carries is a format of its own:
+//!
+//! | format | read by | written by | file |
+//! |---|---|---|---|
+//! | text rows | [`TextRows`], [`TextRow`] | [`TextRowWriter`] | `copy_text.rs` |
+//! | binary header, rows, trailer | [`CopyBinaryReader`], [`BinaryRow`] | [`CopyBinaryWriter`] | `copy_binary.rs` |
+//! | a replication stream | `replication` | `replication` | |
+//!
 //! <https://www.postgresql.org/docs/current/protocol-message-formats.html>
 
 #![deny(clippy::indexing_slicing)]
 
 mod backend;
+mod caps;
+mod copy_binary;
+mod copy_text;
 mod frame;
 mod frontend;
 mod reader;
@@ -29,6 +40,11 @@ mod writer;
 pub use backend::{
     BackendMessage, ColumnDescription, CommandTag, DataRow, RowDescription, TransactionStatus,
 };
+pub use caps::COLUMNS_MAX;
+pub use copy_binary::{
+    BinaryRow, BinaryRowWriter, CopyBinaryReader, CopyBinaryWriter, HEADER_EXTENSION_MAX,
+};
+pub use copy_text::{TextField, TextFields, TextRow, TextRowWriter, TextRows};
 pub use frame::{Frame, FrameError, Frames, MAX_FRAME_BYTES, complete_frames};
 pub use frontend::{Bind, Format};
 pub use reader::{Reader, WireError};
