@@ -37,7 +37,8 @@ pub const HEADER_EXTENSION_MAX: usize = 64 * 1024;
 /// The number of fields of a row whose fields are still being written: nobody accepts it.
 const UNFINISHED: i16 = i16::MIN;
 
-/// Reads a COPY's messages in their order, and knows where in the format they are.
+/// Reads a COPY's messages in their order, and knows where in the format they are. An error is the
+/// end of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CopyBinaryReader {
     place: Place,

@@ -145,7 +145,7 @@ impl<'a> Iterator for TextFields<'a> {
         let mut raw = from;
         let mut escaped = false;
         let mut rest = from;
-        while let Some((_, byte, after)) = split_at_first(rest, |b| b == b'\t' || b == b'\\') {
+        while let Some((_, byte, after)) = split_at_first(rest, |b| (b == b'\t') | (b == b'\\')) {
             if byte == b'\t' {
                 raw = from.get(..from.len() - after.len() - 1).unwrap_or_default();
                 self.rest = Some(after);
@@ -253,7 +253,7 @@ enum RowEnd {
 fn row_end(bytes: &[u8]) -> Result<RowEnd, WireError> {
     let mut rest = bytes;
     while let Some((_, byte, after)) =
-        split_at_first(rest, |b| b == b'\n' || b == b'\\' || b == b'\r')
+        split_at_first(rest, |b| (b == b'\n') | (b == b'\\') | (b == b'\r'))
     {
         match (byte, after.split_first()) {
             (b'\n', _) => return Ok(RowEnd::At(bytes.len() - after.len() - 1)),
@@ -271,7 +271,10 @@ fn row_end(bytes: &[u8]) -> Result<RowEnd, WireError> {
 fn split_at_first(bytes: &[u8], is: impl Fn(u8) -> bool) -> Option<(&[u8], u8, &[u8])> {
     // Sixteen at a time, without a branch for each, is what compilers turn into vectors.
     let (chunks, _) = bytes.as_chunks::<16>();
-    let plain = chunks.iter().take_while(|c| !c.iter().fold(false, |any, &b| any | is(b))).count();
+    let plain = chunks
+        .iter()
+        .take_while(|c| c.iter().fold(0, |any, &b| any | u8::from(is(b))) == 0)
+        .count();
     let (_, tail) = bytes.split_at_checked(plain * 16)?;
     let at = plain * 16 + tail.iter().position(|&b| is(b))?;
     let (before, from) = bytes.split_at_checked(at)?;
