@@ -22,7 +22,7 @@ const ROWS: u32 = 1000;
 fn bind(c: &mut Criterion) {
     let mut group = c.benchmark_group("bind");
     let narrow: Vec<_> = (0..ROWS).map(|i| inputs::values(3, i)).collect();
-    let wide = vec![inputs::values(60, 1)];
+    let wide = [inputs::values(60, 1)];
     for (name, rows) in [
         ("3 parameters", &narrow[..1]),
         ("60 parameters", &wide[..]),
@@ -73,7 +73,7 @@ fn split_frames(c: &mut Criterion) {
 fn data_rows(most: usize) -> Vec<u8> {
     let mut writer = Writer::new();
     for i in 0.. {
-        data_row(&mut writer, &vec![Some(i.to_string().into_bytes())]);
+        data_row(&mut writer, &[Some(i.to_string().into_bytes())]);
         if writer.buffer().len() >= most {
             break;
         }
@@ -81,7 +81,7 @@ fn data_rows(most: usize) -> Vec<u8> {
     writer.buffer().to_vec()
 }
 
-fn data_row(writer: &mut Writer, row: &Row) {
+fn data_row(writer: &mut Writer, row: &[Option<Vec<u8>>]) {
     let mut message = writer.message(b'D');
     message.u16(row.len().try_into().expect("few columns"));
     for value in row {

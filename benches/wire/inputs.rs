@@ -15,7 +15,7 @@ pub(crate) fn nine(i: u32) -> Vec<Option<Vec<u8>>> {
         format!("2024-03-05 08:{:02}:{:02}.{:06}+00", i % 60, n % 60, i),
         ["new", "paid", "shipped", "returned"][n as usize % 4].to_owned(),
     ];
-    let null = |column| column == 7 && n % 8 == 0;
+    let null = |column| column == 7 && n.is_multiple_of(8);
     let values = values.into_iter().enumerate();
     values.map(|(column, text)| (!null(column)).then(|| text.into_bytes())).collect()
 }
