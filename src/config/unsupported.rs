@@ -93,7 +93,7 @@ fn refuse_default_revocation_list(
 
 /// `sslcertmode`, whose third value is refused.
 pub(super) fn ssl_cert_mode(settings: &Settings) -> Result<SslCertMode, ConfigError> {
-    match settings.filled("sslcertmode") {
+    match settings.get("sslcertmode") {
         None => Ok(SslCertMode::default()),
         Some(setting) if setting.value == "require" => Err(invalid(
             "sslcertmode",
