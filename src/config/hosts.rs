@@ -1,7 +1,12 @@
 //! Which servers to try: `host`, `hostaddr` and `port` as lists that belong together.
 //!
 //! As the first half of libpq's `pqConnectOptions2` (`fe-connect.c`). Looking names up and trying
-//! them in turn is the connection's work.
+//! them in turn is the connection's work. Two declared differences:
+//!
+//!  - A wrong port or address is told of at once, wherever in its list it stands; libpq reads each
+//!    when it is that host's turn. A port is a number, also where a password file names it.
+//!  - `hostaddr` takes addresses in full. libpq leaves them to the system, which also reads
+//!    `127.1` and zones such as `fe80::1%eth0`; pghost does so in `host`.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@
 //! As libpq's `parseServiceInfo` and `parseServiceFile` (`fe-connect.c`) and
 //! <https://www.postgresql.org/docs/18/libpq-pgservice.html>. Values are neither quoted nor
 //! escaped, and no space may stand around the `=`. `ldap:` lines, which libpq reads when it was
-//! built with LDAP, are refused.
+//! built with LDAP, are refused; a line may be longer than libpq's buffer of 1023 bytes.
 
 use std::io;
 use std::path::{Path, PathBuf};

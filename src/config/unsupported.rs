@@ -9,6 +9,8 @@
 //!  - `sslcompression`: as by every libpq whose OpenSSL is from this decade.
 //!  - `sslpassword`: a key that needs it is refused when it is read.
 //!  - `client_encoding`, `replication`: pghost sets both itself, connection by connection.
+//!  - the variables `PGDATESTYLE`, `PGTZ` and `PGGEQO`, which are no parameters: a session's values
+//!    must not be printed as somebody's shell likes it.
 //!
 //! Refused:
 //!

@@ -11,6 +11,7 @@ mod invariants;
 mod journey;
 mod keys;
 mod killed;
+mod libpq;
 mod moves;
 mod program;
 mod refusals;
