@@ -11,6 +11,7 @@ mod invariants;
 mod journey;
 mod keys;
 mod killed;
+mod libpq;
 mod login;
 mod moves;
 mod program;

@@ -60,7 +60,7 @@ pub(crate) fn version_to_test(major: u32) -> Option<Binaries> {
     }
 }
 
-fn in_ci() -> bool {
+pub(crate) fn in_ci() -> bool {
     env::var("CI").is_ok_and(|value| !["", "0", "false"].contains(&value.as_str()))
 }
 
