@@ -5,7 +5,7 @@
 //! which ends its statement with 57014 or with what it would have said anyway
 //! (<https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS>).
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     Error,
@@ -44,7 +44,7 @@ impl CancelKey {
 /// busy when it is wanted.
 #[derive(Clone, Debug)]
 pub struct CancelToken {
-    pub(super) place: Place,
+    pub(super) place: Arc<Place>,
     pub(super) key: CancelKey,
 }
 

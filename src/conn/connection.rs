@@ -36,7 +36,7 @@ const OVERHEAD_BYTES: usize = 48;
 pub struct Connection {
     transport: Transport,
     reports: Reports,
-    place: Place,
+    place: Arc<Place>,
     version: ProtocolVersion,
     proof: Option<Authenticated>,
     key: Option<CancelKey>,
@@ -48,6 +48,7 @@ pub struct Connection {
 
 impl Connection {
     pub(super) fn new(transport: Transport, place: Place) -> Self {
+        let place = Arc::new(place);
         Self {
             transport,
             reports: Reports::default(),
@@ -68,7 +69,7 @@ impl Connection {
         self.ready(started.status);
     }
 
-    pub(super) const fn place(&self) -> &Place {
+    pub(super) fn place(&self) -> &Place {
         &self.place
     }
 
