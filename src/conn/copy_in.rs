@@ -14,16 +14,27 @@ const COPY_DATA_BYTES: usize = 32 * 1024;
 
 /// A COPY that the server is ready to receive. Ends with [`CopyIn::finish`] or
 /// [`CopyIn::fail`]; dropped without either, the connection can't be used again, and the
-/// server, seeing it close, rolls back.
+/// server is told to undo it, or sees it close, and rolls back.
 #[derive(Debug)]
 #[must_use = "finish it or fail it"]
 pub struct CopyIn<'a> {
     connection: &'a mut Connection,
+    /// Whether the server expects no more data.
+    ended: bool,
+}
+
+/// Whatever went wrong, what was sent must not be taken for all of it.
+impl Drop for CopyIn<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.connection.writer().copy_fail("the client gave up");
+        }
+    }
 }
 
 impl<'a> CopyIn<'a> {
     pub(super) const fn new(connection: &'a mut Connection) -> Self {
-        Self { connection }
+        Self { connection, ended: false }
     }
 
     /// Sends on the payloads of CopyData frames that another server sent
@@ -67,6 +78,7 @@ impl<'a> CopyIn<'a> {
             }
             return Err(match BackendMessage::parse(frame)? {
                 BackendMessage::ErrorResponse(error) => {
+                    self.ended = true;
                     // What was sent after the error is passed over by the server.
                     self.connection.fail_until_ready(error).await
                 }
@@ -77,7 +89,8 @@ impl<'a> CopyIn<'a> {
     }
 
     /// Says that all was sent, waits for the server to take it, and gives its count of rows.
-    pub async fn finish(self) -> Result<u64, Error> {
+    pub async fn finish(mut self) -> Result<u64, Error> {
+        self.ended = true;
         self.connection.writer().copy_done();
         let result = self.connection.result().await?;
         Ok(result.statements.last().map_or(0, |s| s.affected))
@@ -87,7 +100,8 @@ impl<'a> CopyIn<'a> {
     ///
     /// Errors: only the connection's own; the server's "COPY from stdin failed" is the answer
     /// that was asked for.
-    pub async fn fail(self, reason: &str) -> Result<(), Error> {
+    pub async fn fail(mut self, reason: &str) -> Result<(), Error> {
+        self.ended = true;
         self.connection.writer().copy_fail(reason);
         match self.connection.result().await {
             Ok(_) | Err(Error::Server(_)) => Ok(()),
