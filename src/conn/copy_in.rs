@@ -1,6 +1,6 @@
 //! The receiving end of a page: COPY .. FROM STDIN.
 
-use super::{Connection, Error, connection::unexpected};
+use super::{Connection, Error, answer::Answer};
 use crate::wire::{BackendMessage, Frame, Frames};
 
 /// How much is gathered before it is sent: enough that a write to the socket carries hundreds of
@@ -19,11 +19,14 @@ const COPY_DATA_BYTES: usize = 32 * 1024;
 #[must_use = "finish it or fail it"]
 pub struct CopyIn<'a> {
     connection: &'a mut Connection,
+    /// Whether all that was given to [`CopyIn::forward`] is on its way. Not after it has failed or
+    /// was dropped half way: then a part is missing, and the rest must never be committed.
+    is_whole: bool,
 }
 
 impl<'a> CopyIn<'a> {
     pub(super) const fn new(connection: &'a mut Connection) -> Self {
-        Self { connection }
+        Self { connection, is_whole: true }
     }
 
     /// Sends on the payloads of CopyData frames that another server sent
@@ -31,6 +34,9 @@ impl<'a> CopyIn<'a> {
     ///
     /// Errors: the server's, if it has refused the data meanwhile; the session is ready then.
     pub async fn forward(&mut self, frames: &[u8]) -> Result<(), Error> {
+        if !std::mem::replace(&mut self.is_whole, false) {
+            return Err(Error::Poisoned);
+        }
         let mut frames = Frames::new(frames).peekable();
         while frames.peek().is_some() {
             let mut message = self.connection.writer().message(b'd');
@@ -45,41 +51,54 @@ impl<'a> CopyIn<'a> {
                 self.flush().await?;
             }
         }
+        self.is_whole = true;
         Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), Error> {
-        let flushed = self.connection.transport().flush().await;
-        // What the server has said meanwhile tells more than a broken pipe.
-        if flushed.is_err() || self.connection.transport().has_frames()? {
-            self.refused().await?;
+        match self.connection.transport().flush().await {
+            Ok(()) => {
+                self.connection.transport().glance().await;
+                self.refused(false).await
+            }
+            // The server's last words, if it had time for them, tell more than a broken pipe.
+            Err(Error::Io(broken)) => match self.refused(true).await {
+                Err(Error::Closed | Error::Io(_)) | Ok(()) => Err(Error::Io(broken)),
+                last_words => last_words,
+            },
+            failed => failed,
         }
-        flushed
     }
 
-    /// Takes what the server says in mid-COPY: notices pass, an error ends it.
-    async fn refused(&mut self) -> Result<(), Error> {
-        while self.connection.transport().has_frames()? {
+    /// Takes what the server says in mid-COPY, up to its end if that `has_come`: notices pass, an
+    /// error ends the COPY.
+    async fn refused(&mut self, end_has_come: bool) -> Result<(), Error> {
+        while end_has_come || self.connection.transport().has_frames()? {
             let (tag, body) = self.connection.transport().frame().await?;
             let frame = Frame { tag, body: &body };
             if self.connection.asynchronous(frame)? {
                 continue;
             }
-            return Err(match BackendMessage::parse(frame)? {
+            return Err(match self.connection.message(tag, &body)? {
                 BackendMessage::ErrorResponse(error) => {
                     // What was sent after the error is passed over by the server.
                     self.connection.fail_until_ready(error).await
                 }
-                other => unexpected("nothing, in the middle of COPY", &other),
+                other => self.connection.unexpected("nothing, in the middle of COPY", &other),
             });
         }
         Ok(())
     }
 
     /// Says that all was sent, waits for the server to take it, and gives its count of rows.
+    ///
+    /// Errors: also that a [`CopyIn::forward`] was not waited for or has failed.
     pub async fn finish(self) -> Result<u64, Error> {
+        if !self.is_whole {
+            return Err(Error::Poisoned);
+        }
         self.connection.writer().copy_done();
-        let result = self.connection.result().await?;
+        let result = self.connection.rest(Answer::Copied).await?;
         Ok(result.statements.last().map_or(0, |s| s.affected))
     }
 
@@ -88,8 +107,12 @@ impl<'a> CopyIn<'a> {
     /// Errors: only the connection's own; the server's "COPY from stdin failed" is the answer
     /// that was asked for.
     pub async fn fail(self, reason: &str) -> Result<(), Error> {
+        // The server may have undone it already, and waits for something else now.
+        if self.connection.check_within().is_err() {
+            return Ok(());
+        }
         self.connection.writer().copy_fail(reason);
-        match self.connection.result().await {
+        match self.connection.rest(Answer::Refused).await {
             Ok(_) | Err(Error::Server(_)) => Ok(()),
             Err(error) => Err(error),
         }

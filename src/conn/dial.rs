@@ -25,7 +25,8 @@ impl Connection {
     /// of the right kind.
     pub async fn connect(config: &Config, kind: SessionKind) -> Result<Self, Error> {
         let mut connection = search(&Arc::new(config.clone()), kind).await?;
-        connection.pin_the_rest().await?;
+        let server = connection.place().server();
+        within(config.connect_timeout, server, connection.pin_the_rest()).await?;
         Ok(connection)
     }
 

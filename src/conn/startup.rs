@@ -163,16 +163,16 @@ impl Startup {
     }
 }
 
-/// The version to speak after the server has named the newest that it knows. It may be lower than
-/// what we asked for, and not lower than what will do; we ask for no option, so that there is none
-/// that it could not know.
+/// The version to speak after the server has named the newest that it knows: lower than what we
+/// asked for, or there would be nothing to say (libpq refuses that too), and not lower than what
+/// will do. We ask for no option, so that there is none that it could not know.
 fn negotiate(
     versions: Versions,
     asked: ProtocolVersion,
     offer: &NegotiateProtocolVersion<'_>,
 ) -> Result<ProtocolVersion, Error> {
     let offered = offer.version;
-    if offer.unknown_option.is_some() || offered > asked || offered < ProtocolVersion::V3_0 {
+    if offer.unknown_option.is_some() || offered >= asked || offered < ProtocolVersion::V3_0 {
         return Err(Error::Unexpected {
             expected: "an older version of protocol 3",
             got: "NegotiateProtocolVersion",
