@@ -12,10 +12,14 @@ use std::{
     time::Duration,
 };
 
-use pghost::config::{Config, Surroundings};
+use pghost::{
+    config::{Config, Surroundings},
+    conn::{Connection, SessionKind},
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, UnixListener},
+    time::timeout,
 };
 
 use super::{backend::named, scram::Scram};
@@ -125,6 +129,12 @@ impl Peer {
         Ok(())
     }
 
+    /// Plays a script to its last byte.
+    pub(crate) async fn say(&mut self, script: &str) {
+        self.play(script).await.unwrap();
+        self.flush().await.unwrap();
+    }
+
     /// Puts bytes behind what is to be sent.
     pub(crate) fn put(&mut self, bytes: &[u8]) {
         self.outbound.extend_from_slice(bytes);
@@ -180,6 +190,11 @@ impl Peer {
         while self.message().await.is_ok() {}
     }
 
+    /// Takes whatever comes, be it no message at all, up to the end.
+    pub(crate) async fn drain(&mut self) {
+        let _ = self.stream.read_to_end(&mut Vec::new()).await;
+    }
+
     /// From now on answers whatever is asked, as a server would in a session that is in order.
     pub(crate) async fn oblige(&mut self) {
         while let Ok((tag, _)) = self.message().await {
@@ -194,3 +209,29 @@ impl Peer {
 
 /// The script of a session's start.
 pub(crate) const STARTS: &str = "> startup < R0 S K Z";
+
+/// A session that is ready: both ends of it.
+pub(crate) async fn session(listener: &Listener) -> (Connection, Peer) {
+    session_with(listener, "", STARTS).await
+}
+
+/// The same with settings and another start.
+pub(crate) async fn session_with(
+    listener: &Listener,
+    settings: &str,
+    start: &str,
+) -> (Connection, Peer) {
+    let config = listener.config(settings);
+    let serving = async {
+        let mut peer = listener.accept().await;
+        peer.say(start).await;
+        peer
+    };
+    let (connection, peer) = tokio::join!(Connection::connect(&config, SessionKind::Sql), serving);
+    (connection.unwrap(), peer)
+}
+
+/// The result of work that must not hang.
+pub(crate) async fn soon<T>(work: impl Future<Output = T>) -> T {
+    timeout(HANGS, work).await.expect("this hangs")
+}

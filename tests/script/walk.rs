@@ -66,7 +66,7 @@ pub(crate) fn assert_discreet(error: &Error) {
 }
 
 impl State {
-    fn is_startup(&self) -> bool {
+    pub(crate) fn is_startup(&self) -> bool {
         self.lead.contains("startup")
     }
 
@@ -120,33 +120,28 @@ impl State {
         Ok(())
     }
 
-    fn listener_and_settings(&self, at: usize) -> (Listener, String) {
-        let ways = "require_auth=none,password,md5,scram-sha-256";
-        (Listener::unix(), format!("{ways} {} application_name=a{at}", self.settings))
-    }
-
     /// Every message, one session each.
     async fn walk(self) -> usize {
         let state = Arc::new(self);
         let mut pairs = JoinSet::new();
-        for (at, sent) in Sent::all().into_iter().enumerate() {
+        for sent in Sent::all() {
             let state = state.clone();
-            pairs.spawn(async move { state.attempt(at, &sent).await });
+            pairs.spawn(async move { state.attempt(&sent).await });
         }
         let count = pairs.len();
         pairs.join_all().await;
         count
     }
 
-    async fn attempt(&self, at: usize, sent: &Sent) {
+    async fn attempt(&self, sent: &Sent) {
         let wanted = self.wanted(sent);
         let then = match wanted {
             Wanted::Legal(then, _) => then,
             // All the same the server goes on as if nothing had been.
             Wanted::Wrong(_) => self.rest,
         };
-        let (listener, settings) = self.listener_and_settings(at);
-        let config = listener.config(&settings);
+        let listener = Listener::unix();
+        let config = listener.config(self.settings);
         let serving = async {
             let mut peer = listener.accept().await;
             let _ = self.serve(&mut peer, sent, then).await;
