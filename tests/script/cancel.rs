@@ -5,7 +5,7 @@ use tokio::task::JoinSet;
 
 use super::{
     backend::{Sent, message, named},
-    server::{Listener, STARTS, session_with, soon},
+    server::{Listener, STARTS, connect, session_with, soon},
     walk::{Kind, assert_discreet, kind},
 };
 
@@ -71,7 +71,7 @@ async fn keys_have_the_sizes_of_their_version() {
             peer.send(&start).await.unwrap();
             peer
         };
-        let connecting = pghost::conn::Connection::connect(&config, SQL);
+        let connecting = connect(&config);
         let (_peer, connected) = soon(async { tokio::join!(serving, connecting) }).await;
         if wrong.contains(&(version, length)) {
             assert_eq!(kind(&connected.unwrap_err()), Kind::Malformed, "{version} {length}");
@@ -88,5 +88,3 @@ async fn keys_have_the_sizes_of_their_version() {
         assert_eq!(request, [b"\x04\xd2\x16\x2e\xff\xff\xff\xf9", key.as_slice()].concat());
     }
 }
-
-const SQL: pghost::conn::SessionKind = pghost::conn::SessionKind::Sql;

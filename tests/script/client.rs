@@ -2,12 +2,12 @@
 
 use pghost::{
     config::Config,
-    conn::{Connection, CopyBoth, Error, Pipeline, SessionKind},
+    conn::{Connection, CopyBoth, Error, Pipeline},
     pg::Oid,
     wire::Format,
 };
 
-use super::backend::message;
+use super::{backend::message, server::connect};
 
 /// Something that is asked of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Outcome {
 /// Connects, does it, and uses the connection once more. What is asked is dropped half way when
 /// `dropped` comes first.
 pub(crate) async fn run(op: Op, config: &Config, dropped: impl Future) -> Outcome {
-    let mut connection = match Connection::connect(config, SessionKind::Sql).await {
+    let mut connection = match connect(config).await {
         Ok(connection) => connection,
         Err(error) => return Outcome::failed(error),
     };

@@ -53,7 +53,7 @@ async fn drop_in(state: State) {
         tokio::time::sleep(A_MOMENT).await;
         dropped.notify_one();
     };
-    let client = run(state.op, &config, drop_it);
+    let client = Box::pin(run(state.op, &config, drop_it));
     let ((), Outcome { again, .. }) = soon(async { tokio::join!(serving, client) }).await;
     let error = again.unwrap().unwrap_err();
     assert_eq!(kind(&error), Kind::Poisoned, "{}: {error}", state.name);

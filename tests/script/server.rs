@@ -8,13 +8,14 @@
 use std::{
     io,
     path::PathBuf,
+    pin::Pin,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
 use pghost::{
     config::{Config, Surroundings},
-    conn::{Connection, SessionKind},
+    conn::{Connection, Error, SessionKind},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -210,6 +211,13 @@ impl Peer {
 /// The script of a session's start.
 pub(crate) const STARTS: &str = "> startup < R0 S K Z";
 
+/// Connects. Starting a session is a large state of its own, kept apart from what waits for it.
+pub(crate) fn connect(
+    config: &Config,
+) -> Pin<Box<impl Future<Output = Result<Connection, Error>> + use<'_>>> {
+    Box::pin(Connection::connect(config, SessionKind::Sql))
+}
+
 /// A session that is ready: both ends of it.
 pub(crate) async fn session(listener: &Listener) -> (Connection, Peer) {
     session_with(listener, "", STARTS).await
@@ -227,7 +235,7 @@ pub(crate) async fn session_with(
         peer.say(start).await;
         peer
     };
-    let (connection, peer) = tokio::join!(Connection::connect(&config, SessionKind::Sql), serving);
+    let (connection, peer) = tokio::join!(connect(&config), serving);
     (connection.unwrap(), peer)
 }
 

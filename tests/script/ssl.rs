@@ -1,10 +1,10 @@
 //! The answer to SSLRequest is one byte that anybody could have sent.
 
-use pghost::conn::{Connection, Error, SessionKind, TlsError};
+use pghost::conn::{Error, TlsError};
 
 use super::{
     backend::Sent,
-    server::{Listener, STARTS, soon},
+    server::{Listener, STARTS, connect, soon},
     walk::{Kind, assert_discreet, kind},
 };
 
@@ -20,7 +20,7 @@ async fn answered(settings: &str, bytes: &[u8], hangs_up: bool) -> Error {
             peer.drain().await;
         }
     };
-    let connecting = Connection::connect(&config, SessionKind::Sql);
+    let connecting = connect(&config);
     let ((), connected) = soon(async { tokio::join!(serving, connecting) }).await;
     let error = connected.unwrap_err();
     assert_discreet(&error);
@@ -88,7 +88,7 @@ async fn with_prefer_a_no_is_followed_by_the_session_on_the_same_socket() {
         peer.say(STARTS).await;
         peer
     };
-    let connecting = Connection::connect(&config, SessionKind::Sql);
+    let connecting = connect(&config);
     let (_peer, connected) = soon(async { tokio::join!(serving, connecting) }).await;
     assert!(!connected.unwrap().is_encrypted());
 }
@@ -108,7 +108,7 @@ async fn with_prefer_anything_else_is_followed_by_another_socket() {
             second.say(STARTS).await;
             second
         };
-        let connecting = Connection::connect(&config, SessionKind::Sql);
+        let connecting = connect(&config);
         let (_peer, connected) = soon(async { tokio::join!(serving, connecting) }).await;
         assert!(!connected.unwrap().is_encrypted(), "{answer:?}");
     }

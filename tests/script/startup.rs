@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use pghost::conn::{Connection, SessionKind};
 use tokio::task::JoinSet;
 
 use super::{
-    server::{Listener, soon},
+    server::{Listener, connect, soon},
     states::{self, State},
     walk::{Kind, assert_discreet, kind},
 };
@@ -20,7 +19,7 @@ async fn give_up(listener: Listener, state: State) {
         peer.eof().await;
     };
     let began = Instant::now();
-    let connecting = Connection::connect(&config, SessionKind::Sql);
+    let connecting = connect(&config);
     let ((), connected) = soon(async { tokio::join!(serving, connecting) }).await;
     let error = connected.unwrap_err();
     assert_discreet(&error);
@@ -49,6 +48,6 @@ async fn no_silence_outlasts_connect_timeout() {
 async fn a_socket_that_nobody_answers_ends_in_time_too() {
     let listener = Listener::tcp().await;
     let config = listener.config("connect_timeout=1");
-    let error = soon(Connection::connect(&config, SessionKind::Sql)).await.unwrap_err();
+    let error = soon(connect(&config)).await.unwrap_err();
     assert_eq!(kind(&error), Kind::ConnectTimeout, "{error}");
 }

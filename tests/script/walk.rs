@@ -146,7 +146,7 @@ impl State {
             let mut peer = listener.accept().await;
             let _ = self.serve(&mut peer, sent, then).await;
         };
-        let client = run(self.op, &config, std::future::pending::<()>());
+        let client = Box::pin(run(self.op, &config, std::future::pending::<()>()));
         let both = async { tokio::join!(serving, client).1 };
         let outcome = timeout(HANGS, both).await;
         let outcome = outcome.unwrap_or_else(|_| panic!("{}: {sent:?} hangs", self.name));
