@@ -1,6 +1,6 @@
 //! What was typed. Needs only the text; what it means is found in [`super::options`].
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -57,6 +57,13 @@ pub(super) struct Args {
         display_order = 101
     )]
     pub(super) log: Level,
+
+    /// Write every message to and from the servers to this file, passwords masked
+    ///
+    /// The file holds the rows too, and grows as fast as they travel. One line a message:
+    /// time, number of the connection, F(rontend) or B(ackend), length, name, fields.
+    #[arg(long, global = true, value_name = "FILE", display_order = 102, verbatim_doc_comment)]
+    pub(super) trace_protocol: Option<PathBuf>,
 }
 
 /// The commands.

@@ -1,30 +1,99 @@
-//! `--log`: what the rooms below say for those who look for a fault, on stderr.
+//! `--log`: what the rooms below say for those who look for a fault, on stderr. And
+//! `--trace-protocol`: what crosses the sockets, in a file.
 //!
 //! Not progress: that is told by events, whatever the level.
 
-use std::{env, io::IsTerminal};
+use std::{
+    env,
+    fmt::Result as Written,
+    fs::{File, OpenOptions},
+    io::{self, IsTerminal},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::Mutex,
+};
 
-use tracing_subscriber::EnvFilter;
+use tracing::{Event, Level as TracingLevel, Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::Targets,
+    fmt::{
+        FmtContext, FormatEvent, FormatFields,
+        format::Writer,
+        time::{FormatTime, SystemTime},
+    },
+    layer::SubscriberExt,
+    registry::LookupSpan,
+};
 
 use super::{args::Level, screen::Screen};
+use crate::{conn::TRACE_TARGET, migrate::Failure};
 
 /// Begins to log. Only pghost's own rooms: the libraries' words help nobody here.
-pub(super) fn start(level: Level, screen: &Screen) {
-    let level = match level {
-        Level::Off => return,
-        Level::Error => "error",
-        Level::Warn => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
-        Level::Trace => "trace",
-    };
+///
+/// Errors: the trace's file can't be written.
+pub(super) fn start(level: Level, trace: Option<&Path>, screen: &Screen) -> Result<(), Failure> {
     // https://no-color.org
     let plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(format!("pghost={level}")))
-        .with_ansi(std::io::stderr().is_terminal() && !plain)
+    let log = tracing_subscriber::fmt::layer()
+        .with_ansi(io::stderr().is_terminal() && !plain)
         .with_writer(screen.clone())
-        .finish();
+        .with_filter(EnvFilter::new(format!("pghost={}", word(level))));
+    let trace = trace.map(trace_file).transpose()?.map(|file| {
+        tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .event_format(TraceLine)
+            .with_writer(Mutex::new(file))
+            .with_filter(Targets::new().with_target(TRACE_TARGET, TracingLevel::TRACE))
+    });
+    if level == Level::Off && trace.is_none() {
+        return Ok(());
+    }
     // There is one process and it starts once; in tests another may have been faster.
+    let subscriber = tracing_subscriber::registry().with(log).with(trace);
     let _ = tracing::subscriber::set_global_default(subscriber);
+    Ok(())
+}
+
+fn word(level: Level) -> LevelFilter {
+    match level {
+        Level::Off => LevelFilter::OFF,
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
+    }
+}
+
+/// The trace holds everybody's rows: it is for our own eyes until we say otherwise.
+fn trace_file(path: &Path) -> Result<File, Failure> {
+    let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    options.map_err(|error| {
+        Failure::refused(
+            format!("the trace can't be written to {}: {error}", path.display()),
+            "give --trace-protocol a file in a directory that you can write to",
+        )
+    })
+}
+
+/// A line of the trace: the time, and what `conn` has made of the message.
+struct TraceLine;
+
+impl<S, N> FormatEvent<S, N> for TraceLine
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> Written {
+        SystemTime.format_time(&mut writer)?;
+        writer.write_char('\t')?;
+        context.field_format().format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
 }

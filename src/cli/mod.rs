@@ -64,8 +64,8 @@ pub fn main() -> ExitCode {
         }
     };
     let (mode, screen) = progress::choose(args.progress);
-    log::start(args.log, &screen);
-    match run(args.command, mode, &screen) {
+    let logs = log::start(args.log, args.trace_protocol.as_deref(), &screen);
+    match logs.and_then(|()| run(args.command, mode, &screen)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure::show(&failure, mode == progress::Mode::Json, &screen),
     }

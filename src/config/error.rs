@@ -70,6 +70,9 @@ pub enum ConfigError {
         /// How many hosts there are.
         hosts: usize,
     },
+    /// An environment variable that is no text.
+    #[error("the environment variable {0} is not UTF-8")]
+    NotUtf8(String),
     /// No user was given and the operating system's is not known.
     #[error("no user is given, and the name of the operating system's user is not known")]
     NoUser,

@@ -1,12 +1,18 @@
 //! Which servers to try: `host`, `hostaddr` and `port` as lists that belong together.
 //!
 //! As the first half of libpq's `pqConnectOptions2` (`fe-connect.c`). Looking names up and trying
-//! them in turn is the connection's work.
+//! them in turn is the connection's work. Two declared differences:
+//!
+//!  - A wrong port or address is told of at once, wherever in its list it stands; libpq reads each
+//!    when it is that host's turn. A port is a number, also where a password file names it.
+//!  - `hostaddr` takes addresses in full. libpq leaves them to the system, which also reads
+//!    `127.1` and zones such as `fe80::1%eth0`; pghost does so in `host`.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
+use super::keyword_value::is_space;
 use super::parameter::{Setting, Settings};
 use super::password::Password;
 
@@ -99,15 +105,22 @@ pub(super) fn hosts(settings: &Settings, default: &HostAddress) -> Result<Vec<Ho
 }
 
 /// The host that a line of a password file names: the name, else the address. The default socket
-/// directory and no host at all are `localhost` there (libpq's `passwordFromFile`).
+/// directory and no host at all are `localhost` there, also when an address was given beside the
+/// directory (libpq's `passwordFromFile`).
 pub(super) fn password_file_host(host: &Host, default: &HostAddress) -> String {
-    match &host.address {
-        address if address == default => "localhost".to_owned(),
+    let name = match &host.address {
         HostAddress::Unix(directory) => directory.display().to_string(),
-        HostAddress::Tcp { host, hostaddr } => match hostaddr {
-            Some(address) if host.is_empty() => address.to_string(),
-            _ => host.clone(),
-        },
+        HostAddress::Tcp { host, hostaddr: Some(address) } if host.is_empty() => {
+            address.to_string()
+        }
+        HostAddress::Tcp { host, .. } => host.clone(),
+    };
+    match default {
+        // Letter for letter: a path with a slash at its end is an equal `Path`, and not libpq's.
+        HostAddress::Unix(directory) if directory.as_os_str() == name.as_str() => {
+            "localhost".to_owned()
+        }
+        _ => name,
     }
 }
 
@@ -145,7 +158,7 @@ fn parse_port(setting: &Setting, text: &str) -> Result<u16, ConfigError> {
     if text.is_empty() {
         return Ok(DEFAULT_PORT);
     }
-    match text.trim().parse() {
+    match text.trim_matches(is_space).parse() {
         Ok(port) if port > 0 => Ok(port),
         _ => Err(ConfigError::InvalidValue {
             name: "port",

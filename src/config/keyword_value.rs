@@ -114,7 +114,7 @@ impl Text<'_> {
 }
 
 /// C's `isspace` in the C locale, which is what libpq splits at.
-const fn is_space(c: char) -> bool {
+pub(super) const fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::error::{ConfigError, Warning};
 use super::hosts::{self, Host, HostAddress};
+use super::keyword_value::is_space;
 use super::parameter::{Origin, PARAMETERS, Setting, Settings, lookup};
 use super::password::Password;
 use super::pgpass::{self, Wanted};
@@ -32,9 +33,10 @@ pub(super) fn resolve(dsn: &str, around: &Surroundings<'_>) -> Result<Config, Co
         Some(rest) => uri::parse(dsn, rest)?,
         None => keyword_value::parse(dsn)?,
     };
-    let service = match settings.text("service") {
-        Some(name) => Some(name.to_owned()),
-        None => around.filled_env("PGSERVICE"),
+    // An empty name is a name too, of a service that no file has.
+    let service = match settings.get("service") {
+        Some(name) => Some(name.value.clone()),
+        None => (around.env)("PGSERVICE"),
     };
     if let Some(service) = service {
         service::add(&mut settings, &service, around)?;
@@ -99,7 +101,8 @@ fn build(settings: &Settings, around: &Surroundings<'_>) -> Result<Config, Confi
         sslcert: file(settings, around, "sslcert", "postgresql.crt"),
         sslkey: file(settings, around, "sslkey", "postgresql.key"),
         sslcertmode: unsupported::ssl_cert_mode(settings)?,
-        sslsni: settings.text("sslsni") != Some("0"),
+        // Nothing but a 1 is yes.
+        sslsni: settings.get("sslsni").is_none_or(|setting| setting.value.starts_with('1')),
         tls_min,
         tls_max,
         protocol_min,
@@ -240,10 +243,7 @@ fn tls_versions(settings: &Settings) -> Result<(TlsVersion, Option<TlsVersion>),
 fn protocol_versions(
     settings: &Settings,
 ) -> Result<(ProtocolVersion, ProtocolVersion), ConfigError> {
-    let read = |name| match settings.text(name) {
-        None => Ok(None),
-        Some(_) => word::<ProtocolVersion>(settings, name),
-    };
+    let read = |name| word::<ProtocolVersion>(settings, name);
     let min = read("min_protocol_version")?.unwrap_or(ProtocolVersion::V3_0);
     let max = read("max_protocol_version")?;
     if max.is_some_and(|max| max < min) {
@@ -262,12 +262,15 @@ fn require_auth(settings: &Settings) -> Result<RequireAuth, ConfigError> {
     }
 }
 
-/// A whole number, as libpq's `pqParseIntParam`: spaces around it and a sign are fine.
+/// A whole number, as libpq's `pqParseIntParam`: spaces around it and a sign are fine, nothing at
+/// all is not.
+///
+/// libpq reads most of them when it has a socket they are for. Here a mistake is told at once.
 fn integer(settings: &Settings, name: &str) -> Result<Option<i32>, ConfigError> {
-    let Some(setting) = settings.filled(name) else {
+    let Some(setting) = settings.get(name) else {
         return Ok(None);
     };
-    match setting.value.trim().parse() {
+    match setting.value.trim_matches(is_space).parse() {
         Ok(number) => Ok(Some(number)),
         Err(_) => Err(invalid(name, setting, "it takes a whole number".to_owned())),
     }

@@ -10,7 +10,7 @@
 //! As libpq's `parseServiceInfo` and `parseServiceFile` (`fe-connect.c`) and
 //! <https://www.postgresql.org/docs/18/libpq-pgservice.html>. Values are neither quoted nor
 //! escaped, and no space may stand around the `=`. `ldap:` lines, which libpq reads when it was
-//! built with LDAP, are refused.
+//! built with LDAP, are refused; a line may be longer than libpq's buffer of 1023 bytes.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -53,13 +53,14 @@ pub(super) fn add(
 /// The files in the order in which they are read, and whether they must exist.
 fn files(around: &Surroundings<'_>) -> Vec<(PathBuf, bool)> {
     let mut files = Vec::new();
-    if let Some(path) = around.filled_env("PGSERVICEFILE") {
+    // A variable counts even when it is empty, as for libpq.
+    if let Some(path) = (around.env)("PGSERVICEFILE") {
         files.push((PathBuf::from(path), true));
     } else if let Some(home) = around.home {
         files.push((home.join(".pg_service.conf"), false));
     }
-    match around.filled_env("PGSYSCONFDIR") {
-        Some(directory) => files.push((Path::new(&directory).join("pg_service.conf"), false)),
+    match (around.env)("PGSYSCONFDIR") {
+        Some(directory) => files.push((format!("{directory}/pg_service.conf").into(), false)),
         None => files
             .extend(SYSTEM_DIRECTORIES.map(|dir| (Path::new(dir).join("pg_service.conf"), false))),
     }

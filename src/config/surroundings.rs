@@ -52,10 +52,3 @@ impl fmt::Debug for Surroundings<'_> {
             .finish_non_exhaustive()
     }
 }
-
-impl Surroundings<'_> {
-    /// An environment variable that is set to something.
-    pub(super) fn filled_env(&self, name: &str) -> Option<String> {
-        (self.env)(name).filter(|value| !value.is_empty())
-    }
-}

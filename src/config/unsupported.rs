@@ -9,6 +9,8 @@
 //!  - `sslcompression`: as by every libpq whose OpenSSL is from this decade.
 //!  - `sslpassword`: a key that needs it is refused when it is read.
 //!  - `client_encoding`, `replication`: pghost sets both itself, connection by connection.
+//!  - the variables `PGDATESTYLE`, `PGTZ` and `PGGEQO`, which are no parameters: a session's values
+//!    must not be printed as somebody's shell likes it.
 //!
 //! Refused:
 //!
@@ -93,7 +95,7 @@ fn refuse_default_revocation_list(
 
 /// `sslcertmode`, whose third value is refused.
 pub(super) fn ssl_cert_mode(settings: &Settings) -> Result<SslCertMode, ConfigError> {
-    match settings.filled("sslcertmode") {
+    match settings.get("sslcertmode") {
         None => Ok(SslCertMode::default()),
         Some(setting) if setting.value == "require" => Err(invalid(
             "sslcertmode",

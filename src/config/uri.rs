@@ -36,8 +36,9 @@ pub(super) fn parse(dsn: &str, rest: &str) -> Result<Settings, ConfigError> {
         uri.store_filled(&mut settings, "user", user)?;
         uri.store_filled(&mut settings, "password", password.unwrap_or(""))?;
     }
-    let (hosts, path, query) = split_path_and_query(rest);
-    let (hosts, ports) = uri.hosts(hosts)?;
+    let (hosts, ports, rest) = uri.hosts(rest)?;
+    let (path, query) = cut(rest, '?');
+    let path = path.strip_prefix('/').unwrap_or(path);
     uri.store_filled_list(&mut settings, "host", &hosts)?;
     uri.store_filled_list(&mut settings, "port", &ports)?;
     uri.refuse_at_sign(path)?;
@@ -63,20 +64,17 @@ fn split_userinfo(rest: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// Hosts and ports end at `/` or `?`, the path at `?`.
-fn split_path_and_query(rest: &str) -> (&str, &str, Option<&str>) {
-    // A bracketed address can hold neither, so brackets need no thought here.
-    let (before, query) = cut(rest, '?');
-    let (hosts, path) = cut(before, '/');
-    (hosts, path.unwrap_or(""), query)
-}
-
 /// The text before the first `at`, and the text after it.
 fn cut(text: &str, at: char) -> (&str, Option<&str>) {
     match text.split_once(at) {
         Some((before, after)) => (before, Some(after)),
         None => (text, None),
     }
+}
+
+/// The text before the first of some characters, and the rest with it.
+fn split_at_any<'a>(text: &'a str, ends: &[char]) -> (&'a str, &'a str) {
+    text.split_at_checked(text.find(ends).unwrap_or(text.len())).unwrap_or((text, ""))
 }
 
 /// What is left of the text from the first `at` on.
@@ -109,33 +107,46 @@ impl Uri<'_> {
         }
     }
 
-    /// Cuts the list into what `host` and `port` would hold in a key=value string.
-    fn hosts<'a>(&self, list: &'a str) -> Result<(Vec<&'a str>, Vec<&'a str>), ConfigError> {
-        let (mut hosts, mut ports) = (Vec::new(), Vec::new());
-        for item in list.split(',') {
-            let (host, port) = if let Some(inner) = item.strip_prefix('[') {
-                let Some((address, after)) = inner.split_once(']') else {
-                    return Err(self.error(item, "an IPv6 address without its closing ']'"));
-                };
-                if address.is_empty() {
-                    return Err(self.error(item, "an empty IPv6 address"));
-                }
-                match (after.is_empty(), after.strip_prefix(':')) {
-                    (true, _) => (address, ""),
-                    (false, Some(port)) => (address, port),
-                    (false, None) => {
-                        return Err(self.error(after, "only ':', '/', '?' or ',' may follow a ']'"));
-                    }
-                }
-            } else {
-                let (host, port) = cut(item, ':');
-                (host, port.unwrap_or(""))
+    /// Cuts off what `host` and `port` would hold in a key=value string; and the rest, which is
+    /// empty or begins with `/` or `?`.
+    fn hosts<'a>(
+        &self,
+        text: &'a str,
+    ) -> Result<(Vec<&'a str>, Vec<&'a str>, &'a str), ConfigError> {
+        let (mut hosts, mut ports, mut item) = (Vec::new(), Vec::new(), text);
+        loop {
+            let (host, rest) = self.host(item)?;
+            let (port, rest) = match rest.strip_prefix(':') {
+                Some(port) => split_at_any(port, &['/', '?', ',']),
+                None => ("", rest),
             };
-            self.refuse_at_sign(item)?;
+            self.refuse_at_sign(host)?;
+            self.refuse_at_sign(port)?;
             hosts.push(host);
             ports.push(port);
+            match rest.strip_prefix(',') {
+                Some(next) => item = next,
+                None => return Ok((hosts, ports, rest)),
+            }
         }
-        Ok((hosts, ports))
+    }
+
+    /// One host and the rest. What stands in brackets is not looked at, as in libpq: a socket
+    /// directory in them needs no `%2F`.
+    fn host<'a>(&self, text: &'a str) -> Result<(&'a str, &'a str), ConfigError> {
+        let Some(inner) = text.strip_prefix('[') else {
+            return Ok(split_at_any(text, &[':', '/', '?', ',']));
+        };
+        let Some((address, rest)) = inner.split_once(']') else {
+            return Err(self.error(text, "an IPv6 address without its closing ']'"));
+        };
+        if address.is_empty() {
+            return Err(self.error(text, "an empty IPv6 address"));
+        }
+        if !rest.is_empty() && !rest.starts_with([':', '/', '?', ',']) {
+            return Err(self.error(rest, "only ':', '/', '?' or ',' may follow a ']'"));
+        }
+        Ok((address, rest))
     }
 
     fn query(&self, settings: &mut Settings, query: &str) -> Result<(), ConfigError> {
@@ -195,8 +206,12 @@ impl Uri<'_> {
             return Ok(());
         }
         let mut decoded = Vec::with_capacity(items.len());
-        for item in items {
-            decoded.push(self.decode(item)?);
+        for (place, item) in items.iter().enumerate() {
+            // libpq decodes the list as a whole: only the spaces around that are skipped.
+            let item = if place == 0 { item.trim_start_matches(' ') } else { item };
+            let last = place + 1 == items.len();
+            let item = if last { item.trim_end_matches(' ') } else { item };
+            decoded.push(self.decode_trimmed(item)?);
         }
         store(settings, name, decoded.join(","), Origin::ConnectionString);
         Ok(())
@@ -205,7 +220,10 @@ impl Uri<'_> {
     /// Percent-decoding, as libpq's `conninfo_uri_decode` does it from 17 on: spaces around the
     /// text are skipped, spaces within it are refused.
     fn decode(&self, raw: &str) -> Result<String, ConfigError> {
-        let text = raw.trim_matches(' ');
+        self.decode_trimmed(raw.trim_matches(' '))
+    }
+
+    fn decode_trimmed(&self, text: &str) -> Result<String, ConfigError> {
         if let Some(space) = from(text, ' ') {
             return Err(self.error(space, "a space within a name or value; write it as %20"));
         }
@@ -227,7 +245,7 @@ impl Uri<'_> {
         }
         bytes.extend_from_slice(rest.as_bytes());
         String::from_utf8(bytes)
-            .map_err(|_| self.error(raw, "percent-encoded bytes that are no UTF-8"))
+            .map_err(|_| self.error(text, "percent-encoded bytes that are no UTF-8"))
     }
 }
 

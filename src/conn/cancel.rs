@@ -5,7 +5,7 @@
 //! which ends its statement with 57014 or with what it would have said anyway
 //! (<https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS>).
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     Error,
@@ -44,7 +44,7 @@ impl CancelKey {
 /// busy when it is wanted.
 #[derive(Clone, Debug)]
 pub struct CancelToken {
-    pub(super) place: Place,
+    pub(super) place: Arc<Place>,
     pub(super) key: CancelKey,
 }
 
@@ -58,7 +58,9 @@ impl CancelToken {
     }
 
     async fn send(&self) -> Result<(), Error> {
-        let mut transport = Transport::new(self.place.open_again().await?);
+        let mut tracer = self.place.tracer();
+        let socket = self.place.open_again(&mut tracer).await?;
+        let mut transport = Transport::new(socket, tracer);
         transport.writer().cancel_request(self.key.process_id, &self.key.secret);
         transport.flush().await?;
         // The server closes once it has passed the request on; until then it may be lost.

@@ -16,6 +16,7 @@ use super::{
     transport::Transport,
 };
 use crate::{
+    auth::Authenticated,
     config::AuthMethod,
     pg::{Oid, ServerVersion},
     wire::{
@@ -40,9 +41,9 @@ const OVERHEAD_BYTES: usize = 48;
 pub struct Connection {
     transport: Transport,
     reports: Reports,
-    place: Place,
+    place: Arc<Place>,
     version: ProtocolVersion,
-    method: Option<AuthMethod>,
+    proof: Option<Authenticated>,
     key: Option<CancelKey>,
     /// How many ReadyForQuery are still to come. More than 0 while nothing runs means that a
     /// request was abandoned.
@@ -54,12 +55,13 @@ pub struct Connection {
 
 impl Connection {
     pub(super) fn new(transport: Transport, place: Place) -> Self {
+        let place = Arc::new(place);
         Self {
             transport,
             reports: Reports::default(),
             place,
             version: ProtocolVersion::V3_0,
-            method: None,
+            proof: None,
             key: None,
             owed: 1,
             within: false,
@@ -70,12 +72,12 @@ impl Connection {
     /// The session has been started.
     pub(super) fn started(&mut self, started: Started) {
         self.version = started.version;
-        self.method = Some(started.proof.method());
+        self.proof = Some(started.proof);
         self.key = started.key;
         self.ready(started.status);
     }
 
-    pub(super) const fn place(&self) -> &Place {
+    pub(super) fn place(&self) -> &Place {
         &self.place
     }
 
@@ -111,8 +113,14 @@ impl Connection {
 
     /// How the server let us in.
     #[must_use]
-    pub const fn auth_method(&self) -> Option<AuthMethod> {
-        self.method
+    pub fn auth_method(&self) -> Option<AuthMethod> {
+        self.proof.as_ref().map(Authenticated::method)
+    }
+
+    /// Whether the login was bound to the TLS channel: nobody stands in between.
+    #[must_use]
+    pub fn is_channel_bound(&self) -> bool {
+        self.proof.as_ref().is_some_and(Authenticated::is_channel_bound)
     }
 
     /// A setting that the server reports, such as `server_version`.

@@ -24,7 +24,8 @@ impl Connection {
     /// Errors: no host can be reached in time, authentication fails, the server refuses, or none is
     /// of the right kind.
     pub async fn connect(config: &Config, kind: SessionKind) -> Result<Self, Error> {
-        let mut connection = search(&Arc::new(config.clone()), kind).await?;
+        // Boxed: it holds a TLS handshake, and whoever awaits it need not be that large.
+        let mut connection = Box::pin(search(&Arc::new(config.clone()), kind)).await?;
         let server = connection.place().server();
         within(config.connect_timeout, server, connection.pin_the_rest()).await?;
         Ok(connection)

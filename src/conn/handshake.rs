@@ -10,7 +10,10 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use super::{
     Connection, Error, SessionKind,
@@ -19,12 +22,13 @@ use super::{
     socket::{Address, Socket},
     startup::{Next, Startup, Versions},
     tls::{self, Tls, TlsError},
+    tracer::Tracer,
     transport::Transport,
 };
 use crate::{
-    auth::{Channel, Credentials, Exchange, NONCE_BYTES, Policy, tls_server_end_point},
+    auth::{AuthError, Channel, Credentials, Exchange, NONCE_BYTES, Policy, tls_server_end_point},
     config::{self, Config, Host},
-    wire::{BackendMessage, Frame, FrameLimits, ProtocolVersion, SslResponse, Writer},
+    wire::{BackendMessage, Frame, FrameLimits, ProtocolVersion, SslResponse, WireError, Writer},
 };
 
 /// The longest StartupMessage that a server reads (`MAX_STARTUP_PACKET_LENGTH` in `pqcomm.h`); it
@@ -88,10 +92,18 @@ impl Place {
             .map_err(|source| Error::Unreachable { server: self.server(), source })
     }
 
+    /// What is told of a socket, if anybody listens.
+    pub(super) fn tracer(&self) -> Option<Box<Tracer>> {
+        Tracer::start(self.config.password_for(&self.host))
+    }
+
     /// Opens another socket to the same server with the same encryption.
-    pub(super) async fn open_again(&self) -> Result<Socket, Error> {
+    pub(super) async fn open_again(
+        &self,
+        tracer: &mut Option<Box<Tracer>>,
+    ) -> Result<Socket, Error> {
         let socket = self.socket().await?;
-        match self.encrypt(socket, false).await? {
+        match self.encrypt(socket, false, tracer).await? {
             (socket, encryption) if encryption == self.encryption => Ok(socket),
             _ => Err(TlsError::NotOffered { sslmode: self.config.sslmode.to_string() }.into()),
         }
@@ -102,6 +114,7 @@ impl Place {
         &self,
         socket: Socket,
         plain_will_do: bool,
+        tracer: &mut Option<Box<Tracer>>,
     ) -> Result<(Socket, Encryption), Error> {
         let (Encryption::Tls, Some(tls)) = (self.encryption, &self.tls) else {
             return Ok((socket, Encryption::Plain));
@@ -110,19 +123,7 @@ impl Place {
             return Ok((socket, Encryption::Plain));
         };
         if !tls.is_direct() {
-            let mut writer = Writer::new();
-            writer.ssl_request();
-            tcp.write_all(writer.buffer()).await?;
-            // One byte and not more: what a stranger slips in behind it in the open must not be
-            // taken for the server's first words in TLS (CVE-2021-23222).
-            let mut answer = [0];
-            match tcp.read_exact(&mut answer).await {
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Err(Error::Closed);
-                }
-                read => read?,
-            };
-            match SslResponse::parse(u8::from_be_bytes(answer)) {
+            match ask_for_tls(&mut tcp, tracer).await? {
                 Ok(SslResponse::Willing) => {}
                 Ok(SslResponse::Unwilling) if plain_will_do => {
                     return Ok((Socket::Tcp(tcp), Encryption::Plain));
@@ -149,20 +150,26 @@ impl Place {
             other_encryption_may_help,
             encryption,
         };
+        let mut tracer = self.tracer();
         let socket = self.socket().await.map_err(|error| failed(error, false, asked))?;
         let (socket, encryption) = self
-            .encrypt(socket, plain_will_do)
+            .encrypt(socket, plain_will_do, &mut tracer)
             .await
             .map_err(|error| failed(error, true, asked))?;
         self.encryption = encryption;
         let startup =
             self.startup(channel(&socket)).map_err(|error| failed(error, false, encryption))?;
-        let mut connection = Connection::new(Transport::new(socket), self);
+        let mut connection = Connection::new(Transport::new(socket, tracer), self);
         match talk(&mut connection, startup, kind).await {
             Ok(()) => Ok(connection),
             Err((error, is_authenticated)) => {
-                // libpq tries again after the server's no, not after its own.
-                let may_help = !is_authenticated && matches!(error, Error::Server(_));
+                // libpq tries again after the server's no, not after its own. A password that must
+                // not be read on its way, which libpq would send, is safe in TLS.
+                let no = matches!(
+                    error,
+                    Error::Server(_) | Error::Authentication(AuthError::CleartextUnprotected)
+                );
+                let may_help = no && !is_authenticated;
                 Err(failed(error, may_help, encryption))
             }
         }
@@ -185,6 +192,30 @@ impl Place {
         };
         Ok(Startup::new(versions, Exchange::new(&credentials, policy, nonce)))
     }
+}
+
+/// SSLRequest and its answer.
+///
+/// One byte is read and not more: what a stranger slips in behind it in the open must not be taken
+/// for the server's first words in TLS (CVE-2021-23222).
+async fn ask_for_tls(
+    tcp: &mut TcpStream,
+    tracer: &mut Option<Box<Tracer>>,
+) -> Result<Result<SslResponse, WireError>, Error> {
+    let mut writer = Writer::new();
+    writer.ssl_request();
+    tcp.write_all(writer.buffer()).await?;
+    if let Some(tracer) = tracer {
+        tracer.sent(writer.buffer());
+    }
+    let answer = match tcp.read_u8().await {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(Error::Closed),
+        read => read?,
+    };
+    if let Some(tracer) = tracer {
+        tracer.ssl_response(answer);
+    }
+    Ok(SslResponse::parse(answer))
 }
 
 const fn on_the_wire(version: config::ProtocolVersion) -> ProtocolVersion {

@@ -36,6 +36,7 @@ mod startup;
 mod statement;
 mod surroundings;
 mod tls;
+mod tracer;
 mod transport;
 
 pub use cancel::CancelToken;
@@ -51,3 +52,4 @@ pub use session::SessionKind;
 pub use statement::Statement;
 pub use surroundings::parse_dsn;
 pub use tls::{CertificateError, TlsError};
+pub use tracer::TRACE_TARGET;

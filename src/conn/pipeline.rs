@@ -32,15 +32,13 @@ pub struct Pipeline {
     replies: Replies,
     /// How many of the replies, the last ones, the server has not been asked to send.
     unrequested: usize,
-    /// Whether the server passes over everything up to the next Sync.
-    failed: bool,
 }
 
 impl Pipeline {
     /// Takes over a connection that is idle.
     pub fn new(connection: Connection) -> Result<Self, Error> {
         connection.check_idle()?;
-        Ok(Self { connection, replies: Replies::default(), unrequested: 0, failed: false })
+        Ok(Self { connection, replies: Replies::default(), unrequested: 0 })
     }
 
     /// Whether more should be queued. One batch more does no harm; a caller that never asks holds
@@ -107,7 +105,7 @@ impl Pipeline {
     /// done.
     pub async fn completed(&mut self) -> Result<u64, Error> {
         loop {
-            if self.failed && self.replies.awaits_no_sync() && !self.replies.is_empty() {
+            if self.replies.is_void() {
                 return Err(Error::Voided);
             }
             // An error can void replies that were not asked for.
@@ -130,13 +128,7 @@ impl Pipeline {
             self.connection.ready(status);
         }
         let taken = self.replies.take(message);
-        let reply = taken.inspect_err(|_| self.connection.transport().lose())?;
-        match &reply {
-            Reply::Failed(_) => self.failed = true,
-            Reply::Ready => self.failed = false,
-            Reply::Partial | Reply::Completed(_) => {}
-        }
-        Ok(reply)
+        taken.inspect_err(|_| self.connection.transport().lose())
     }
 
     /// Ends the pipeline with a Sync and gives the connection back for ordinary use. An open

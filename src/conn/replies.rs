@@ -41,11 +41,17 @@ pub(super) enum Reply {
 #[derive(Debug, Default)]
 pub(super) struct Replies {
     queue: VecDeque<Expected>,
+    /// Whether an error came and no Sync has been asked for since: the server answers nothing of
+    /// what is asked now.
+    is_void: bool,
 }
 
 impl Replies {
     pub(super) fn expect(&mut self, expected: Expected) {
-        self.queue.push_back(expected);
+        self.is_void &= expected != Expected::ReadyForQuery;
+        if !self.is_void {
+            self.queue.push_back(expected);
+        }
     }
 
     /// How many messages are owed.
@@ -53,9 +59,9 @@ impl Replies {
         self.queue.len()
     }
 
-    /// Whether no Sync is among what is owed.
-    pub(super) fn awaits_no_sync(&self) -> bool {
-        !self.queue.contains(&Expected::ReadyForQuery)
+    /// Whether the server passes over all that is asked, up to the next Sync.
+    pub(super) const fn is_void(&self) -> bool {
+        self.is_void
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -103,6 +109,7 @@ impl Replies {
     fn void(&mut self) {
         let skipped = self.queue.iter().take_while(|e| **e != Expected::ReadyForQuery).count();
         self.queue.drain(..skipped);
+        self.is_void = self.queue.is_empty();
     }
 }
 
@@ -141,6 +148,18 @@ mod tests {
         let error = BackendMessage::ErrorResponse(Box::default());
         assert!(matches!(replies.take(error), Ok(Reply::Failed(_))));
         assert_eq!(replies.queue.len(), 2);
+    }
+
+    #[test]
+    fn what_is_asked_of_a_failed_pipeline_is_void_up_to_a_sync() {
+        let mut replies = queue(&[Expected::Execution]);
+        assert!(replies.take(BackendMessage::ErrorResponse(Box::default())).is_ok());
+        replies.expect(Expected::Execution);
+        assert!(replies.is_void() && replies.is_empty());
+        replies.expect(Expected::ReadyForQuery);
+        replies.expect(Expected::Execution);
+        assert!(!replies.is_void());
+        assert_eq!(replies.queue, [Expected::ReadyForQuery, Expected::Execution]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Connection settings read on a real machine: its environment, its files, its user.
 
-use std::{env, fs, io, os::unix::fs::PermissionsExt, path::Path};
+use std::{cell::RefCell, env, fs, io, os::unix::fs::PermissionsExt, path::Path};
 
 use crate::config::{Config, ConfigError, FileText, Surroundings};
 
@@ -10,16 +10,26 @@ use crate::config::{Config, ConfigError, FileText, Surroundings};
 pub fn parse_dsn(dsn: &str) -> Result<Config, ConfigError> {
     let user = operating_system_user();
     let home = env::home_dir();
-    Config::parse(
+    let unreadable = RefCell::new(None);
+    let variable = |name: &str| {
+        let value = env::var_os(name)?.into_string();
+        // A password left out in silence would look like one that was never given.
+        value.map_err(|_| unreadable.replace(Some(name.to_owned()))).ok()
+    };
+    let config = Config::parse(
         dsn,
         &Surroundings {
-            env: &|name| env::var(name).ok(),
+            env: &variable,
             read_file: &read_file,
             exists: &Path::exists,
             os_user: user.as_deref(),
             home: home.as_deref(),
         },
-    )
+    )?;
+    match unreadable.into_inner() {
+        Some(name) => Err(ConfigError::NotUtf8(name)),
+        None => Ok(config),
+    }
 }
 
 fn read_file(path: &Path) -> io::Result<FileText> {

@@ -16,7 +16,7 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
-use super::{Error, socket::Socket};
+use super::{Error, socket::Socket, tls, tracer::Tracer};
 use crate::wire::{Frame, FrameLimits, Frames, Writer, complete_frames};
 
 /// Room made for each read. Large enough that a COPY is read in few system calls, small enough
@@ -44,10 +44,13 @@ pub(super) struct Transport {
     is_lost: bool,
     /// Set once writing fails. Reading goes on then: the server's last words tell why.
     write_error: Option<io::Error>,
+    tracer: Option<Box<Tracer>>,
+    /// How many of the bytes that wait to be sent have been told to the tracer.
+    traced: usize,
 }
 
 impl Transport {
-    pub(super) fn new(socket: Socket) -> Self {
+    pub(super) fn new(socket: Socket, tracer: Option<Box<Tracer>>) -> Self {
         Self {
             socket,
             outbound: Writer::new(),
@@ -57,6 +60,8 @@ impl Transport {
             unflushed: false,
             is_lost: false,
             write_error: None,
+            tracer,
+            traced: 0,
         }
     }
 
@@ -133,9 +138,21 @@ impl Transport {
             return Ok(std::mem::take(&mut self.pending));
         }
         loop {
-            let (whole, needed) = complete_frames(&self.inbound, self.limits)?;
+            let (whole, needed) = match complete_frames(&self.inbound, self.limits) {
+                Ok(found) => found,
+                Err(error) => {
+                    if let Some(tracer) = &mut self.tracer {
+                        tracer.received(&self.inbound);
+                    }
+                    return Err(error.into());
+                }
+            };
             if whole > 0 {
-                return Ok(self.inbound.split_to(whole).freeze());
+                let frames = self.inbound.split_to(whole).freeze();
+                if let Some(tracer) = &mut self.tracer {
+                    tracer.received(&frames);
+                }
+                return Ok(frames);
             }
             self.make_room(needed);
             let read = poll_fn(|cx| {
@@ -145,7 +162,7 @@ impl Transport {
             match read.await {
                 // TLS is told that the end is near, and a server that dies tells nobody.
                 Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
-                    return Err(error.into());
+                    return Err(tls::or_io(error));
                 }
                 Ok(0) | Err(_) => {
                     return Err(self.write_error.take().map_or(Error::Closed, Error::Io));
@@ -186,11 +203,16 @@ impl Transport {
 
     /// Ready when nothing is left to send, or when sending is over for good.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(tracer) = &mut self.tracer {
+            let new = self.outbound.buffer().get(self.traced..).unwrap_or_default();
+            self.traced += tracer.sent(new);
+        }
         while self.write_error.is_none() && self.outbound.buffer().has_remaining() {
             match Pin::new(&mut self.socket).poll_write(cx, self.outbound.buffer()) {
                 Poll::Ready(Ok(0)) => self.write_error = Some(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(n)) => {
                     self.outbound.buffer_mut().advance(n);
+                    self.traced = self.traced.saturating_sub(n);
                     self.unflushed = true;
                 }
                 Poll::Ready(Err(error)) => self.write_error = Some(error),

@@ -38,6 +38,8 @@ pub enum FrameLimits {
     Startup,
     /// Afterwards.
     Session,
+    /// Whatever the protocol can carry: what we send ourselves.
+    Ours,
 }
 
 impl FrameLimits {
@@ -45,6 +47,7 @@ impl FrameLimits {
     #[inline]
     const fn length_max(self, tag: u8) -> usize {
         match (self, tag) {
+            (Self::Ours, _) => MAX_FRAME_BYTES,
             (_, b'R') => AUTHENTICATION_FRAME_BYTES,
             (Self::Session, b'd' | b'D' | b'E' | b'N' | b'A' | b'T') => MAX_FRAME_BYTES,
             _ => SHORT_FRAME_BYTES,

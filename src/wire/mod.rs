@@ -16,6 +16,16 @@
 //! | | | ErrorResponse, NoticeResponse (`server_error.rs`), NotificationResponse | `E` `N` `A` |
 //! | | | NegotiateProtocolVersion (`startup.rs`) | `v` |
 //!
+//! What CopyData carries is a format of its own:
+//!
+//! | format | read by | written by | file |
+//! |---|---|---|---|
+//! | text rows | [`TextRows`], [`TextRow`] | [`TextRowWriter`] | `copy_text.rs` |
+//! | binary header, rows, trailer | [`CopyBinaryReader`], [`BinaryRow`] | [`CopyBinaryWriter`] | `copy_binary.rs` |
+//! | a replication stream | `replication` | `replication` | |
+//!
+//! [`Trace`] (`trace/`) renders every one of them as text.
+//!
 //! <https://www.postgresql.org/docs/current/protocol-message-formats.html>
 
 #![deny(clippy::indexing_slicing)]
@@ -23,22 +33,30 @@
 mod backend;
 pub mod caps;
 mod copy;
+mod copy_binary;
+mod copy_text;
 mod frame;
 mod frontend;
 mod reader;
 mod row;
 mod server_error;
 mod startup;
+mod trace;
 mod writer;
 
 pub use backend::{
     BackendMessage, CommandTag, Notification, ParameterDescription, TransactionStatus,
 };
 pub use copy::CopyResponse;
+pub use copy_binary::{
+    BinaryRow, BinaryRowWriter, CopyBinaryReader, CopyBinaryWriter, HEADER_EXTENSION_MAX,
+};
+pub use copy_text::{TextField, TextFields, TextRow, TextRowWriter, TextRows};
 pub use frame::{Frame, FrameError, FrameLimits, Frames, complete_frames};
 pub use frontend::{Bind, Format};
 pub use reader::{Reader, WireError};
 pub use row::{ColumnDescription, DataRow, RowDescription};
 pub use server_error::ServerError;
 pub use startup::{ALPN_PROTOCOL, NegotiateProtocolVersion, ProtocolVersion, SslResponse};
+pub use trace::Trace;
 pub use writer::{Writer, Writing};

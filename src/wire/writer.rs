@@ -126,6 +126,12 @@ impl Writing<'_> {
         }
     }
 
+    /// Where the formats inside a message append to it.
+    #[inline]
+    pub(super) const fn buffer_mut(&mut self) -> &mut BytesMut {
+        self.buffer
+    }
+
     /// How many bytes this message has so far, its length field included.
     #[must_use]
     pub fn len(&self) -> usize {

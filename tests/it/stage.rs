@@ -108,7 +108,7 @@ pub(crate) async fn beside(
     on: impl FnMut(&Event) + Send,
     script: impl Future<Output = ()>,
 ) -> Result<Vec<Event>, Failure> {
-    let mut run = std::pin::pin!(migrate_with(spec, on));
+    let mut run = Box::pin(migrate_with(spec, on));
     tokio::select! {
         ended = &mut run => panic!("the run has ended before the script: {ended:?}"),
         () = script => {}

@@ -27,7 +27,11 @@ const ALL: std::ops::RangeInclusive<u32> = 14..=18;
 /// One that is not to be had is skipped, and that is said loudly. With `CI` set it fails the
 /// test: there nobody reads what a passing test says.
 pub(crate) fn versions_to_test() -> Vec<Binaries> {
-    let majors: Vec<u32> = match env::var("GHOST_PG_VERSIONS") {
+    majors_to_test().into_iter().filter_map(version_to_test).collect()
+}
+
+fn majors_to_test() -> Vec<u32> {
+    match env::var("GHOST_PG_VERSIONS") {
         Ok(list) if !list.trim().is_empty() => list
             .split(',')
             .map(|major| {
@@ -36,8 +40,12 @@ pub(crate) fn versions_to_test() -> Vec<Binaries> {
             })
             .collect(),
         _ => ALL.collect(),
-    };
-    majors.into_iter().filter_map(version_to_test).collect()
+    }
+}
+
+/// One release if it is among those to test.
+pub(crate) fn selected(major: u32) -> Option<Binaries> {
+    majors_to_test().contains(&major).then(|| version_to_test(major)).flatten()
 }
 
 /// One release, or a loud skip; see [`versions_to_test`].
@@ -52,7 +60,7 @@ pub(crate) fn version_to_test(major: u32) -> Option<Binaries> {
     }
 }
 
-fn in_ci() -> bool {
+pub(crate) fn in_ci() -> bool {
     env::var("CI").is_ok_and(|value| !["", "0", "false"].contains(&value.as_str()))
 }
 

@@ -90,11 +90,24 @@ fn service_files_are_searched_in_libpqs_order() {
     let moved = named.env("PGSYSCONFDIR", "/sys").file("/sys/pg_service.conf", "[c]\nhost=sys");
     assert_eq!(moved.describe("service=c"), "os at sys:5432 as os");
     assert_eq!(moved.error("service=b"), "the service 'b' is in no service file");
+    let root = moved.env("PGSYSCONFDIR", "").file("/pg_service.conf", "[d]\nhost=root");
+    assert_eq!(root.describe("service=d"), "os at root:5432 as os");
     let missing = machine().env("PGSERVICEFILE", "/none");
     assert_eq!(
         missing.error("service=a"),
         "the service file /none can't be read: entity not found"
     );
+}
+
+#[test]
+fn an_empty_name_of_a_service_or_of_its_file_counts() {
+    let machine = machine().file("/home/os/.pg_service.conf", "[a]\nhost=home");
+    let none = "the service '' is in no service file";
+    assert_eq!(machine.error("service=''"), none);
+    assert_eq!(machine.clone().env("PGSERVICE", "a").error("service=''"), none);
+    assert_eq!(machine.clone().env("PGSERVICE", "").error(""), none);
+    let machine = machine.env("PGSERVICEFILE", "");
+    assert_eq!(machine.error("service=a"), "the service file  can't be read: entity not found");
 }
 
 #[test]
@@ -134,8 +147,10 @@ fn each_host_gets_its_own_line_of_the_password_file() {
         ("one without", "host=a,b", vec![None, None]),
         ("the default socket is localhost", "", vec![some("local")]),
         ("so it is when named", "host=/var/run/postgresql", vec![some("local")]),
+        ("a slash more makes it another", "host=/var/run/postgresql/", vec![None]),
         ("another socket is itself", "host=/run/pg", vec![some("socket")]),
         ("an address alone", "hostaddr=10.0.0.1", vec![some("address")]),
+        ("a directory's address", "host=/var/run/postgresql hostaddr=::1", vec![some("local")]),
         ("a name goes before it", "host=a port=1 hostaddr=10.0.0.1", vec![some("one")]),
         ("an empty password is none", "host=empty", vec![None]),
         ("the string's goes before the file's", "host=a port=1 password=x", vec![some("x")]),

@@ -132,6 +132,10 @@ fn wrong_values_say_where_they_stand_and_what_is_allowed() {
         ("require_auth=md4", "'md4' is no method"),
         ("connect_timeout=soon", "it takes a whole number"),
         ("connect_timeout=1.5", "it takes a whole number"),
+        ("connect_timeout=''", "it takes a whole number"),
+        ("keepalives_idle=''", "it takes a whole number"),
+        ("keepalives=\u{a0}1", "it takes a whole number"),
+        ("port=\u{a0}1", "a port is a number from 1 to 65535"),
         ("keepalives=on", "it takes a whole number"),
         ("tcp_user_timeout=99999999999", "it takes a whole number"),
         ("port=0", "a port is a number from 1 to 65535"),
@@ -142,7 +146,9 @@ fn wrong_values_say_where_they_stand_and_what_is_allowed() {
         ("ssl_min_protocol_version=2", "it takes TLSv1.2 or TLSv1.3"),
         ("ssl_max_protocol_version=TLSv1.1", "it takes TLSv1.2 or TLSv1.3"),
         ("max_protocol_version=3.1", "it takes one of 3.0, 3.2, latest"),
+        ("max_protocol_version=''", "it takes one of 3.0, 3.2, latest"),
         ("sslcertmode=require", "pghost can't insist"),
+        ("sslcertmode=''", "it takes one of disable, allow"),
         ("user='a\0b'", "it holds a zero byte"),
     ];
     for (dsn, reason) in cases {
@@ -159,7 +165,6 @@ fn wrong_values_say_where_they_stand_and_what_is_allowed() {
 fn zero_seconds_are_no_limit_and_versions_may_not_cross() {
     assert_eq!(machine().config("connect_timeout=0").connect_timeout, None);
     assert_eq!(machine().config("connect_timeout=-5").connect_timeout, None);
-    assert_eq!(machine().config("connect_timeout=''").connect_timeout, None);
     let crossed = "ssl_min_protocol_version=TLSv1.3 ssl_max_protocol_version=TLSv1.2";
     assert!(machine().error(crossed).contains("is above"));
     let crossed = "min_protocol_version=3.2 max_protocol_version=3.0";
@@ -168,6 +173,14 @@ fn zero_seconds_are_no_limit_and_versions_may_not_cross() {
     assert_eq!(raised.protocol_max, ProtocolVersion::V3_2);
     let old = machine().config("ssl_min_protocol_version=TLSv1");
     assert_eq!(old.tls_min, TlsVersion::V1_2);
+}
+
+#[test]
+fn the_servers_name_is_sent_unless_something_other_than_1_is_said() {
+    assert!(machine().config("sslsni=1").sslsni);
+    for dsn in ["sslsni=0", "sslsni=''", "sslsni=no"] {
+        assert!(!machine().config(dsn).sslsni, "{dsn}");
+    }
 }
 
 #[test]

@@ -68,6 +68,13 @@ fn several_hosts_keep_their_places() {
             "dbname=shop host=/run/pg port=5433",
         ),
         ("an abstract socket", "postgres://%40pg/shop", "dbname=shop host=@pg"),
+        (
+            "whatever stands in brackets",
+            "postgres://[/run/pg?]:1/a",
+            "dbname=a host=/run/pg? port=1",
+        ),
+        ("a list in brackets", "postgres://[::1,::2]:1", "host=::1,::2 port=1"),
+        ("spaces around a list", "postgres:// a,b ?user=c", "host=a,b port=, user=c"),
     ];
     for (name, dsn, expected) in cases {
         assert_eq!(read(dsn), expected, "{name}: {dsn}");
@@ -118,6 +125,7 @@ fn wrong_percent_encoding_is_refused_with_its_place() {
         ("a zero byte", "postgres://a%00b", "13: %00 is forbidden"),
         ("no UTF-8", "postgres://%ff", "12: percent-encoded bytes"),
         ("a space", "postgres://a b", "13: a space within"),
+        ("a space in a list", "postgres://a ,b", "13: a space within"),
     ];
     for (name, dsn, expected) in cases {
         refused(name, dsn, expected);
@@ -130,6 +138,7 @@ fn what_is_malformed_is_refused_with_its_place() {
         ("a bracket left open", "postgres://[::1", "12: an IPv6 address without"),
         ("empty brackets", "postgres://[]", "12: an empty IPv6 address"),
         ("text after a bracket", "postgres://[::1]z", "17: only ':'"),
+        ("a bracket left open in a path", "postgres://[a/b", "12: an IPv6 address without"),
         ("no '='", "postgres://db?user", "15: a parameter without '='"),
         ("an empty pair", "postgres://db?&user=a", "15: a parameter without '='"),
         ("two ampersands", "postgres://?user=a&&port=1", "20: a parameter without '='"),

@@ -1,1 +1,1 @@
-
+//! The start of a session, message by message.

@@ -20,6 +20,7 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
+use super::Error;
 use crate::{
     config::{Config, Host, HostAddress, SslMode, SslNegotiation, TlsVersion},
     wire::ALPN_PROTOCOL,
@@ -122,6 +123,15 @@ fn versions(config: &Config) -> Vec<&'static rustls::SupportedProtocolVersion> {
         })
         .map(|(_, version)| version)
         .collect()
+}
+
+/// An error of a socket in mid-session. With TLS 1.3 a server looks at our certificate only after
+/// the handshake, so that its no can come as late as this.
+pub(super) fn or_io(error: io::Error) -> Error {
+    match error.get_ref() {
+        Some(inner) if inner.is::<rustls::Error>() => handshake_error(error).into(),
+        _ => error.into(),
+    }
 }
 
 /// What tokio-rustls wraps: rustls's verdict, ours within it, or the socket's own error.
