@@ -31,8 +31,26 @@
 //!    signature may be one that only collects material for guessing the password.
 //!  - SCRAM's rounds are capped at [`ITERATIONS_MAX`].
 
-#![deny(clippy::indexing_slicing)]
-#![cfg_attr(test, allow(clippy::indexing_slicing))]
+// What a peer sends can be anything: nothing here panics on it or cuts a number short.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::as_conversions
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::as_conversions
+    )
+)]
 
 mod channel_binding;
 mod error;

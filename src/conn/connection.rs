@@ -159,8 +159,12 @@ impl Connection {
         self.result().await
     }
 
-    /// Puts a Query on its way without waiting; [`Connection::result`] takes its results.
+    /// Puts a Query on its way without waiting; [`Connection::result`] takes its results. Nothing
+    /// is asked of a connection that can't be used any more; the result will say so.
     pub fn queue_query(&mut self, sql: &str) {
+        if self.within || self.transport.is_lost() {
+            return;
+        }
         self.writer().query(sql);
         self.owed += 1;
     }

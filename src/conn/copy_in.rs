@@ -14,19 +14,37 @@ const COPY_DATA_BYTES: usize = 32 * 1024;
 
 /// A COPY that the server is ready to receive. Ends with [`CopyIn::finish`] or
 /// [`CopyIn::fail`]; dropped without either, the connection can't be used again, and the
-/// server, seeing it close, rolls back.
+/// server is told to undo it, or sees it close, and rolls back.
 #[derive(Debug)]
 #[must_use = "finish it or fail it"]
 pub struct CopyIn<'a> {
     connection: &'a mut Connection,
-    /// Whether all that was given to [`CopyIn::forward`] is on its way. Not after it has failed or
-    /// was dropped half way: then a part is missing, and the rest must never be committed.
-    is_whole: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// All that was given to [`CopyIn::forward`] is on its way.
+    Whole,
+    /// Forwarding has failed or was dropped half way: a part is missing, and the rest must never
+    /// be committed.
+    Torn,
+    /// The server expects no more data.
+    Ended,
+}
+
+/// Whatever went wrong, what was sent must not be taken for all of it.
+impl Drop for CopyIn<'_> {
+    fn drop(&mut self) {
+        if self.stage != Stage::Ended {
+            self.connection.writer().copy_fail("the client gave up");
+        }
+    }
 }
 
 impl<'a> CopyIn<'a> {
     pub(super) const fn new(connection: &'a mut Connection) -> Self {
-        Self { connection, is_whole: true }
+        Self { connection, stage: Stage::Whole }
     }
 
     /// Sends on the payloads of CopyData frames that another server sent
@@ -34,9 +52,10 @@ impl<'a> CopyIn<'a> {
     ///
     /// Errors: the server's, if it has refused the data meanwhile; the session is ready then.
     pub async fn forward(&mut self, frames: &[u8]) -> Result<(), Error> {
-        if !std::mem::replace(&mut self.is_whole, false) {
+        if self.stage != Stage::Whole {
             return Err(Error::Poisoned);
         }
+        self.stage = Stage::Torn;
         let mut frames = Frames::new(frames).peekable();
         while frames.peek().is_some() {
             let mut message = self.connection.writer().message(b'd');
@@ -51,7 +70,7 @@ impl<'a> CopyIn<'a> {
                 self.flush().await?;
             }
         }
-        self.is_whole = true;
+        self.stage = Stage::Whole;
         Ok(())
     }
 
@@ -70,8 +89,8 @@ impl<'a> CopyIn<'a> {
         }
     }
 
-    /// Takes what the server says in mid-COPY, up to its end if that `has_come`: notices pass, an
-    /// error ends the COPY.
+    /// Takes what the server says in mid-COPY, and its last words if its end has come: notices pass,
+    /// an error ends the COPY.
     async fn refused(&mut self, end_has_come: bool) -> Result<(), Error> {
         while end_has_come || self.connection.transport().has_frames()? {
             let (tag, body) = self.connection.transport().frame().await?;
@@ -81,6 +100,7 @@ impl<'a> CopyIn<'a> {
             }
             return Err(match self.connection.message(tag, &body)? {
                 BackendMessage::ErrorResponse(error) => {
+                    self.stage = Stage::Ended;
                     // What was sent after the error is passed over by the server.
                     self.connection.fail_until_ready(error).await
                 }
@@ -93,10 +113,11 @@ impl<'a> CopyIn<'a> {
     /// Says that all was sent, waits for the server to take it, and gives its count of rows.
     ///
     /// Errors: also that a [`CopyIn::forward`] was not waited for or has failed.
-    pub async fn finish(self) -> Result<u64, Error> {
-        if !self.is_whole {
+    pub async fn finish(mut self) -> Result<u64, Error> {
+        if self.stage != Stage::Whole {
             return Err(Error::Poisoned);
         }
+        self.stage = Stage::Ended;
         self.connection.writer().copy_done();
         let result = self.connection.rest(Answer::Copied).await?;
         Ok(result.statements.last().map_or(0, |s| s.affected))
@@ -106,7 +127,8 @@ impl<'a> CopyIn<'a> {
     ///
     /// Errors: only the connection's own; the server's "COPY from stdin failed" is the answer
     /// that was asked for.
-    pub async fn fail(self, reason: &str) -> Result<(), Error> {
+    pub async fn fail(mut self, reason: &str) -> Result<(), Error> {
+        self.stage = Stage::Ended;
         // The server may have undone it already, and waits for something else now.
         if self.connection.check_within().is_err() {
             return Ok(());

@@ -143,7 +143,7 @@ async fn make_slot(
     let Some(mut walsender) = walsender.take() else {
         return Err(Failure::refused("there is no walsender left to make the slot", "try again"));
     };
-    let pid = walsender.process_id();
+    let token = walsender.cancel_token();
     let failed = |error: Error| Failure::refused_by("making the replication slot", &error);
     let mut creating = std::pin::pin!(create_slot(&mut walsender, slot));
     let mut told = false;
@@ -154,8 +154,9 @@ async fn make_slot(
             }
             Ok(_) = interrupt.wait_for(|stop| *stop) => {
                 // Only closing the connection would leave a slot once the wait is over.
-                let cancel = format!("SELECT pg_cancel_backend({pid})");
-                source.query(&cancel).await.map_err(failed)?;
+                if let Some(token) = token {
+                    token.cancel().await.map_err(failed)?;
+                }
                 let _ = creating.await;
                 let undone = "what had been made is undone";
                 return Err(Failure { state: undone.into(), ..Failure::interrupted() });

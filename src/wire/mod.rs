@@ -28,7 +28,26 @@
 //!
 //! <https://www.postgresql.org/docs/current/protocol-message-formats.html>
 
-#![deny(clippy::indexing_slicing)]
+// What a peer sends can be anything: nothing here panics on it or cuts a number short.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::as_conversions
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::as_conversions
+    )
+)]
 
 mod backend;
 pub mod caps;

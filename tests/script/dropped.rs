@@ -130,6 +130,9 @@ async fn a_copy_in_that_is_left_alone_poisons_its_connection() {
     let (copy, ()) = tokio::join!(connection.copy_in(), peer.say("> Q < G"));
     soon(copy.unwrap().forward(&named("d"))).await.unwrap();
     assert_poisoned(&mut connection).await;
+    // What was sent must not be taken for all of it, and nothing is asked behind it.
+    let closed = soon(async { tokio::join!(connection.close(), peer.say("> f X")) });
+    closed.await;
 }
 
 /// More than the sockets between us and a server take that does not read.
