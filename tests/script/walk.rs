@@ -60,8 +60,10 @@ pub(crate) fn assert_discreet(error: &Error) {
         texts.push(format!("{cause} {cause:?}"));
         source = cause.source();
     }
+    let bytes = format!("{:?}", PASSWORD.as_bytes());
     for text in texts {
         assert!(!text.contains(PASSWORD), "{text}");
+        assert!(!text.contains(bytes.trim_matches(['[', ']'])), "{text}");
     }
 }
 
