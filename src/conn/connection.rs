@@ -1,11 +1,12 @@
 //! A session with a server: one owner, requests in order, replies in order.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use super::{
     CancelToken, CopyBoth, CopyIn, CopyOut, Error, Notification,
+    answer::Answer,
     cancel::CancelKey,
     encryption::Encryption,
     handshake::Place,
@@ -27,6 +28,10 @@ use crate::{
 /// more than this is not answering our question.
 const RESULT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// How long a goodbye may take. It is five bytes, which wait only behind what the server would not
+/// take.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// What a row and a value cost us besides their bytes, roughly: a server can send a million empty
 /// ones in a few megabytes.
 const OVERHEAD_BYTES: usize = 48;
@@ -43,6 +48,8 @@ pub struct Connection {
     /// How many ReadyForQuery are still to come. More than 0 while nothing runs means that a
     /// request was abandoned.
     owed: usize,
+    /// Whether an answer is being read. It still is when nobody reads it: then it was abandoned.
+    within: bool,
     status: TransactionStatus,
 }
 
@@ -57,6 +64,7 @@ impl Connection {
             proof: None,
             key: None,
             owed: 1,
+            within: false,
             status: TransactionStatus::Idle,
         }
     }
@@ -146,13 +154,17 @@ impl Connection {
     ///
     /// Errors: the server's, after which the session is ready again; or the connection's.
     pub async fn query(&mut self, sql: &str) -> Result<QueryResult, Error> {
-        self.check_idle()?;
+        self.settle().await?;
         self.queue_query(sql);
         self.result().await
     }
 
-    /// Puts a Query on its way without waiting; [`Connection::result`] takes its results.
+    /// Puts a Query on its way without waiting; [`Connection::result`] takes its results. Nothing
+    /// is asked of a connection that can't be used any more; the result will say so.
     pub fn queue_query(&mut self, sql: &str) {
+        if self.within || self.transport.is_lost() {
+            return;
+        }
         self.writer().query(sql);
         self.owed += 1;
     }
@@ -176,7 +188,7 @@ impl Connection {
         formats: &[Format],
         parameters: &[Option<&[u8]>],
     ) -> Result<QueryResult, Error> {
-        self.check_idle()?;
+        self.settle().await?;
         let writer = self.writer();
         writer.parse("", sql, types);
         let mut bind = writer.bind("", formats.iter().copied());
@@ -188,7 +200,7 @@ impl Connection {
         writer.execute();
         writer.sync();
         self.owed += 1;
-        self.result().await
+        self.answered(Answer::Parse).await
     }
 
     /// The results of the oldest request that was queued, up to its ReadyForQuery.
@@ -196,6 +208,17 @@ impl Connection {
     /// Errors: the server's error, once the session is ready again, so that the next request or
     /// the next queued result can follow.
     pub async fn result(&mut self) -> Result<QueryResult, Error> {
+        self.answered(Answer::Query).await
+    }
+
+    /// The result of the oldest request, whose answer is to be of this kind.
+    pub(super) async fn answered(&mut self, answer: Answer) -> Result<QueryResult, Error> {
+        self.begin()?;
+        self.rest(answer).await
+    }
+
+    /// The rest of an answer that has begun.
+    pub(super) async fn rest(&mut self, mut answer: Answer) -> Result<QueryResult, Error> {
         let mut result = QueryResult::default();
         let mut current = StatementResult::default();
         let mut names: Arc<[String]> = Arc::new([]);
@@ -214,7 +237,9 @@ impl Connection {
             if held > RESULT_BYTES_MAX {
                 return Err(Error::ResultTooLarge { limit: RESULT_BYTES_MAX });
             }
-            let rows = match BackendMessage::parse(Frame { tag, body: &body })? {
+            let message = self.message(tag, &body)?;
+            answer = self.advance(answer, &message)?;
+            let rows = match message {
                 BackendMessage::RowDescription(shape) => {
                     names = shape.columns().map(|c| c.name.to_owned()).collect();
                     continue;
@@ -237,11 +262,7 @@ impl Connection {
                     self.ready(status);
                     return failed.map_or(Ok(result), |error| Err(Error::Server(error)));
                 }
-                BackendMessage::ParseComplete
-                | BackendMessage::BindComplete
-                | BackendMessage::CloseComplete
-                | BackendMessage::NoData => continue,
-                other => return Err(unexpected("the result of a query", &other)),
+                _ => continue,
             };
             current.affected = rows;
             result.statements.push(std::mem::take(&mut current));
@@ -262,7 +283,7 @@ impl Connection {
 
     /// Runs a command that turns the connection into a stream in both directions.
     pub async fn copy_both(mut self, command: &str) -> Result<CopyBoth, Error> {
-        self.check_idle()?;
+        self.settle().await?;
         self.queue_query(command);
         self.copy_begins("CopyBothResponse").await?;
         Ok(CopyBoth::new(self))
@@ -270,32 +291,22 @@ impl Connection {
 
     /// The reply to a COPY or a START_REPLICATION: its own kind of response or an error.
     async fn copy_begins(&mut self, expected: &'static str) -> Result<(), Error> {
+        self.begin()?;
         let (tag, body) = self.frame().await?;
-        match BackendMessage::parse(Frame { tag, body: &body })? {
+        match self.message(tag, &body)? {
             message if message.name() == expected => Ok(()),
             BackendMessage::ErrorResponse(error) => Err(self.fail_until_ready(error).await),
-            other => Err(unexpected(expected, &other)),
+            other => Err(self.unexpected(expected, &other)),
         }
     }
 
-    /// After an error: passes over what is left up to ReadyForQuery and gives the error back,
-    /// or the connection's own if it breaks meanwhile.
+    /// After an error: waits for ReadyForQuery and gives the error back, or the connection's own
+    /// if what comes is something else.
     pub(super) async fn fail_until_ready(&mut self, error: Box<ServerError>) -> Error {
-        loop {
-            match self.frame().await {
-                Ok((b'Z', body)) => {
-                    match BackendMessage::parse(Frame { tag: b'Z', body: &body }) {
-                        Ok(BackendMessage::ReadyForQuery(status)) => self.ready(status),
-                        Ok(_) => {}
-                        Err(malformed) => return malformed.into(),
-                    }
-                    return Error::Server(error);
-                }
-                Ok(_) => {}
-                // A FATAL error is the session's last word; it says more than the end does.
-                Err(Error::Closed | Error::Io(_)) => return Error::Server(error),
-                Err(other) => return other,
-            }
+        match self.rest(Answer::Failed).await {
+            // A FATAL error is the session's last word; it says more than the end does.
+            Ok(_) | Err(Error::Closed | Error::Io(_) | Error::Server(_)) => Error::Server(error),
+            Err(other) => other,
         }
     }
 
@@ -315,7 +326,37 @@ impl Connection {
         if !matches!(frame.tag, b'N' | b'S' | b'A') {
             return Ok(false);
         }
-        Ok(self.reports.take(&BackendMessage::parse(frame)?))
+        let message = self.message(frame.tag, frame.body)?;
+        Ok(self.reports.take(&message))
+    }
+
+    /// Reads a message. With one that can't be read the session is lost.
+    pub(super) fn message<'a>(
+        &mut self,
+        tag: u8,
+        body: &'a [u8],
+    ) -> Result<BackendMessage<'a>, Error> {
+        let message = BackendMessage::parse(Frame { tag, body });
+        message.map_err(|malformed| {
+            self.transport.lose();
+            malformed.into()
+        })
+    }
+
+    /// What may come after a message.
+    pub(super) fn advance(
+        &mut self,
+        answer: Answer,
+        message: &BackendMessage<'_>,
+    ) -> Result<Answer, Error> {
+        let after = answer.after(message);
+        after.ok_or_else(|| self.unexpected(answer.expected(), message))
+    }
+
+    /// The error for a message that is out of place; the session is lost with it.
+    pub(super) fn unexpected(&mut self, expected: &'static str, got: &BackendMessage<'_>) -> Error {
+        self.transport.lose();
+        unexpected(expected, got)
     }
 
     pub(super) const fn writer(&mut self) -> &mut Writer {
@@ -338,6 +379,7 @@ impl Connection {
     /// ReadyForQuery has come.
     pub(super) const fn ready(&mut self, status: TransactionStatus) {
         self.owed = self.owed.saturating_sub(1);
+        self.within = false;
         self.status = status;
     }
 
@@ -348,14 +390,55 @@ impl Connection {
     }
 
     pub(super) const fn check_idle(&self) -> Result<(), Error> {
-        if self.owed == 0 { Ok(()) } else { Err(Error::Poisoned) }
+        let is_idle = self.owed == 0 && !self.within && !self.transport.is_lost();
+        if is_idle { Ok(()) } else { Err(Error::Poisoned) }
+    }
+
+    /// Before something new is asked: nothing is owed, and nothing has come that nobody has asked
+    /// for. It would be taken for the answer.
+    ///
+    /// Errors: the server's last words, or a message that is out of place.
+    pub(super) async fn settle(&mut self) -> Result<(), Error> {
+        self.check_idle()?;
+        self.transport.glance().await;
+        while self.transport.has_frames()? {
+            let (tag, body) = self.transport.frame().await?;
+            if self.asynchronous(Frame { tag, body: &body })? {
+                continue;
+            }
+            return Err(match self.message(tag, &body)? {
+                BackendMessage::ErrorResponse(error) => {
+                    self.transport.lose();
+                    Error::Server(error)
+                }
+                other => self.unexpected("nothing, as nothing was asked", &other),
+            });
+        }
+        Ok(())
+    }
+
+    /// Begins to read the oldest answer that is owed.
+    pub(super) const fn begin(&mut self) -> Result<(), Error> {
+        if self.within || self.transport.is_lost() {
+            return Err(Error::Poisoned);
+        }
+        if self.owed == 0 {
+            return Err(Error::NothingAsked);
+        }
+        self.within = true;
+        Ok(())
+    }
+
+    /// Whether an answer has begun and not ended.
+    pub(super) const fn check_within(&self) -> Result<(), Error> {
+        if self.within { Ok(()) } else { Err(Error::NothingAsked) }
     }
 
     /// Says goodbye, so that the server does not log an unexpected end. Errors don't matter:
     /// the session is over either way.
     pub async fn close(mut self) {
         self.writer().terminate();
-        let _ = self.transport.flush().await;
+        let _ = tokio::time::timeout(GOODBYE, self.transport.flush()).await;
     }
 }
 

@@ -2,29 +2,37 @@
 //!
 //! ```text
 //!            CopyDone sent (close)
-//!   open ────────────────────────> closing ── CopyDone, CommandComplete.., ReadyForQuery ──> SQL
-//!    └── ErrorResponse, ReadyForQuery, or the end of the socket ──> broken
+//!   Open ────────────────────────> closing ── CopyDone, CommandComplete.., ReadyForQuery ──> SQL
+//!    ├── ErrorResponse ──> Failed ── ReadyForQuery, seen by `frames` (close) ────────────────^
+//!    └── the server's own CopyDone, or a message that is out of place ──> Over
 //! ```
 //!
 //! What the frames carry is `replication`'s business.
 
 use bytes::Bytes;
 
-use super::{Connection, Error, connection::unexpected};
+use super::{Connection, Error, answer::Answer};
 use crate::wire::{BackendMessage, Frame, Frames, ServerError};
 
 /// A connection in CopyBoth mode.
 #[derive(Debug)]
 pub struct CopyBoth {
     connection: Connection,
-    /// The error that ended the stream, kept for whoever asks next should the one who waits for
-    /// the end of it be dropped.
-    ended_by: Option<Box<ServerError>>,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Open,
+    /// By this error, which is told again to whoever asks again: the one who waited for the end
+    /// of it may have been dropped.
+    Failed(Box<ServerError>),
+    Over,
 }
 
 impl CopyBoth {
     pub(super) const fn new(connection: Connection) -> Self {
-        Self { connection, ended_by: None }
+        Self { connection, stage: Stage::Open }
     }
 
     /// A run of whole frames, of which the CopyData carry the stream. Sends meanwhile what was
@@ -32,8 +40,10 @@ impl CopyBoth {
     ///
     /// Errors: the server's own (it has left CopyBoth mode then), or the connection's.
     pub async fn frames(&mut self) -> Result<Bytes, Error> {
-        if let Some(error) = self.ended_by.take() {
-            return Err(Error::Server(error));
+        match &self.stage {
+            Stage::Open => {}
+            Stage::Failed(error) => return Err(Error::Server(error.clone())),
+            Stage::Over => return Err(Error::Poisoned),
         }
         loop {
             let frames = self.connection.transport().frames().await?;
@@ -60,22 +70,29 @@ impl CopyBoth {
     /// changes (`LoadPublications` in `pgoutput.c`).
     async fn ended(&mut self) -> Result<(), Error> {
         let (tag, body) = self.connection.transport().frame().await?;
-        let frame = Frame { tag, body: &body };
-        if let BackendMessage::NoticeResponse(notice) = BackendMessage::parse(frame)?
+        let message = self.connection.message(tag, &body)?;
+        if let BackendMessage::NoticeResponse(notice) = message
             && notice.severity == "WARNING"
         {
             return Err(Error::Server(notice));
         }
-        if self.connection.asynchronous(frame)? {
+        if self.connection.asynchronous(Frame { tag, body: &body })? {
             return Ok(());
         }
-        Err(match BackendMessage::parse(frame)? {
+        Err(match self.connection.message(tag, &body)? {
             BackendMessage::ErrorResponse(error) => {
-                self.ended_by = Some(error.clone());
+                self.stage = Stage::Failed(error.clone());
                 self.connection.fail_until_ready(error).await
-            } // A shutdown: the walsender has sent all it had and ends the stream.
-            BackendMessage::CopyDone | BackendMessage::CommandComplete(_) => Error::Closed,
-            other => unexpected("CopyData", &other),
+            }
+            // A shutdown: the walsender has sent all it had and ends the stream.
+            BackendMessage::CopyDone | BackendMessage::CommandComplete(_) => {
+                self.stage = Stage::Over;
+                Error::Closed
+            }
+            other => {
+                self.stage = Stage::Over;
+                self.connection.unexpected("CopyData", &other)
+            }
         })
     }
 
@@ -92,11 +109,22 @@ impl CopyBoth {
 
     /// Ends the stream in order and gives the connection back. The server may still send data
     /// that was under way, even after its own CopyDone; it is passed over.
+    ///
+    /// Errors: the stream ended otherwise, and the connection with it.
     pub async fn close(mut self) -> Result<Connection, Error> {
+        match self.stage {
+            Stage::Open => {}
+            Stage::Failed(_) if self.connection.check_idle().is_ok() => return Ok(self.connection),
+            Stage::Failed(error) => return Err(Error::Server(error)),
+            Stage::Over => return Err(Error::Poisoned),
+        }
         self.connection.writer().copy_done();
+        let mut answer = Answer::Stream;
         loop {
             let (tag, body) = self.connection.frame().await?;
-            match BackendMessage::parse(Frame { tag, body: &body })? {
+            let message = self.connection.message(tag, &body)?;
+            answer = self.connection.advance(answer, &message)?;
+            match message {
                 BackendMessage::ReadyForQuery(status) => {
                     self.connection.ready(status);
                     return Ok(self.connection);
@@ -104,10 +132,7 @@ impl CopyBoth {
                 BackendMessage::ErrorResponse(error) => {
                     return Err(self.connection.fail_until_ready(error).await);
                 }
-                BackendMessage::CopyData(_)
-                | BackendMessage::CopyDone
-                | BackendMessage::CommandComplete(_) => {}
-                other => return Err(unexpected("the end of the stream", &other)),
+                _ => {} // What was under way.
             }
         }
     }

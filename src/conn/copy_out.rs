@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Connection, Error, connection::unexpected};
+use super::{Connection, Error, answer::Answer};
 use crate::wire::{BackendMessage, Frame, Frames};
 
 /// A COPY whose data the server is sending.
@@ -24,6 +24,7 @@ impl<'a> CopyOut<'a> {
     ///
     /// Errors: the server's, after which the session is ready again.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        self.connection.check_within()?;
         loop {
             let mut frames = self.connection.transport().frames().await?;
             let data = leading_copy_data(&frames);
@@ -38,19 +39,20 @@ impl<'a> CopyOut<'a> {
             if self.connection.asynchronous(frame)? {
                 continue;
             }
-            match BackendMessage::parse(frame)? {
+            match self.connection.message(tag, &body)? {
                 BackendMessage::CopyDone => return Ok(None),
                 BackendMessage::ErrorResponse(error) => {
                     return Err(self.connection.fail_until_ready(error).await);
                 }
-                other => return Err(unexpected("CopyData or CopyDone", &other)),
+                other => return Err(self.connection.unexpected("CopyData or CopyDone", &other)),
             }
         }
     }
 
     /// The end of the COPY, and how many rows it was.
     pub async fn finish(self) -> Result<u64, Error> {
-        let result = self.connection.result().await?;
+        self.connection.check_within()?;
+        let result = self.connection.rest(Answer::Copied).await?;
         Ok(result.statements.last().map_or(0, |s| s.affected))
     }
 }

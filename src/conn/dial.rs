@@ -26,7 +26,8 @@ impl Connection {
     pub async fn connect(config: &Config, kind: SessionKind) -> Result<Self, Error> {
         // Boxed: it holds a TLS handshake, and whoever awaits it need not be that large.
         let mut connection = Box::pin(search(&Arc::new(config.clone()), kind)).await?;
-        connection.pin_the_rest().await?;
+        let server = connection.place().server();
+        within(config.connect_timeout, server, connection.pin_the_rest()).await?;
         Ok(connection)
     }
 

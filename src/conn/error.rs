@@ -91,9 +91,15 @@ pub enum Error {
         /// What came.
         got: &'static str,
     },
-    /// An earlier request was abandoned in the middle of its reply.
-    #[error("this connection still owes the reply to an abandoned request and can't be used again")]
+    /// An earlier request was abandoned in the middle of its reply, or the reply made no sense.
+    #[error(
+        "this connection owes the rest of the reply to an earlier request, which was abandoned \
+         or failed, and can't be used again"
+    )]
     Poisoned,
+    /// An answer was waited for that is not owed.
+    #[error("no answer is due on this connection: nothing was asked, or it has come already")]
+    NothingAsked,
     /// An earlier statement of a pipeline failed, and no Sync has come since.
     #[error("an earlier statement failed, and the server does nothing up to the next Sync")]
     Voided,

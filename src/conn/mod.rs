@@ -16,6 +16,7 @@
 //! Not here: what is asked (`catalog`, `ledger`, `backfill`, `apply`), and what a replication
 //! stream carries (`replication`, `pgoutput`).
 
+mod answer;
 mod cancel;
 mod connection;
 mod copy_both;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     pg::Oid,
-    wire::{BackendMessage, Bind, Format, Frame},
+    wire::{BackendMessage, Bind, Format},
 };
 
 /// How many messages may be unanswered. Each costs us a few bytes and the server's answer some
@@ -123,11 +123,12 @@ impl Pipeline {
 
     async fn reply(&mut self) -> Result<Reply, Error> {
         let (tag, body) = self.connection.frame().await?;
-        let message = BackendMessage::parse(Frame { tag, body: &body })?;
+        let message = self.connection.message(tag, &body)?;
         if let BackendMessage::ReadyForQuery(status) = message {
             self.connection.ready(status);
         }
-        self.replies.take(message)
+        let taken = self.replies.take(message);
+        taken.inspect_err(|_| self.connection.transport().lose())
     }
 
     /// Ends the pipeline with a Sync and gives the connection back for ordinary use. An open

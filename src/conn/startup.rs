@@ -13,6 +13,8 @@
 //! Pure: messages in, messages out. Carrying them is `handshake`'s work. NoticeResponse may come
 //! at any time; ParameterStatus only once we are authenticated, as libpq has it.
 
+use std::fmt;
+
 use super::{Error, cancel::CancelKey, connection::unexpected};
 use crate::{
     auth::{Authenticated, Exchange, Step},
@@ -54,7 +56,6 @@ enum Stage {
 }
 
 /// What follows from a message.
-#[derive(Debug)]
 pub(super) enum Next {
     /// Wait for the next one.
     Wait(Startup),
@@ -62,6 +63,19 @@ pub(super) enum Next {
     Answer(Vec<u8>, Startup),
     /// The session is ready.
     Ready(Started),
+}
+
+/// Without the answer, which may be the password.
+impl fmt::Debug for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wait(next) => f.debug_tuple("Wait").field(next).finish(),
+            Self::Answer(body, next) => {
+                f.debug_tuple("Answer").field(&body.len()).field(next).finish()
+            }
+            Self::Ready(started) => f.debug_tuple("Ready").field(started).finish(),
+        }
+    }
 }
 
 /// A session that has been started.
@@ -163,16 +177,16 @@ impl Startup {
     }
 }
 
-/// The version to speak after the server has named the newest that it knows. It may be lower than
-/// what we asked for, and not lower than what will do; we ask for no option, so that there is none
-/// that it could not know.
+/// The version to speak after the server has named the newest that it knows: lower than what we
+/// asked for, or there would be nothing to say (libpq refuses that too), and not lower than what
+/// will do. We ask for no option, so that there is none that it could not know.
 fn negotiate(
     versions: Versions,
     asked: ProtocolVersion,
     offer: &NegotiateProtocolVersion<'_>,
 ) -> Result<ProtocolVersion, Error> {
     let offered = offer.version;
-    if offer.unknown_option.is_some() || offered > asked || offered < ProtocolVersion::V3_0 {
+    if offer.unknown_option.is_some() || offered >= asked || offered < ProtocolVersion::V3_0 {
         return Err(Error::Unexpected {
             expected: "an older version of protocol 3",
             got: "NegotiateProtocolVersion",

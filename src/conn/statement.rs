@@ -2,10 +2,10 @@
 //!
 //! Not here: many at once without waiting, which is `pipeline`'s.
 
-use super::{Connection, Error, connection::unexpected, rows::QueryResult};
+use super::{Connection, Error, answer::Answer, rows::QueryResult};
 use crate::{
     pg::Oid,
-    wire::{BackendMessage, Format, Frame},
+    wire::{BackendMessage, Format},
 };
 
 /// A prepared statement of one session.
@@ -41,7 +41,7 @@ impl Connection {
         sql: &str,
         types: &[Oid],
     ) -> Result<Statement, Error> {
-        self.check_idle()?;
+        self.settle().await?;
         let writer = self.writer();
         writer.parse(name, sql, types);
         writer.describe_statement(name);
@@ -49,10 +49,13 @@ impl Connection {
         self.owe_ready();
         let mut statement =
             Statement { name: name.to_owned(), parameters: Vec::new(), columns: Vec::new() };
+        self.begin()?;
+        let mut answer = Answer::Prepare;
         loop {
             let (tag, body) = self.frame().await?;
-            match BackendMessage::parse(Frame { tag, body: &body })? {
-                BackendMessage::ParseComplete | BackendMessage::NoData => {}
+            let message = self.message(tag, &body)?;
+            answer = self.advance(answer, &message)?;
+            match message {
                 BackendMessage::ParameterDescription(parameters) => {
                     statement.parameters = parameters.types().collect();
                 }
@@ -67,7 +70,7 @@ impl Connection {
                     self.ready(status);
                     return Ok(statement);
                 }
-                other => return Err(unexpected("the description of a statement", &other)),
+                _ => {} // The steps on the way.
             }
         }
     }
@@ -82,7 +85,7 @@ impl Connection {
         formats: &[Format],
         values: &[Option<&[u8]>],
     ) -> Result<QueryResult, Error> {
-        self.check_idle()?;
+        self.settle().await?;
         let wanted = statement.parameters.len();
         if values.len() != wanted || formats.len() != wanted {
             let text = format!("{} values for {wanted} parameters", values.len());
@@ -98,16 +101,16 @@ impl Connection {
         writer.execute();
         writer.sync();
         self.owe_ready();
-        self.result().await
+        self.answered(Answer::Bind).await
     }
 
     /// Forgets a prepared statement.
     pub async fn forget(&mut self, statement: Statement) -> Result<(), Error> {
-        self.check_idle()?;
+        self.settle().await?;
         let writer = self.writer();
         writer.close_statement(&statement.name);
         writer.sync();
         self.owe_ready();
-        self.result().await.map(drop)
+        self.answered(Answer::Close).await.map(drop)
     }
 }

@@ -39,6 +39,9 @@ pub(super) struct Transport {
     limits: FrameLimits,
     /// Whether TLS may still hold bytes that we have written.
     unflushed: bool,
+    /// Set once what comes makes no sense any more. Nothing is taken from then on: nobody knows
+    /// what it would be the answer to.
+    is_lost: bool,
     /// Set once writing fails. Reading goes on then: the server's last words tell why.
     write_error: Option<io::Error>,
     tracer: Option<Box<Tracer>>,
@@ -55,6 +58,7 @@ impl Transport {
             pending: Bytes::new(),
             limits: FrameLimits::Startup,
             unflushed: false,
+            is_lost: false,
             write_error: None,
             tracer,
             traced: 0,
@@ -71,6 +75,15 @@ impl Transport {
         self.limits = limits;
     }
 
+    /// From now on nothing is taken any more.
+    pub(super) const fn lose(&mut self) {
+        self.is_lost = true;
+    }
+
+    pub(super) const fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
     /// How many bytes wait to be sent.
     pub(super) fn unsent(&self) -> usize {
         self.outbound.buffer().len()
@@ -79,6 +92,16 @@ impl Transport {
     /// Whether frames wait to be handed out without another read.
     pub(super) fn has_frames(&self) -> Result<bool, Error> {
         Ok(!self.pending.is_empty() || complete_frames(&self.inbound, self.limits)?.0 > 0)
+    }
+
+    /// Takes in what has come already, without waiting. That nothing can come any more shows at the
+    /// next wait.
+    pub(super) async fn glance(&mut self) {
+        poll_fn(|cx| {
+            let _ = self.poll_read(cx);
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Sends everything that was written, reading meanwhile.
@@ -108,6 +131,9 @@ impl Transport {
 
     /// Whole frames, at least one, in the order they came; sends meanwhile.
     pub(super) async fn frames(&mut self) -> Result<Bytes, Error> {
+        if self.is_lost {
+            return Err(Error::Poisoned);
+        }
         if !self.pending.is_empty() {
             return Ok(std::mem::take(&mut self.pending));
         }
@@ -148,7 +174,7 @@ impl Transport {
 
     /// The next frame: its tag and a shared view of its body.
     pub(super) async fn frame(&mut self) -> Result<(u8, Bytes), Error> {
-        if self.pending.is_empty() {
+        if self.pending.is_empty() || self.is_lost {
             self.pending = self.frames().await?;
         }
         let mut frames = Frames::new(&self.pending);

@@ -55,6 +55,21 @@ impl FrameLimits {
     }
 }
 
+/// The header at the start of `bytes`, if its kind can have that length: the whole frame's size.
+#[inline]
+fn frame_size(bytes: &[u8], limits: FrameLimits) -> Result<Option<usize>, FrameError> {
+    match header(bytes)? {
+        // Most frames are short whatever they are.
+        Some((tag, size))
+            if size > AUTHENTICATION_FRAME_BYTES && size - 1 > limits.length_max(tag) =>
+        {
+            let length = i32::try_from(size - 1).unwrap_or(i32::MAX);
+            Err(FrameError { tag: tag.into(), length })
+        }
+        header => Ok(header.map(|(_, size)| size)),
+    }
+}
+
 /// The header at the start of `bytes`: the tag and the whole frame's size.
 #[inline]
 fn header(bytes: &[u8]) -> Result<Option<(u8, usize)>, FrameError> {
@@ -71,23 +86,20 @@ fn header(bytes: &[u8]) -> Result<Option<(u8, usize)>, FrameError> {
 /// How many bytes at the start of `bytes` are whole frames, and how many bytes the frame after
 /// them needs in all (0 while even its header is incomplete).
 ///
-/// Errors: a frame claims a length that its kind can't have. The frames before it are not given
-/// either: what comes from such a peer is not to be trusted.
+/// Errors: the first frame claims a length that its kind can't have. One behind whole frames is
+/// left for the next call: what is said of it must not depend on how the bytes came, and the
+/// frames before it may change the limits.
 #[inline]
 pub fn complete_frames(bytes: &[u8], limits: FrameLimits) -> Result<(usize, usize), FrameError> {
     let mut whole = 0;
-    while let Some((tag, size)) = header(bytes.get(whole..).unwrap_or_default())? {
-        // Most frames are short whatever they are.
-        if size > AUTHENTICATION_FRAME_BYTES && size - 1 > limits.length_max(tag) {
-            let length = i32::try_from(size - 1).unwrap_or(i32::MAX);
-            return Err(FrameError { tag: tag.into(), length });
+    loop {
+        match frame_size(bytes.get(whole..).unwrap_or_default(), limits) {
+            Ok(Some(size)) if size <= bytes.len() - whole => whole += size,
+            Ok(needed) => return Ok((whole, needed.unwrap_or(0))),
+            Err(_) if whole > 0 => return Ok((whole, 0)),
+            Err(error) => return Err(error),
         }
-        if size > bytes.len() - whole {
-            return Ok((whole, size));
-        }
-        whole += size;
     }
-    Ok((whole, 0))
 }
 
 /// Walks over bytes that hold whole frames.
@@ -145,6 +157,15 @@ mod tests {
             let tail = Frames::new(&STREAM[whole..]);
             assert!(head.chain(tail).eq(Frames::new(STREAM)), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_damaged_frame_is_told_of_after_those_before_it() {
+        let damaged = b"Z\0\0\0\x03";
+        let bytes = [STREAM, damaged].concat();
+        assert_eq!(complete_frames(&bytes, FrameLimits::Session), Ok((STREAM.len(), 0)));
+        let error = FrameError { tag: 'Z', length: 3 };
+        assert_eq!(complete_frames(damaged, FrameLimits::Session), Err(error));
     }
 
     fn claims(tag: u8, length: i32, limits: FrameLimits) -> Result<(usize, usize), FrameError> {

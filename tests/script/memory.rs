@@ -1,0 +1,112 @@
+//! What a server can make us hold, measured. One test at a time: it is the whole process that is
+//! looked at.
+
+use std::time::Duration;
+
+use pghost::conn::Error;
+use tokio::{sync::Mutex, time::timeout};
+
+use super::{
+    backend::{header, message, named},
+    client::again,
+    server::{Listener, session, soon},
+    walk::{Kind, kind},
+};
+
+/// What a result may hold, in the bytes of its messages and 48 for each of them (`conn`'s own).
+const RESULT_BYTES_MAX: usize = 256 * 1024 * 1024;
+const OVERHEAD_BYTES: usize = 48;
+
+/// Held by whoever fills the memory or measures it.
+static MEMORY: Mutex<()> = Mutex::const_new(());
+
+/// The bytes of this process that are in memory.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[tokio::test]
+async fn a_claimed_gigabyte_is_not_made_room_for() {
+    let _alone = MEMORY.lock().await;
+    let listener = Listener::unix();
+    let (mut connection, mut peer) = session(&listener).await;
+    let before = resident();
+    let claim = async {
+        peer.play("> Q").await.unwrap();
+        peer.send(&header(b'D', 1 << 30)).await.unwrap();
+        // A part of it, so that there is something to double.
+        peer.send(&vec![0; 1 << 20]).await.unwrap();
+        std::future::pending::<()>().await;
+    };
+    let asked = async { tokio::join!(again(&mut connection), claim) };
+    assert!(timeout(Duration::from_millis(300), asked).await.is_err());
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 64 << 20, "{grown} bytes more");
+}
+
+/// A result of one row after the other, up to exactly this many bytes.
+async fn result_of(bytes: usize) -> Result<(), Error> {
+    const ROW_BYTES: usize = 1 << 20;
+    let row = |bytes: usize| {
+        let value = i32::try_from(bytes - 6).unwrap();
+        let head = [&[0, 1][..], &value.to_be_bytes()].concat();
+        message(b'D', &[head, vec![b'x'; bytes - 6]].concat())
+    };
+    let counted = |message: &[u8]| message.len() - 5 + OVERHEAD_BYTES;
+    let listener = Listener::unix();
+    let (mut connection, mut peer) = session(&listener).await;
+    let (shape, end) = (named("T"), [named("C"), named("Z")]);
+    let others = counted(&shape) + counted(&end[0]) + counted(&end[1]);
+    let whole_row = row(ROW_BYTES);
+    let rows = (bytes - others) / counted(&whole_row) - 1;
+    let last = row(bytes - others - rows * counted(&whole_row) - OVERHEAD_BYTES);
+    let serving = async {
+        peer.play("> Q").await.unwrap();
+        peer.put(&shape);
+        for _ in 0..rows {
+            if peer.send(&whole_row).await.is_err() {
+                return;
+            }
+        }
+        let _ = peer.send(&[last, end.concat()].concat()).await;
+    };
+    let work = async { tokio::join!(again(&mut connection), serving).0 };
+    timeout(Duration::from_secs(60), work).await.expect("this hangs")
+}
+
+#[tokio::test]
+async fn a_result_is_held_up_to_its_cap() {
+    let _alone = MEMORY.lock().await;
+    result_of(RESULT_BYTES_MAX).await.unwrap();
+    let error = result_of(RESULT_BYTES_MAX + 1).await.unwrap_err();
+    assert!(matches!(error, Error::ResultTooLarge { limit: RESULT_BYTES_MAX }), "{error}");
+}
+
+/// A server that talks and never reads, while we have much to say.
+#[tokio::test]
+async fn a_flood_is_not_held_without_bounds() {
+    let _alone = MEMORY.lock().await;
+    let listener = Listener::unix();
+    let (mut connection, mut peer) = session(&listener).await;
+    connection.queue_query("COPY t FROM STDIN");
+    let (copy, ()) = tokio::join!(connection.copy_in(), peer.say("> Q < G"));
+    let mut copy = copy.unwrap();
+    let notices = [&b"M"[..], &[b'x'; 1 << 20], b"\0\0"].concat();
+    let notices = message(b'N', &notices);
+    let flood = async {
+        while peer.send(&notices).await.is_ok() {}
+        std::future::pending::<()>().await;
+    };
+    let frames = message(b'd', &vec![b'x'; 30_000]).repeat(300);
+    let work = async {
+        tokio::select! {
+            sent = copy.forward(&frames) => sent,
+            () = flood => unreachable!(),
+        }
+    };
+    let error = timeout(Duration::from_secs(60), work).await.expect("this hangs").unwrap_err();
+    assert!(matches!(error, Error::Flooded { .. }), "{error}");
+    assert!(soon(copy.finish()).await.is_err());
+    assert_eq!(kind(&soon(again(&mut connection)).await.unwrap_err()), Kind::Poisoned);
+}
