@@ -32,8 +32,8 @@ const RESULT_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// What a row and a value cost us besides their bytes, roughly: a server can send a million empty
-/// ones in a few megabytes.
+/// What a row costs us besides its bytes and its values, roughly: a server can send a million
+/// empty ones in a few megabytes.
 const OVERHEAD_BYTES: usize = 48;
 
 /// A session with a server.
@@ -245,7 +245,9 @@ impl Connection {
                     continue;
                 }
                 BackendMessage::DataRow(row) => {
-                    let values = row.values().map(|v| v.map(|v| body.slice_ref(v))).collect();
+                    let values: Vec<Option<Bytes>> =
+                        row.values().map(|v| v.map(|v| body.slice_ref(v))).collect();
+                    held += values.len() * size_of::<Option<Bytes>>();
                     current.rows.push(Row { names: names.clone(), values });
                     continue;
                 }
