@@ -188,7 +188,7 @@ pub fn replies_operations(data: &[u8]) {
             }
         }
         assert_eq!(replies.len(), model.asked.len() - model.answered);
-        assert_eq!(replies.is_empty(), replies.len() == 0);
+        assert_eq!(replies.is_empty(), model.answered == model.asked.len());
         assert_eq!(replies.is_void(), model.skips);
     }
 }
