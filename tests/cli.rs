@@ -319,3 +319,14 @@ fn a_password_file_that_others_may_read_is_warned_of() {
     assert_eq!(stderr.matches("warning: the password file").count(), 1, "{stderr}");
     assert!(!stderr.contains("hunter2"), "{stderr}");
 }
+
+#[test]
+fn a_trace_that_can_not_be_written_is_refused_before_anything_is_done() {
+    pghost()
+        .args(["migrate", "--table", "t", "--trace-protocol", "/nowhere/at/all"])
+        .env("GHOST_SOURCE", NOWHERE)
+        .env("GHOST_TARGET", NOWHERE)
+        .fails_with(2)
+        .stderr_has("the trace can't be written to /nowhere/at/all")
+        .stderr_has("--trace-protocol");
+}

@@ -42,9 +42,9 @@ fuzz_target!(|data: &[u8]| {
             b'F' => trace.sent(bytes, &mut line),
             _ => {
                 let taken = trace.received(bytes, &mut line);
-                let whole = complete_frames(bytes, FrameLimits::Ours);
-                damaged |= whole.is_err();
-                let expected = whole.map_or(bytes.len(), |(whole, _)| whole);
+                let whole = complete_frames(bytes, FrameLimits::Ours).map_or(0, |(whole, _)| whole);
+                damaged |= complete_frames(&bytes[whole..], FrameLimits::Ours).is_err();
+                let expected = whole;
                 assert_eq!(taken, if damaged { bytes.len() } else { expected });
                 taken
             }

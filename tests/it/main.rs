@@ -24,6 +24,7 @@ mod stage;
 mod state;
 mod support;
 mod tls;
+mod trace;
 mod types;
 mod unique;
 mod verify;

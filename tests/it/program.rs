@@ -59,6 +59,11 @@ impl Program {
     /// Starts `pghost migrate` between two databases, with nothing of this process's settings
     /// for Postgres.
     pub(crate) fn migrate(from: &Database, to: &Database, args: &[&str]) -> Self {
+        Self::migrate_between(&from.dsn(), &to.dsn(), args)
+    }
+
+    /// The same, by connection strings.
+    pub(crate) fn migrate_between(from: &str, to: &str, args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pghost"));
         for (name, _) in env::vars_os() {
             let name = name.to_string_lossy();
@@ -67,8 +72,8 @@ impl Program {
             }
         }
         let mut child = command
-            .env("GHOST_SOURCE", from.dsn())
-            .env("GHOST_TARGET", to.dsn())
+            .env("GHOST_SOURCE", from)
+            .env("GHOST_TARGET", to)
             .args(["migrate", "--progress", "json"])
             .args(args)
             .stdin(Stdio::null())
