@@ -25,6 +25,8 @@ mod copy_out;
 mod dial;
 mod encryption;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handshake;
 mod pipeline;
 mod replies;
