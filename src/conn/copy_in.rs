@@ -89,8 +89,8 @@ impl<'a> CopyIn<'a> {
         }
     }
 
-    /// Takes what the server says in mid-COPY, and its last words if its end has come: notices pass,
-    /// an error ends the COPY.
+    /// Takes what the server says in mid-COPY, and its last words if its end has come: notices
+    /// pass, an error ends the COPY.
     async fn refused(&mut self, end_has_come: bool) -> Result<(), Error> {
         while end_has_come || self.connection.transport().has_frames()? {
             let (tag, body) = self.connection.transport().frame().await?;
