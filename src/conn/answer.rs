@@ -122,3 +122,58 @@ impl Answer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Frame;
+
+    /// Goes through messages, each its tag and its body; where they lead, or at which one it ends.
+    fn walk(from: Answer, messages: &[&[u8]]) -> Result<Answer, usize> {
+        let mut answer = from;
+        for (at, message) in messages.iter().enumerate() {
+            let (tag, body) = (message[0], &message[1..]);
+            let message = BackendMessage::parse(Frame { tag, body }).unwrap();
+            answer = answer.after(&message).ok_or(at)?;
+        }
+        Ok(answer)
+    }
+
+    const DONE: &[u8] = b"CSELECT 1\0";
+
+    #[test]
+    fn answers_come_to_their_end() {
+        for (from, messages) in [
+            (Answer::Query, &[b"T\0\0", b"D\0\0", DONE, DONE, b"I", b"ZI"][..]),
+            (Answer::Parse, &[b"1", b"2", b"T\0\0", b"D\0\0", DONE, b"ZI"]),
+            (Answer::Bind, &[b"2", b"n", b"I", b"ZI"]),
+            (Answer::Prepare, &[b"1", b"t\0\0", b"n", b"ZI"]),
+            (Answer::Close, &[b"3", b"ZI"]),
+            (Answer::Copied, &[DONE, b"ZI"]),
+            (Answer::Refused, &[b"E\0", b"ZI"]),
+            (Answer::Stream, &[b"dx", b"c", b"dx", DONE, DONE, b"ZI"]),
+            (Answer::Parse, &[b"1", b"E\0", b"E\0", b"ZE"]),
+        ] {
+            assert_eq!(walk(from, messages), Ok(Answer::Ready), "{from:?}");
+        }
+    }
+
+    /// The early end is what would make every later answer go to the question before.
+    #[test]
+    fn no_answer_ends_before_it_has_begun_or_twice() {
+        for from in [
+            Answer::Query,
+            Answer::Parse,
+            Answer::Bind,
+            Answer::Prepare,
+            Answer::Close,
+            Answer::Copied,
+            Answer::Refused,
+            Answer::Stream,
+        ] {
+            assert_eq!(walk(from, &[b"ZI"]), Err(0), "{from:?}");
+        }
+        assert_eq!(walk(Answer::Query, &[DONE, b"ZI", b"ZI"]), Err(2));
+        assert_eq!(walk(Answer::Query, &[b"E\0", DONE]), Err(1));
+    }
+}
