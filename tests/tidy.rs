@@ -53,6 +53,7 @@ const IO: &[&str] = &[
     "conn/transport.rs",
     "ledger/page.rs",
     "ledger/store.rs",
+    "migrate/build_key.rs",
     "migrate/finish.rs",
     "migrate/preflight.rs",
     "migrate/prepare.rs",

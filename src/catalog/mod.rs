@@ -9,7 +9,7 @@ mod model;
 mod query;
 mod types;
 
-pub use definition::create_table;
+pub use definition::{add_key, create_table};
 pub use key::{Key, KeyRefusal, choose_key, matching_key};
 pub use model::{Column, Generated, Identity, OwnedSequence, Shape, Table, UniqueIndex};
 pub use query::{load_table, schema_exists};

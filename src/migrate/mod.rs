@@ -10,6 +10,7 @@
 //! Each phase is stored in the ledger when it begins ([`crate::ledger::Phase`]), and a run takes up
 //! the journey where the ledger says it is. The core does not print: it emits [`Event`]s.
 
+mod build_key;
 mod event;
 mod failure;
 mod finish;

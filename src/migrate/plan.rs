@@ -18,7 +18,8 @@ pub(super) struct PlannedTable {
     pub(super) target_name: QualifiedName,
     /// `None` until pghost has made it.
     pub(super) target: Option<Table>,
-    /// The target's key, once there is a target.
+    /// The target's key; `None` while there is no target, and, where pghost has made it, until its
+    /// rows are there.
     pub(super) target_key: Option<Key>,
 }
 
@@ -77,7 +78,7 @@ impl PlannedTable {
         }
     }
 
-    /// As `apply` needs it; `None` until there is a target.
+    /// As `apply` needs it; `None` until there is a target with its key.
     pub(super) fn for_apply(&self) -> Option<ApplyTable> {
         let target = self.target.as_ref()?;
         let columns = self

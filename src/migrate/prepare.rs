@@ -127,7 +127,7 @@ async fn make_table(
     }
     let made = load_table(target, &table.target_name).await.map_err(failed)?;
     let made = made.ok_or_else(|| Failure::refused(format!("{what}: it is gone"), "try again"))?;
-    table.target_key = Some(target::fits(&table.source, &table.key, &made)?);
+    table.target_key = target::fits_without_key(&table.source, &table.key, &made)?;
     table.target = Some(made);
     Ok(())
 }

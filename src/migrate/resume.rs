@@ -119,11 +119,13 @@ async fn check_table(
         found.ok_or_else(|| cannot(format!("the target {} is gone", record.target.plain())))?;
     // Once the target was exact, its owner may have added indexes and constraints.
     let target_key = if migration.phase == Phase::Done {
-        matching_key(&found, &record.key).ok_or_else(|| {
+        Some(matching_key(&found, &record.key).ok_or_else(|| {
             cannot(format!("the target {} has lost its key", record.target.plain()))
-        })?
+        })?)
+    } else if record.target_made && !record.backfilled {
+        target::fits_without_key(&source, &key, &found)?
     } else {
-        target::fits(&source, &key, &found)?
+        Some(target::fits(&source, &key, &found)?)
     };
     Ok(PlannedTable {
         ordinal: record.ordinal,
@@ -131,7 +133,7 @@ async fn check_table(
         key,
         target_name: record.target.clone(),
         target: Some(found),
-        target_key: Some(target_key),
+        target_key,
     })
 }
 

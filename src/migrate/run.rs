@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::{
     Event, Failure, Listener, MigrationSpec, PhaseName, Seconds, TableReport, Then,
+    build_key::build_key,
     finish::finish,
     plan::PlannedTable,
     preflight, prepare, resume,
@@ -222,6 +223,13 @@ impl Journey<'_> {
         };
         *longest = longest.max(view.longest_snapshot_seconds());
         copied?;
+        if table.target_key.is_none() {
+            let name = table.target_name.plain();
+            listener.on(&Event::Notice { message: format!("building the key of {name}") });
+            let table = &mut self.tables[at];
+            build_key(&mut self.servers.target, table, &mut self.interrupt).await?;
+        }
+        let (target, name) = (&mut self.servers.target, &self.migration.name);
         ledger::table_backfilled(target, name, ordinal).await.map_err(|error| at_ledger(&error))
     }
 
@@ -251,8 +259,9 @@ impl Journey<'_> {
 
     async fn apply(&mut self, stop: Stop) -> Result<Outcome, Failure> {
         let started = Instant::now();
-        let tables: Vec<ApplyTable> =
-            self.tables.iter().filter_map(PlannedTable::for_apply).collect();
+        let tables: Vec<ApplyTable> = (self.tables.iter().map(PlannedTable::for_apply))
+            .collect::<Option<_>>()
+            .ok_or_else(|| at_ledger(&Error::Result("a table has no key on the target".into())))?;
         let checkpoint = self.checkpoint();
         let apply = Apply {
             migration: self.migration.name.clone(),

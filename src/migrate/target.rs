@@ -8,13 +8,7 @@ use crate::catalog::{Column, Identity, Key, Table, matching_key};
 /// Errors: what stands in the way, one thing at a time, with the statement that mends it.
 pub(super) fn fits(source: &Table, key: &Key, target: &Table) -> Result<Key, Failure> {
     let name = target.name.plain();
-    if target.kind != 'r' {
-        return Err(Failure::refused(
-            format!("the target {name} is not an ordinary table"),
-            "name another target; partitioned tables are not supported yet",
-        ));
-    }
-    columns_fit(source, key, target)?;
+    rows_fit(source, key, target)?;
     let names: Vec<_> = key.columns.iter().map(|c| c.name.clone()).collect();
     let target_key = matching_key(target, &names).ok_or_else(|| {
         let columns: Vec<_> = names.iter().map(ToString::to_string).collect();
@@ -24,8 +18,32 @@ pub(super) fn fits(source: &Table, key: &Key, target: &Table) -> Result<Key, Fai
             format!("ALTER TABLE {} ADD PRIMARY KEY ({columns})", target.name),
         )
     })?;
-    nothing_breaks_in_passing(target, &target_key)?;
+    nothing_breaks_in_passing(target, Some(&target_key))?;
     Ok(target_key)
+}
+
+/// The same for a table that pghost has made, whose key is built once the rows are there: the key
+/// if it is there already.
+pub(super) fn fits_without_key(
+    source: &Table,
+    key: &Key,
+    target: &Table,
+) -> Result<Option<Key>, Failure> {
+    if !target.unique_indexes.is_empty() {
+        return fits(source, key, target).map(Some);
+    }
+    rows_fit(source, key, target)?;
+    nothing_breaks_in_passing(target, None).map(|()| None)
+}
+
+fn rows_fit(source: &Table, key: &Key, target: &Table) -> Result<(), Failure> {
+    if target.kind != 'r' {
+        return Err(Failure::refused(
+            format!("the target {} is not an ordinary table", target.name.plain()),
+            "name another target; partitioned tables are not supported yet",
+        ));
+    }
+    columns_fit(source, key, target)
 }
 
 fn columns_fit(source: &Table, key: &Key, target: &Table) -> Result<(), Failure> {
@@ -107,7 +125,7 @@ fn column_fits(column: &Column, other: &Column, in_key: bool, name: &str) -> Res
 
 /// Pages are read at different moments, so until the checkpoint the target as a whole was never
 /// true at one time: only the key itself holds all the while.
-fn nothing_breaks_in_passing(target: &Table, key: &Key) -> Result<(), Failure> {
+fn nothing_breaks_in_passing(target: &Table, key: Option<&Key>) -> Result<(), Failure> {
     let name = target.name.plain();
     if target.inherits {
         return Err(Failure::refused(
@@ -124,7 +142,9 @@ fn nothing_breaks_in_passing(target: &Table, key: &Key) -> Result<(), Failure> {
             format!("ALTER TABLE {} DISABLE TRIGGER \"{trigger}\" meanwhile", target.name),
         ));
     }
-    if let Some(index) = target.unique_indexes.iter().find(|i| i.name != key.index) {
+    if let Some(index) =
+        target.unique_indexes.iter().find(|i| key.is_none_or(|key| i.name != key.index))
+    {
         return Err(Failure::refused(
             format!(
                 "the target {name} has another unique index, {}; pages are read at different \

@@ -13,6 +13,7 @@ mod keys;
 mod killed;
 mod libpq;
 mod login;
+mod made;
 mod moves;
 mod program;
 mod refusals;
