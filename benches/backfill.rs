@@ -1,8 +1,16 @@
-//! The backfill beside native replication's initial copy, on two servers of this machine's own.
+//! The backfill beside native replication's initial copy and beside what the servers can do at
+//! most, on two servers of this machine's own.
 //!
-//! `cargo bench --bench backfill` prints seconds and ratios; `GHOST_BENCH_ROWS` sets the rows of
-//! `yolos` (10,000,000). Both ways copy the same table into an empty one with its key, in turn,
-//! as often as `GHOST_BENCH_ROUNDS` says (3). Only the ratios mean something elsewhere.
+//! `cargo bench --bench backfill` prints seconds and ratios. All ways copy the same table to the
+//! other server, in turn, as often as `GHOST_BENCH_ROUNDS` says (3):
+//!
+//!  - native: `CREATE SUBSCRIPTION` into an empty table with its key, until the table is in sync;
+//!  - limit: one binary COPY into a bare table, then the key, and nothing else;
+//!  - pghost: the whole run, from looking at both servers to having caught up.
+//!
+//! `GHOST_BENCH_YOLOS` and `GHOST_BENCH_ORDERS` set the rows (10,000,000 of one int; 3,000,000 of
+//! nine columns), 0 leaves a table out; `GHOST_BENCH_JOBS` the pages under way at once. Only the
+//! ratios mean something elsewhere.
 
 use std::{
     env,
@@ -12,12 +20,48 @@ use std::{
 use pghost::{
     cluster::{Binaries, Server},
     conn::{Connection, Error, SessionKind, parse_dsn},
+    demo::orders,
     migrate::{self, Event, MigrationSpec, TableSpec, Then},
     pg::QualifiedName,
 };
 use tokio::sync::watch;
 
 type AnyError = Box<dyn std::error::Error>;
+
+/// A table to be copied.
+struct Subject {
+    name: &'static str,
+    rows: u64,
+    /// Makes and fills it on the source.
+    create: String,
+    /// Makes it on the target, without its key.
+    bare: &'static str,
+}
+
+fn subjects() -> Vec<Subject> {
+    let (yolos, orders) =
+        (number("GHOST_BENCH_YOLOS", 10_000_000), number("GHOST_BENCH_ORDERS", 3_000_000));
+    let all = [
+        Subject {
+            name: "orders",
+            rows: orders,
+            create: orders::create(&QualifiedName::new("public", "orders"), orders),
+            bare: "CREATE TABLE orders (id bigint NOT NULL, reference uuid NOT NULL, note text,
+                   amount numeric(12, 2) NOT NULL, tags text[] NOT NULL, details jsonb NOT NULL,
+                   paid boolean NOT NULL, created_at timestamptz NOT NULL, updated_at timestamptz)",
+        },
+        Subject {
+            name: "yolos",
+            rows: yolos,
+            create: format!(
+                "CREATE TABLE yolos (id serial PRIMARY KEY);
+                 INSERT INTO yolos SELECT generate_series(1, {yolos})"
+            ),
+            bare: "CREATE TABLE yolos (id int NOT NULL)",
+        },
+    ];
+    all.into_iter().filter(|subject| subject.rows > 0).collect()
+}
 
 fn main() -> Result<(), AnyError> {
     // `cargo test --benches` and `cargo bench --no-run` only ask whether it builds.
@@ -28,37 +72,38 @@ fn main() -> Result<(), AnyError> {
     let settings = [("listen_addresses", ""), ("max_wal_size", "8GB")];
     let source = Server::start(&binaries, &settings)?;
     let target = Server::start(&binaries, &settings)?;
-    println!("Postgres {}, two servers on this machine", binaries.version);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    println!("Postgres {}, two servers on this machine, {cores} cores", binaries.version);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.worker_threads(2).enable_all();
-    runtime.build()?.block_on(rounds(&source, &target))
+    runtime.build()?.block_on(async {
+        for subject in subjects() {
+            rounds(&source, &target, &subject).await?;
+        }
+        Ok(())
+    })
 }
 
 fn number(name: &str, default: u64) -> u64 {
     env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-async fn rounds(source: &Server, target: &Server) -> Result<(), AnyError> {
-    let rows = number("GHOST_BENCH_ROWS", 10_000_000);
+async fn rounds(source: &Server, target: &Server, subject: &Subject) -> Result<(), AnyError> {
+    let (name, rows) = (subject.name, subject.rows);
     let mut on_source = connect(source).await?;
-    on_source
-        .query(&format!(
-            "CREATE TABLE yolos (id serial PRIMARY KEY);
-             INSERT INTO yolos SELECT generate_series(1, {rows});
-             CREATE PUBLICATION pub_on_yolos FOR TABLE yolos"
-        ))
-        .await?;
-    on_source.query("VACUUM (ANALYZE) yolos").await?;
-    on_source.query("CHECKPOINT").await?;
-    println!("yolos: {rows} rows of one int\n\nround   native   pghost   pghost / native");
+    on_source.query(&subject.create).await?;
+    on_source.query(&format!("CREATE PUBLICATION pub_on_{name} FOR TABLE {name}")).await?;
+    on_source.query(&format!("VACUUM (ANALYZE) {name}")).await?;
+    println!("\n{name}: {rows} rows");
+    println!("round   native    limit   pghost   pghost/native   pghost/limit");
     for round in 1..=number("GHOST_BENCH_ROUNDS", 3) {
-        let native = native(source, target).await?;
-        let pghost = pghost(source, target).await?;
-        let ratio = pghost.as_secs_f64() / native.as_secs_f64();
+        let native = native(source, target, subject).await?.as_secs_f64();
+        let limit = limit(source, target, subject).await?.as_secs_f64();
+        let pghost = pghost(source, target, subject).await?.as_secs_f64();
+        let (to_native, to_limit) = (pghost / native, pghost / limit);
         println!(
-            "{round:>5}   {:>5.1}s   {:>5.1}s   {ratio:.2}",
-            native.as_secs_f64(),
-            pghost.as_secs_f64()
+            "{round:>5}   {native:>5.1}s   {limit:>5.1}s   {pghost:>5.1}s   {to_native:>13.2}   \
+             {to_limit:>12.2}"
         );
     }
     Ok(())
@@ -71,25 +116,37 @@ async fn connect(server: &Server) -> Result<Connection, AnyError> {
     Ok(connection)
 }
 
-/// An empty table with its key, and a checkpoint behind us, on both servers. What the round before
-/// left to be written goes to the disk first: it would be charged to this one.
-async fn fresh_target(source: &Server, target: &Server) -> Result<Connection, AnyError> {
+/// A target without the table, or with what `make` says, and a checkpoint behind us, on both
+/// servers. What the round before left to be written goes to the disk first: it would be charged
+/// to this one.
+async fn fresh_target(
+    source: &Server,
+    target: &Server,
+    subject: &Subject,
+    make: &str,
+) -> Result<Connection, AnyError> {
     connect(source).await?.query("CHECKPOINT").await?;
     let mut on_target = connect(target).await?;
-    on_target
-        .query("DROP TABLE IF EXISTS yolos; CREATE TABLE yolos (id serial PRIMARY KEY)")
-        .await?;
-    on_target.query("CHECKPOINT").await?;
+    let drop = format!("DROP TABLE IF EXISTS {}", subject.name);
+    for sql in [&drop, make, "CHECKPOINT"] {
+        on_target.query(sql).await?;
+    }
     std::process::Command::new("sync").status()?;
     Ok(on_target)
 }
 
+fn add_key(subject: &Subject) -> String {
+    format!("ALTER TABLE {} ADD PRIMARY KEY (id)", subject.name)
+}
+
 /// From CREATE SUBSCRIPTION to the table being in sync.
-async fn native(source: &Server, target: &Server) -> Result<Duration, AnyError> {
-    let mut on_target = fresh_target(source, target).await?;
+async fn native(source: &Server, target: &Server, subject: &Subject) -> Result<Duration, AnyError> {
+    let make = format!("{}; {}", subject.bare, add_key(subject));
+    let mut on_target = fresh_target(source, target, subject, &make).await?;
     let conninfo = pghost::sql::quote_literal(&source.dsn("postgres"));
+    let name = subject.name;
     let create =
-        format!("CREATE SUBSCRIPTION native CONNECTION {conninfo} PUBLICATION pub_on_yolos");
+        format!("CREATE SUBSCRIPTION native CONNECTION {conninfo} PUBLICATION pub_on_{name}");
     let started = Instant::now();
     on_target.query(&create).await?;
     while !is_in_sync(&mut on_target).await? {
@@ -106,25 +163,54 @@ async fn is_in_sync(target: &mut Connection) -> Result<bool, Error> {
     target.query(sql).await?.row()?.get("done")
 }
 
-/// The whole run: looking, preparing, backfill, catch-up.
-async fn pghost(source: &Server, target: &Server) -> Result<Duration, AnyError> {
-    let mut on_target = fresh_target(source, target).await?;
-    let yolos = QualifiedName::new("public", "yolos");
+/// What the two servers can do: one COPY, then the key.
+async fn limit(source: &Server, target: &Server, subject: &Subject) -> Result<Duration, AnyError> {
+    let mut into = fresh_target(source, target, subject, subject.bare).await?;
+    let mut from = connect(source).await?;
+    let name = subject.name;
+    let started = Instant::now();
+    from.queue_query(&format!("COPY {name} TO STDOUT (FORMAT binary)"));
+    into.queue_query(&format!("COPY {name} FROM STDIN (FORMAT binary)"));
+    let mut out = from.copy_out().await?;
+    let mut copy = into.copy_in().await?;
+    while let Some(frames) = out.next().await? {
+        copy.forward(&frames).await?;
+    }
+    out.finish().await?;
+    copy.finish().await?;
+    into.query("SET maintenance_work_mem = '256MB'").await?;
+    into.query(&add_key(subject)).await?;
+    Ok(started.elapsed())
+}
+
+/// The whole run: looking, preparing, backfill, key, catch-up.
+async fn pghost(source: &Server, target: &Server, subject: &Subject) -> Result<Duration, AnyError> {
+    let mut on_target = fresh_target(source, target, subject, "").await?;
+    let table = QualifiedName::new("public", subject.name);
     let spec = MigrationSpec {
         source: parse_dsn(&source.dsn("postgres"))?,
         target: parse_dsn(&target.dsn("postgres"))?,
-        tables: vec![TableSpec { source: yolos.clone(), target: yolos }],
+        tables: vec![TableSpec { source: table.clone(), target: table }],
         name: Some("bench".into()),
-        publication: Some("pub_on_yolos".into()),
+        publication: Some(format!("pub_on_{}", subject.name)),
         slot: None,
         page_rows: None,
         copy_jobs: usize::try_from(number("GHOST_BENCH_JOBS", 2))?,
         then: Then::Stop,
     };
     let (_stay, interrupt) = watch::channel(false);
+    let mut seconds = None;
     let started = Instant::now();
-    migrate::run(&spec, interrupt, &mut |_: &Event| {}).await?;
+    migrate::run(&spec, interrupt, &mut |event: &Event| {
+        if let Event::Finished { seconds: of_phases, .. } = event {
+            seconds = Some(of_phases.clone());
+        }
+    })
+    .await?;
     let took = started.elapsed();
+    if env::var_os("GHOST_BENCH_PHASES").is_some() {
+        println!("{seconds:?}");
+    }
     let drop_slot = "SELECT pg_drop_replication_slot('pghost_bench')";
     connect(source).await?.query(drop_slot).await?;
     on_target.query("DROP SCHEMA pghost CASCADE").await?;
