@@ -61,6 +61,7 @@ const IO: &[&str] = &[
     "migrate/resume.rs",
     "migrate/run.rs",
     "migrate/servers.rs",
+    "migrate/standby.rs",
     "migrate/watch_apply.rs",
     "migrate/watch_backfill.rs",
     "replication/checkpoint.rs",

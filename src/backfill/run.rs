@@ -27,6 +27,12 @@ use crate::{
     wire::Format,
 };
 
+/// How often a page is read again that a standby gave up, and how much longer each time it waits:
+/// a minute in all, twice the longest that a standby lets a query hold up its log by default
+/// (`max_standby_streaming_delay`).
+const CONFLICTS_MAX: u32 = 15;
+const CONFLICT_WAIT: Duration = Duration::from_millis(500);
+
 /// What to copy and how.
 #[derive(Clone, Debug)]
 pub struct TablePlan {
@@ -68,7 +74,7 @@ impl PageRows {
 pub struct Backfill {
     /// The migration's name in the ledger.
     pub migration: String,
-    /// Where pages are read.
+    /// Where pages are read: the source, or a hot standby of it.
     pub source: Config,
     /// Where they are written.
     pub target: Config,
@@ -173,7 +179,18 @@ async fn find_pages(
                     page_rows.load(Ordering::Relaxed),
                 );
                 let asked = Instant::now();
-                let result = source.query(&sql).await.map_err(at_source)?;
+                let mut conflicts = 0;
+                let result = loop {
+                    match source.query(&sql).await.map_err(at_source) {
+                        Err(error) if error.is_recovery_conflict() && conflicts < CONFLICTS_MAX => {
+                            conflicts += 1;
+                            tokio::time::sleep(CONFLICT_WAIT * conflicts).await;
+                            source =
+                                connect_for_pages(&backfill.source).await.map_err(at_source)?;
+                        }
+                        found => break found?,
+                    }
+                };
                 let upper = result.rows().first().map(bound_values).transpose();
                 // A receiver that is gone means that the run is over.
                 let _ = tell.send(Progress::BoundFound(asked.elapsed())).await;
@@ -217,8 +234,20 @@ async fn work(
     loop {
         let page = queue.lock().await.recv().await;
         let Some(page) = page else { break };
-        let (record, snapshot_held) =
-            copy_page(&mut source, &mut target, &backfill.migration, table, page).await?;
+        let mut conflicts = 0;
+        let (record, snapshot_held) = loop {
+            let name = &backfill.migration;
+            match copy_page(&mut source, &mut target, name, table, page.clone()).await {
+                Err(error) if error.is_recovery_conflict() && conflicts < CONFLICTS_MAX => {
+                    conflicts += 1;
+                    tracing::warn!("page {} is read again: {error}", page.number);
+                    tokio::time::sleep(CONFLICT_WAIT * conflicts).await;
+                    source = connect_for_pages(&backfill.source).await.map_err(at_source)?;
+                    target = connect_to_target(&backfill).await.map_err(at_target)?;
+                }
+                copied => break copied?,
+            }
+        };
         if let PageRows::Adapting(_) = table.page_rows {
             let current = page_rows.load(Ordering::Relaxed);
             let next = rows_after(current, record.rows, record.bytes, snapshot_held);

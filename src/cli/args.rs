@@ -95,6 +95,10 @@ pub(super) struct Migrate {
     #[arg(long, value_name = "DSN", env = "GHOST_TARGET", hide_env_values = true)]
     pub(super) target: Option<Dsn>,
 
+    /// Read pages from this hot standby of the source; changes still come from the source
+    #[arg(long, value_name = "DSN")]
+    pub(super) copy_from: Option<Dsn>,
+
     /// A table, and where it goes if its name changes; may be given several times
     ///
     /// 'public.' may be left out. Names are taken letter for letter; nothing is folded to

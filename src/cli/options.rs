@@ -39,6 +39,10 @@ pub(super) fn migrate(
 ) -> Result<Migrate, Failure> {
     let source = server("source", args.source, &parse_dsn)?;
     let target = server("target", args.target, &parse_dsn)?;
+    let copy_from = match args.copy_from {
+        Some(dsn) => Some(read("copy-from", &dsn, &parse_dsn)?),
+        None => None,
+    };
     let tables = tables(&args.tables)?;
     if tables.is_empty() && args.name.is_none() {
         return Err(Failure::refused(
@@ -55,7 +59,8 @@ pub(super) fn migrate(
         ));
     }
     let mut warnings = Vec::new();
-    for warning in source.warnings.iter().chain(&target.warnings) {
+    let all = [Some(&source), Some(&target), copy_from.as_ref()];
+    for warning in all.into_iter().flatten().flat_map(|config| &config.warnings) {
         let warning = warning.to_string();
         if !warnings.contains(&warning) {
             warnings.push(warning);
@@ -64,6 +69,7 @@ pub(super) fn migrate(
     let spec = MigrationSpec {
         source,
         target,
+        copy_from,
         tables,
         name: args.name,
         publication: args.publication,
@@ -98,10 +104,18 @@ fn server(
             format!("give --{side} 'postgres://user@host/database', or set {variable}"),
         ));
     };
-    parse_dsn(&dsn).map_err(|error| {
+    read(side, &Dsn(dsn), parse_dsn)
+}
+
+fn read(
+    side: &str,
+    Dsn(dsn): &Dsn,
+    parse_dsn: impl Fn(&str) -> Result<Config, ConfigError>,
+) -> Result<Config, Failure> {
+    parse_dsn(dsn).map_err(|error| {
         Failure::refused(
             format!("the {side} can't be used: {error}"),
-            format!("mend --{side} ({variable}) or what the message names"),
+            format!("mend --{side}, or the variable that stands for it, or what the message names"),
         )
     })
 }

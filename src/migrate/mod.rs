@@ -23,6 +23,7 @@ mod resume;
 mod run;
 mod servers;
 mod spec;
+mod standby;
 mod target;
 mod watch_apply;
 mod watch_backfill;

@@ -22,6 +22,7 @@ mod secure;
 mod servers;
 mod session;
 mod stage;
+mod standby;
 mod state;
 mod support;
 mod tls;
