@@ -274,55 +274,44 @@ mod tests {
         );
     }
 
+    fn check(server: u32, options: &StreamOptions, expected: OptionError) {
+        assert_eq!(options.check(of(server)), Err(expected), "{server}: {options}");
+    }
+
     #[test]
     fn what_a_server_does_not_know_is_refused_before_it_is_asked() {
-        let needs =
-            |option, value, needed, version| OptionError::Needs { option, value, needed, version };
-        let [v1, v2, v3, v4] =
-            [ProtoVersion::V1, ProtoVersion::V2, ProtoVersion::V3, ProtoVersion::V4];
-        let (on, parallel) = (Streaming::On, Streaming::Parallel);
-        let old = of(140_023);
-        let unknown = |option, server, since| OptionError::Unknown { option, server, since };
-        for (server, options, expected) in [
-            (
-                old,
-                StreamOptions { version: v3, ..plain() },
-                OptionError::Version { version: v3, newest: v2, server: old },
-            ),
-            (
-                of(150_000),
-                StreamOptions { version: v4, streaming: parallel, ..plain() },
-                OptionError::Version { version: v4, newest: v3, server: of(150_000) },
-            ),
-            (
-                of(180_000),
-                StreamOptions { streaming: on, ..plain() },
-                needs("streaming", "on", v2, v1),
-            ),
-            (
-                of(180_000),
-                StreamOptions { version: v3, streaming: parallel, ..plain() },
-                needs("streaming", "parallel", v4, v3),
-            ),
-            (
-                old,
-                StreamOptions { version: v2, two_phase: true, ..plain() },
-                unknown("two_phase", old, 15),
-            ),
-            (
-                of(180_000),
-                StreamOptions { version: v2, two_phase: true, ..plain() },
-                needs("two_phase", "true", v3, v2),
-            ),
-            (
-                of(150_018),
-                StreamOptions { origins: Origins::None, ..plain() },
-                unknown("origin", of(150_018), 16),
-            ),
-            (of(180_000), StreamOptions::plain(vec![]), OptionError::NoPublication),
+        for (server, version, newest) in [
+            (140_023, ProtoVersion::V3, ProtoVersion::V2),
+            (140_023, ProtoVersion::V4, ProtoVersion::V2),
+            (150_018, ProtoVersion::V4, ProtoVersion::V3),
         ] {
-            assert_eq!(options.check(server), Err(expected), "{server}: {options}");
+            let options = StreamOptions { version, ..plain() };
+            check(server, &options, OptionError::Version { version, newest, server: of(server) });
         }
+        let options = StreamOptions { version: ProtoVersion::V2, two_phase: true, ..plain() };
+        let (option, server) = ("two_phase", of(140_023));
+        check(140_023, &options, OptionError::Unknown { option, server, since: 15 });
+        let options = StreamOptions { origins: Origins::None, ..plain() };
+        for server in [140_023, 150_018] {
+            let unknown = OptionError::Unknown { option: "origin", server: of(server), since: 16 };
+            check(server, &options, unknown);
+        }
+        check(180_004, &StreamOptions::plain(vec![]), OptionError::NoPublication);
+    }
+
+    #[test]
+    fn what_needs_a_later_version_is_refused() {
+        use ProtoVersion::{V1, V2, V3, V4};
+        for (streaming, version, needed) in
+            [(Streaming::On, V1, V2), (Streaming::Parallel, V1, V4), (Streaming::Parallel, V3, V4)]
+        {
+            let value = streaming.as_str();
+            let needs = OptionError::Needs { option: "streaming", value, needed, version };
+            check(180_004, &StreamOptions { version, streaming, ..plain() }, needs);
+        }
+        let (option, value) = ("two_phase", "true");
+        let needs = OptionError::Needs { option, value, needed: V3, version: V2 };
+        check(180_004, &StreamOptions { version: V2, two_phase: true, ..plain() }, needs);
     }
 
     #[test]
