@@ -22,6 +22,7 @@ mod servers;
 mod session;
 mod stage;
 mod state;
+mod streams;
 mod support;
 mod tls;
 mod trace;
