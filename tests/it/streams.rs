@@ -11,6 +11,7 @@
 //! not ended yet; the others read the same slots again afterwards. All must tell of the same
 //! transactions, and each message must encode to the bytes it came in.
 
+mod asked;
 mod capture;
 mod large;
 mod oracle;
@@ -47,10 +48,11 @@ const SETTINGS: &[(&str, &str)] = &[
     ("logical_decoding_work_mem", "64kB"),
     ("max_prepared_transactions", "10"),
     ("autovacuum", "off"),
+    ("track_commit_timestamp", "on"),
 ];
 
-/// Options in which every value of each, and every pair of values, comes with every protocol
-/// version and streaming that a release knows.
+/// With every protocol version and streaming that a release knows: every pair of values of
+/// `binary`, `two_phase` and `origin`. `messages` goes round.
 fn combinations(database: &Database, publications: &[Ident]) -> Vec<StreamOptions> {
     let server = database.server.version();
     let mut combinations: Vec<StreamOptions> = Vec::new();
@@ -104,14 +106,13 @@ struct Slot {
     two_phase: bool,
 }
 
-async fn make_slot(database: &Database, number: usize, two_phase: bool) -> Slot {
-    let name = format!("streams_{number}");
+async fn make_slot(database: &Database, name: &str, two_phase: bool) -> Slot {
     let mut walsender =
         Connection::connect(&database.config(), SessionKind::Replication).await.unwrap();
-    let slot = NewSlot { name: &name, two_phase };
+    let slot = NewSlot { name, two_phase };
     let from = create_slot(&mut walsender, slot).await.unwrap().consistent_point;
     walsender.close().await;
-    Slot { name, from, two_phase }
+    Slot { name: name.to_owned(), from, two_phase }
 }
 
 async fn make_publications(database: &Database) -> Vec<Ident> {
@@ -136,7 +137,8 @@ async fn captures(database: &Database) -> (Vec<Capture>, Vec<Scene>, Vec<String>
     let mut later = Vec::new();
     for (i, options) in combinations.iter().enumerate() {
         if is_live(options, &combinations[..i]) {
-            let slot = make_slot(database, slots.len(), options.two_phase).await;
+            let slot =
+                make_slot(database, &format!("streams_{}", slots.len()), options.two_phase).await;
             slots.push(slot.clone());
             let reading = read(database.config(), slot.name, options.clone(), slot.from, true);
             live.push(tokio::spawn(reading));
@@ -231,30 +233,6 @@ async fn play(binaries: &Binaries) {
     let server = Arc::new(Server::start(binaries, SETTINGS).unwrap());
     let database = Database::create(&server, "streams").await;
     let (captures, scenes, loose) = captures(&database).await;
-    for c in &captures {
-        let n = |w: &str| c.seen.count(w);
-        let o = &c.options;
-        eprintln!(
-            "DBG {} v{} {:?} bin {} 2pc {} {:?} live {} first {} again {} all {} part {} unasked {} c {} p {} P {} r {} msgs {}",
-            server.version().major(),
-            o.version,
-            o.streaming,
-            o.binary,
-            o.two_phase,
-            o.origins,
-            c.live,
-            n("stream start true"),
-            n("stream start false"),
-            n("abort of all"),
-            n("abort of a part"),
-            c.resolver.unasked,
-            n("Stream Commit"),
-            n("Stream Prepare"),
-            n("Prepare"),
-            n("Rollback Prepared"),
-            c.messages
-        );
-    }
     for capture in &captures {
         let options = &capture.options;
         seen::check(&capture.seen, options, capture.live);
@@ -274,8 +252,16 @@ async fn play(binaries: &Binaries) {
         let whole = |c: &&Capture| c.options.binary == binary && c.options.origins == Origins::Any;
         check_replica(&database, captures.iter().find(whole).unwrap()).await;
     }
+    let whole = captures.iter().find(|c| c.options.origins == Origins::Any).unwrap();
+    Oracle::of(&database).await.check_times(&whole.resolver.committed).await;
+    let unasked: usize = captures.iter().map(|capture| capture.resolver.unasked).sum();
+    assert!(unasked == 0 || server.version().major() == 18, "{unasked}");
     let messages: usize = captures.iter().map(|capture| capture.messages).sum();
-    eprintln!("{}: {} streams, {messages} messages", server.version(), captures.len());
+    eprintln!(
+        "{}: {} streams, {messages} messages, {unasked} of them Stream Aborts of nothing",
+        server.version(),
+        captures.len()
+    );
 }
 
 #[tokio::test]

@@ -3,14 +3,14 @@
 
 use pghost::{
     conn::{Connection, Row, SessionKind},
-    pg::{Ident, QualifiedName},
+    pg::{Ident, PgTimestamp, QualifiedName},
     pgoutput::{OwnedColumn, OwnedRelation},
     wire::{CopyBinaryReader, Frames, Reader},
 };
 
 use super::{
     replica::{Named, Table},
-    resolve::Value,
+    resolve::{Transaction, Value},
 };
 use crate::support::Database;
 
@@ -114,6 +114,29 @@ impl Oracle {
             Some(bytes) => Value::Text(bytes),
         };
         rows.into_iter().map(|row| row.into_iter().zip(&sent).map(value).collect()).collect()
+    }
+
+    /// Panics unless transactions have committed when the server says.
+    ///
+    /// One that was replayed from elsewhere has the time that its session gave. If it gave none,
+    /// that is 2000 for the session's first commit, and else the time of its last commit before
+    /// (`replorigin_session_origin_timestamp` in `RecordTransactionCommit`).
+    pub(super) async fn check_times(&mut self, transactions: &[Transaction]) {
+        for (i, transaction) in transactions.iter().enumerate() {
+            let Transaction { xid, time, origin, .. } = transaction;
+            if origin.is_some() {
+                let given =
+                    [PgTimestamp(34_488_306_000_000), PgTimestamp(0), transactions[i - 1].time];
+                assert!(given.contains(time), "{time:?}");
+                continue;
+            }
+            let sql = format!(
+                "SELECT (extract(epoch FROM pg_xact_commit_timestamp('{xid}'::xid)
+                     - '2000-01-01'::timestamptz) * 1000000)::bigint AS time"
+            );
+            let result = self.connection.query(&sql).await.unwrap();
+            assert_eq!(result.row().unwrap().get::<i64>("time").unwrap(), time.0, "{xid}");
+        }
     }
 
     async fn copy(&mut self, sql: &str) -> Vec<Vec<Option<Vec<u8>>>> {

@@ -8,8 +8,8 @@ use std::{collections::HashMap, sync::Arc};
 use pghost::{
     pg::{Lsn, Oid, PgTimestamp, Xid},
     pgoutput::{
-        Begin, Commit, LogicalMessage, Message, OldTuple, OwnedRelation, StreamAbort, StreamStart,
-        Truncate, Tuple, TupleValue,
+        Begin, BeginPrepare, Commit, LogicalMessage, Message, OldTuple, OwnedRelation, Prepare,
+        RollbackPrepared, StreamAbort, StreamStart, Truncate, Tuple, TupleValue,
     },
 };
 
@@ -56,10 +56,27 @@ pub(super) struct Transaction {
     pub(super) changes: Vec<Change>,
 }
 
+/// What is said of a prepare, each time that it is spoken of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Prepared {
+    gid: String,
+    lsn: Lsn,
+    end_lsn: Lsn,
+    time: PgTimestamp,
+}
+
+impl From<Prepare<'_>> for Prepared {
+    fn from(m: Prepare<'_>) -> Self {
+        assert!(m.prepare_lsn < m.end_lsn);
+        let (lsn, end_lsn, time) = (m.prepare_lsn, m.end_lsn, m.prepare_time);
+        Self { gid: m.gid.to_owned(), lsn, end_lsn, time }
+    }
+}
+
 /// A transaction of which the end has not come.
 #[derive(Debug, Default)]
 struct Open {
-    gid: Option<String>,
+    prepared: Option<Prepared>,
     origin: Option<String>,
     /// Each with the subtransaction that made it; 0 outside of blocks.
     changes: Vec<(Xid, Change)>,
@@ -129,27 +146,33 @@ impl Resolver {
             }
             Message::StreamAbort(m) => self.stream_abort(m),
             Message::BeginPrepare(m) => {
-                self.begin(m.xid, Open { gid: Some(m.gid.to_owned()), ..Open::default() });
+                let BeginPrepare { prepare_lsn, end_lsn, prepare_time, xid, gid } = m;
+                let prepared = Prepare { prepare_lsn, end_lsn, prepare_time, xid, gid };
+                self.begin(xid, Open { prepared: Some(prepared.into()), ..Open::default() });
             }
             Message::Prepare(m) => {
                 let (xid, open) = self.open.take().unwrap();
-                assert_eq!((xid, open.gid.as_deref()), (m.xid, Some(m.gid)));
+                assert_eq!((xid, open.prepared.as_ref()), (m.xid, Some(&m.into())));
                 self.prepared.insert(xid, open);
             }
             Message::StreamPrepare(m) => {
                 let open = self.streamed.remove(&m.xid).unwrap();
-                self.prepared.insert(m.xid, Open { gid: Some(m.gid.to_owned()), ..open });
+                self.prepared.insert(m.xid, Open { prepared: Some(m.into()), ..open });
             }
             Message::CommitPrepared(m) => {
                 let open = self.prepared.remove(&m.xid).unwrap();
-                assert_eq!(open.gid.as_deref(), Some(m.gid));
+                assert_eq!(open.prepared.as_ref().unwrap().gid, m.gid);
                 self.done(m.xid, (m.commit_lsn, m.end_lsn, m.commit_time), open);
             }
-            Message::RollbackPrepared(m) => {
-                let open = self.prepared.remove(&m.xid).unwrap();
-                assert_eq!(open.gid.as_deref(), Some(m.gid));
-            }
+            Message::RollbackPrepared(m) => self.rollback_prepared(m),
         }
+    }
+
+    fn rollback_prepared(&mut self, m: RollbackPrepared<'_>) {
+        let prepared = self.prepared.remove(&m.xid).unwrap().prepared.unwrap();
+        let told = (m.gid, m.prepare_end_lsn, m.prepare_time);
+        assert_eq!(told, (prepared.gid.as_str(), prepared.end_lsn, prepared.time));
+        assert!(m.rollback_end_lsn > m.prepare_end_lsn && m.rollback_time >= m.prepare_time);
     }
 
     fn begin(&mut self, xid: Xid, open: Open) {
@@ -224,6 +247,7 @@ impl Resolver {
     }
 
     fn stream_abort(&mut self, m: StreamAbort) {
+        assert!(m.info.is_none_or(|info| info.lsn > Lsn(0) && info.time > PgTimestamp(0)));
         if m.xid == m.subxid {
             self.unasked += usize::from(self.streamed.remove(&m.xid).is_none());
         } else if let Some(open) = self.streamed.get_mut(&m.xid) {
