@@ -56,6 +56,11 @@ pub(super) struct Transaction {
     pub(super) changes: Vec<Change>,
 }
 
+/// No server of these tests writes so much; a time taken for a position would be beyond it.
+const FAR: Lsn = Lsn(1 << 40);
+/// In 2025: after this the tests were written.
+const RECENTLY: PgTimestamp = PgTimestamp(800_000_000_000_000);
+
 /// What is said of a prepare, each time that it is spoken of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Prepared {
@@ -67,7 +72,7 @@ struct Prepared {
 
 impl From<Prepare<'_>> for Prepared {
     fn from(m: Prepare<'_>) -> Self {
-        assert!(m.prepare_lsn < m.end_lsn);
+        assert!(m.prepare_lsn < m.end_lsn && m.end_lsn < FAR && m.prepare_time > RECENTLY);
         let (lsn, end_lsn, time) = (m.prepare_lsn, m.end_lsn, m.prepare_time);
         Self { gid: m.gid.to_owned(), lsn, end_lsn, time }
     }
@@ -190,7 +195,8 @@ impl Resolver {
 
     fn done(&mut self, xid: Xid, at: (Lsn, Lsn, PgTimestamp), open: Open) {
         let (commit_lsn, end_lsn, time) = at;
-        assert!(commit_lsn < end_lsn);
+        assert!(commit_lsn < end_lsn && end_lsn < FAR);
+        assert!(self.committed.last().is_none_or(|before| before.end_lsn <= commit_lsn));
         if open.changes.is_empty() {
             self.empty += 1;
             return;
@@ -247,7 +253,7 @@ impl Resolver {
     }
 
     fn stream_abort(&mut self, m: StreamAbort) {
-        assert!(m.info.is_none_or(|info| info.lsn > Lsn(0) && info.time > PgTimestamp(0)));
+        assert!(m.info.is_none_or(|info| info.lsn < FAR && info.time > RECENTLY), "{m:?}");
         if m.xid == m.subxid {
             self.unasked += usize::from(self.streamed.remove(&m.xid).is_none());
         } else if let Some(open) = self.streamed.get_mut(&m.xid) {
