@@ -24,6 +24,7 @@ mod session;
 mod stage;
 mod standby;
 mod state;
+mod streams;
 mod support;
 mod tls;
 mod trace;
