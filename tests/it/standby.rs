@@ -127,6 +127,9 @@ async fn a_page_that_the_standby_gives_up_is_read_again() {
             ended = migrate(&spec) => ended.map(drop).unwrap(),
             () = vacuum => unreachable!(),
         }
+        let conflicts = "SELECT confl_snapshot + confl_lock + confl_bufferpin + confl_deadlock > 0
+                           FROM pg_stat_database_conflicts WHERE datname = current_database()";
+        until(&standby, conflicts).await;
         migrate(&spec).await.unwrap();
         assert_same((&from, "source"), (&to, "target"), "id").await;
         crate::stage::drop_slot(&from, &spec).await;
