@@ -21,6 +21,7 @@ mod sabotage;
 mod secure;
 mod servers;
 mod session;
+mod shapes;
 mod stage;
 mod standby;
 mod state;
