@@ -9,7 +9,7 @@ use super::{
 use crate::{
     config::{Config, ConfigError},
     demo,
-    migrate::{Failure, MigrationSpec, TableSpec, Then, is_slot_name},
+    migrate::{CleanupSpec, Failure, MigrationSpec, TableSpec, Then, is_slot_name},
 };
 
 /// The longest identifier (`NAMEDATALEN` less one).
@@ -22,6 +22,14 @@ pub(super) struct Migrate {
     pub(super) spec: MigrationSpec,
     /// What a person should see first.
     pub(super) warnings: Vec<String>,
+}
+
+/// A look at a target's migrations.
+#[derive(Debug)]
+pub(super) struct Status {
+    pub(super) target: Config,
+    pub(super) name: Option<String>,
+    pub(super) json: bool,
 }
 
 /// What `pghost demo` means.
@@ -82,6 +90,30 @@ pub(super) fn migrate(
         },
     };
     Ok(Migrate { spec, warnings })
+}
+
+/// What `pghost cleanup` means.
+pub(super) fn cleanup(
+    args: args::Cleanup,
+    parse_dsn: impl Fn(&str) -> Result<Config, ConfigError>,
+) -> Result<CleanupSpec, Failure> {
+    check_name("--name", Some(&args.name))?;
+    Ok(CleanupSpec {
+        source: server("source", args.source, &parse_dsn)?,
+        target: server("target", args.target, &parse_dsn)?,
+        name: args.name,
+        dry_run: args.dry_run,
+    })
+}
+
+/// What `pghost status` means.
+pub(super) fn status(
+    args: args::Status,
+    parse_dsn: impl Fn(&str) -> Result<Config, ConfigError>,
+) -> Result<Status, Failure> {
+    check_name("--name", args.name.as_deref())?;
+    let target = server("target", args.target, parse_dsn)?;
+    Ok(Status { target, name: args.name, json: args.json })
 }
 
 /// Two at least, since one reads while the other writes; four at most, since the servers have
@@ -201,7 +233,7 @@ mod tests {
         let line = ["pghost", "migrate"].iter().chain(words);
         match Args::try_parse_from(line).unwrap().command {
             Command::Migrate(args) => migrate(args, parse_dsn, 8),
-            Command::Demo(_) => panic!("demo"),
+            other => panic!("{other:?}"),
         }
     }
 

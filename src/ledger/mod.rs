@@ -15,12 +15,14 @@
 //! this ledger has committed.
 
 mod accountant;
+mod look;
 mod model;
 mod page;
 mod position;
 mod store;
 
 pub use accountant::Accountant;
+pub use look::{is_locked, names};
 pub use model::{Migration, Phase, TableCounts, TableRecord};
 pub use page::{PageRecord, begin_page, commit_page, load_pages, rows_copied};
 pub use position::{Position, PositionWriter};
