@@ -65,6 +65,7 @@ const IO: &[&str] = &[
     "replication/checkpoint.rs",
     "replication/slot.rs",
     "replication/stream.rs",
+    "replication/transaction/spill.rs",
     "verify/compare.rs",
 ];
 

@@ -12,6 +12,7 @@ mod feedback;
 mod message;
 mod slot;
 mod stream;
+pub mod transaction;
 
 pub use checkpoint::take_checkpoint;
 pub use feedback::{DurableLsn, Feedback};
@@ -20,3 +21,4 @@ pub use slot::{
     CreatedSlot, Slot, SystemIdentity, create_slot, drop_slot, find_slot, identify_system,
 };
 pub use stream::{Chunk, ReplicationStream, StartOptions, start};
+pub use transaction::{AssembleError, Assembler, Limits, Replay, SpillDirectory, Taken};
