@@ -96,7 +96,7 @@ fn any_message<'a>(
     let begin = BeginPrepare { prepare_lsn: lsn, end_lsn: lsn, prepare_time: time, xid, gid };
     let prepare = Prepare { prepare_lsn: lsn, end_lsn: lsn, prepare_time: time, xid, gid };
     let (commit_lsn, end_lsn, commit_time) = (lsn, lsn, time);
-    let of_block = (kind % 3 > 0).then_some(inner);
+    let of_block = (!kind.is_multiple_of(3)).then_some(inner);
     match kind % 25 {
         0 => Message::Begin(Begin { final_lsn: lsn, commit_time, xid }),
         1 => Message::Commit(Commit { commit_lsn, end_lsn, commit_time }),

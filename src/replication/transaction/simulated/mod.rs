@@ -189,7 +189,7 @@ impl Server<'_> {
         let xid = self.xid();
         self.running.push(Running {
             xid,
-            origin: action % 3 == 0,
+            origin: action.is_multiple_of(3),
             streams: false,
             changes: Vec::new(),
             sent: 0,

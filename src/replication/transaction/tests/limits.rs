@@ -154,7 +154,8 @@ fn a_full_disk_stops_the_stream() {
 
 #[test]
 fn what_does_not_come_back_as_it_was_is_an_error() {
-    let damages: [(&str, fn(&mut Vec<u8>)); 4] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 4] = [
         ("cannot read", |file| file.truncate(20)),
         ("what was kept of the transaction 7 is damaged", |file| file[0] = 0xff),
         ("what was kept of the transaction 7 is damaged", |file| file[3] += 1),
