@@ -367,3 +367,39 @@ impl Cursor {
         self.record(record, spool).get(HEADER..).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replication::transaction::simulated::MemorySpill;
+
+    #[test]
+    fn the_piece_of_a_file_is_long_for_a_long_message_only() {
+        let (mut spill, mut pool) = (MemorySpill::default(), Pool::new(0));
+        let mut spool = Spool::new(Xid(7));
+        let lengths = [10, 300_000, 1000, 60_000, 60_000, 1];
+        for length in lengths {
+            let payload = vec![b'x'; length];
+            let header = header(Xid(7), &payload).unwrap();
+            spool.push_to_file(header, &payload, &mut spill, &mut pool).unwrap();
+        }
+        let mut cursor = Cursor::default();
+        for length in lengths {
+            let record = cursor.next(&spool).unwrap().unwrap();
+            assert_eq!(cursor.payload(&record, &spool), vec![b'x'; length]);
+            assert!(cursor.piece.capacity() <= PIECE.max(HEADER + length), "{length}");
+        }
+        assert!(cursor.next(&spool).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_latest_runs_are_remembered() {
+        let mut spool = Spool::<<MemorySpill as Spill>::File>::new(Xid(7));
+        for xid in 0..10_000 {
+            spool.goes_on(Xid(xid)).unwrap();
+            spool.goes_on(Xid(xid)).unwrap();
+        }
+        assert_eq!(spool.runs.len(), RUNS);
+        assert_eq!(spool.runs.back().unwrap().xid, Xid(9_999));
+    }
+}

@@ -92,16 +92,18 @@ fn subtransactions_beyond_the_limit_are_dropped_by_writing_the_rest_anew() {
 
 #[test]
 fn more_runs_than_are_remembered_are_dropped_all_the_same() {
-    let limits = Limits { memory: 20_000, aborted: 300, ..Limits::default() };
-    let (mut assembler, _) = many_subtransactions(limits, 10_000);
-    let out = say(&mut assembler, "c7").unwrap();
-    assert_eq!(out.split(' ').count(), 2 + 2 + 5_000);
-    // All of them, from the first to the last, rolled back with the one around them.
-    let (mut assembler, _) = many_subtransactions(limits, 10_000);
-    for n in (1..10_000).step_by(2) {
-        say(&mut assembler, &format!("A7/{}", 7 + n * 64)).unwrap();
+    for aborted in [300, usize::MAX] {
+        let limits = Limits { memory: 20_000, aborted, ..Limits::default() };
+        let (mut assembler, _) = many_subtransactions(limits, 10_000);
+        let out = say(&mut assembler, "c7").unwrap();
+        assert_eq!(out.split(' ').count(), 2 + 2 + 5_000);
+        // The others too, from the first to the last, between changes that stay.
+        let (mut assembler, _) = many_subtransactions(limits, 10_000);
+        for n in (1..10_000).step_by(2) {
+            say(&mut assembler, &format!("A7/{}", 7 + n * 64)).unwrap();
+        }
+        assert_eq!(say(&mut assembler, "c7").unwrap(), "B7 i0 i0 C");
     }
-    assert_eq!(say(&mut assembler, "c7").unwrap(), "B7 i0 i0 C");
 }
 
 #[test]
@@ -169,6 +171,19 @@ fn what_does_not_come_back_as_it_was_is_an_error() {
         assert!(error.to_string().starts_with(said), "{error}");
         assert!(say(&mut assembler, "n1").is_err());
     }
+}
+
+#[test]
+fn nothing_comes_behind_what_was_damaged() {
+    let (mut assembler, spill) = assembler(Limits { memory: 0, ..Limits::default() });
+    say(&mut assembler, "S7+ i1/7 i2/7 E").unwrap();
+    spill.damage(|file| file[8] = b'B');
+    super::support::with_message("c7", |commit| {
+        let Taken::Whole(mut replay) = assembler.take(commit, b"").unwrap() else { panic!() };
+        assert!(matches!(replay.advance(), Ok(Some(Message::Begin(_)))));
+        assert!(matches!(replay.advance(), Err(AssembleError::Undecodable { .. })));
+        assert!(matches!(replay.advance(), Err(AssembleError::Stopped)));
+    });
 }
 
 #[test]

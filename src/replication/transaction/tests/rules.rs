@@ -11,6 +11,11 @@ fn all_limits() -> impl Iterator<Item = Limits> {
     [1 << 20, 160, 0].into_iter().map(|memory| Limits { memory, ..Limits::default() })
 }
 
+/// The same, and with everything written anew after each rollback of a subtransaction.
+fn all_limits_and_rewriting() -> impl Iterator<Item = Limits> {
+    all_limits().chain(all_limits().map(|limits| Limits { aborted: 0, ..limits }))
+}
+
 #[test]
 fn what_is_handed_on() {
     let cases = [
@@ -40,6 +45,11 @@ fn what_is_handed_on() {
             "S7+ i1/7 i2/8 i3/9 i4/8 i5/10 E A7/9 A7/10 A7/8 S7- i6/7 E c7",
             "B7 i1 i6 C",
         ),
+        (
+            "however much of it there was",
+            "S7+ i1/8 i2/9 i3/9 i4/9 i5/9 i6/8 i7/8 E A7/9 A7/8 S7- i8/7 i9/10 E A7/10 c7",
+            "B7 i8 C",
+        ),
         ("one that was not sent changes nothing", "S7+ i1/7 E A7/99 c7", "B7 i1 C"),
         ("an abort of what is not held means nothing", "A7/7 A7/8 B9 C A7/8", "B9 C"),
         ("messages of no transaction come at once", "n1 S7+ i1/7 n2/7 E n3 A7/7", "n1 n2/7 n3"),
@@ -48,7 +58,7 @@ fn what_is_handed_on() {
         ("streamed ones too", "S7+ i1/7 i2/8 E A7/8 p7@60 r7!", "b7@60 i1 P7@60 r7!"),
         ("a message that is transactional waits", "S7+ m1/7 E c7", "B7 m1 C"),
     ];
-    for limits in all_limits() {
+    for limits in all_limits_and_rewriting() {
         for (name, comes, handed_on) in cases {
             let (mut assembler, spill) = assembler(limits);
             assert_eq!(say(&mut assembler, comes).unwrap(), handed_on, "{name}");
