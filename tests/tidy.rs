@@ -70,6 +70,7 @@ const IO: &[&str] = &[
     "replication/checkpoint.rs",
     "replication/slot.rs",
     "replication/stream.rs",
+    "replication/transaction/spill.rs",
     "verify/compare.rs",
 ];
 

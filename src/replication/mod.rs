@@ -13,6 +13,7 @@ mod message;
 mod options;
 mod slot;
 mod stream;
+pub mod transaction;
 
 pub use checkpoint::take_checkpoint;
 pub use feedback::{DurableLsn, Feedback};
@@ -22,3 +23,4 @@ pub use slot::{
     CreatedSlot, NewSlot, Slot, SystemIdentity, create_slot, drop_slot, find_slot, identify_system,
 };
 pub use stream::{Chunk, ReplicationStream, start};
+pub use transaction::{AssembleError, Assembler, Limits, Replay, SpillDirectory, Taken};
