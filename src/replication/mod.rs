@@ -5,7 +5,8 @@
 //!                                                 └─ status updates, decided by Feedback
 //! ```
 //!
-//! What the stream's payload means is `pgoutput`'s; what may be acknowledged is `ledger`'s.
+//! What the stream's payload means is `pgoutput`'s; what may be acknowledged is `ledger`'s. Where
+//! large transactions come in blocks, `transaction` makes whole ones of them.
 
 mod checkpoint;
 mod feedback;

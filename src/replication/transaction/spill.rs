@@ -1,7 +1,9 @@
 //! Temporary files for what does not fit into memory. What is in them, and which transaction has
 //! one, is for others to know.
 //!
-//! A file has no name once it is made: however pghost ends, the system takes it back.
+//! A file has no name once it is made: however pghost ends, the system takes it back. Nothing is
+//! flushed to the disk, because nothing of it is needed after a crash. Calls block; they are for
+//! 64 KiB each, or one long message, and mostly meet the system's cache.
 
 use std::{
     fs::{self, File, OpenOptions},

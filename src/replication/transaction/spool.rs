@@ -193,7 +193,8 @@ impl<F: SpillFile> Spool<F> {
         Ok(())
     }
 
-    /// Writes everything into a new file but what was rolled back, and forgets what that was.
+    /// Writes everything into a new file but what was rolled back, and forgets what that was. (A
+    /// change that came later under such an id would no longer be noticed; no server sends one.)
     pub(super) fn rewrite(
         &mut self,
         spill: &mut impl Spill<File = F>,

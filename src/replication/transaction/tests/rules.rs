@@ -3,7 +3,7 @@
 use super::support::{assembler, say, with_message};
 use crate::{
     pgoutput::encode::to_bytes,
-    replication::transaction::{AssembleError, Limits, Taken},
+    replication::transaction::{AssembleError, Assembler, Limits, Replay, SpillDirectory, Taken},
 };
 
 /// With much memory, with a little, and with none.
@@ -162,6 +162,13 @@ fn a_replay_that_was_taken_to_its_commit_is_whole() {
     });
     assert!(assembler.is_empty());
     assert_eq!(say(&mut assembler, "B8 C").unwrap(), "B8 C");
+}
+
+#[test]
+fn a_task_may_be_moved_while_it_holds_a_replay() {
+    const fn may_be_sent<T: Send>() {}
+    may_be_sent::<Assembler>();
+    may_be_sent::<Replay<'_, SpillDirectory>>();
 }
 
 #[test]
