@@ -203,7 +203,7 @@ async fn pghost(source: &Server, target: &Server, subject: &Subject) -> Result<D
     let started = Instant::now();
     migrate::run(&spec, interrupt, &mut |event: &Event| {
         if let Event::Finished { seconds: of_phases, .. } = event {
-            seconds = Some(of_phases.clone());
+            seconds = Some(*of_phases);
         }
     })
     .await?;

@@ -15,6 +15,7 @@ mod libpq;
 mod login;
 mod made;
 mod moves;
+mod objects;
 mod program;
 mod refusals;
 mod sabotage;
