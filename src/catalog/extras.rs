@@ -4,8 +4,8 @@
 //! together here and taken off it letter by letter; see [`super::object`].
 
 use super::object::{
-    ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger, Extras, Names, after,
-    split_reference,
+    ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger, Extras, FORCE, Names,
+    after, split_reference,
 };
 use crate::{
     conn::{Connection, Error, Row},
@@ -181,10 +181,9 @@ pub async fn load_extras(connection: &mut Connection, oid: Oid) -> Result<Extras
     let table = found.row()?;
     let spelled: String = table.get("spelled")?;
     let mut extras = Extras { identity_full: table.get("identity_full")?, ..Extras::default() };
-    for (flag, clause) in [
-        ("relrowsecurity", "ENABLE ROW LEVEL SECURITY"),
-        ("relforcerowsecurity", "FORCE ROW LEVEL SECURITY"),
-    ] {
+    for (flag, clause) in
+        [("relrowsecurity", "ENABLE ROW LEVEL SECURITY"), ("relforcerowsecurity", FORCE)]
+    {
         if table.get(flag)? {
             extras.row_security.push(clause);
         }

@@ -90,6 +90,9 @@ pub struct Object {
     pub statements: Vec<String>,
 }
 
+/// Row security that the table's owner obeys, too.
+pub const FORCE: &str = "FORCE ROW LEVEL SECURITY";
+
 /// What a source table has besides its columns and rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extras {
@@ -109,7 +112,7 @@ pub struct Extras {
     pub comments: Vec<(Option<Ident>, String)>,
     /// REPLICA IDENTITY FULL.
     pub identity_full: bool,
-    /// Clauses of ALTER TABLE that switch row security on.
+    /// Clauses of ALTER TABLE that switch row security on, for the owner too ([`FORCE`]).
     pub row_security: Vec<&'static str>,
 }
 
@@ -302,8 +305,8 @@ pub fn objects(
         statements.extend(comment_on(&format!("POLICY {name} ON {target}"), comment.as_ref()));
         plan.add(ObjectKind::Policy, name.as_str(), statements);
     }
-    if !extras.row_security.is_empty() {
-        let sql = format!("ALTER TABLE {target} {}", extras.row_security.join(", "));
+    for clause in &extras.row_security {
+        let sql = format!("ALTER TABLE {target} {clause}");
         plan.add(ObjectKind::RowSecurity, source.plain(), vec![sql]);
     }
     plan.grants(&extras.grants, major);

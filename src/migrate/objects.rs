@@ -11,7 +11,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::{Event, Failure, Listener, build_key};
 use crate::{
-    catalog::ObjectKind,
+    catalog::{FORCE, ObjectKind},
     config::Config,
     conn::{CancelToken, Connection, Error, SessionKind},
     ledger::{self, Migration, ObjectRecord},
@@ -202,6 +202,9 @@ async fn in_transaction(
     let why = match object.object.kind {
         ObjectKind::Trigger => would_fire(connection).await?,
         ObjectKind::Firing => Some(FIRES.to_owned()),
+        ObjectKind::RowSecurity if object.object.statements.iter().any(|s| s.ends_with(FORCE)) => {
+            would_obey(connection).await?
+        }
         _ => None,
     };
     if let Some(why) = why {
@@ -233,6 +236,15 @@ async fn would_fire(connection: &mut Connection) -> Result<Option<String>, Error
         )),
         Err(error) => Err(error),
     }
+}
+
+/// Policies are not for later runs, which write what the source has; so the role must be one that
+/// they don't bind.
+async fn would_obey(connection: &mut Connection) -> Result<Option<String>, Error> {
+    let sql = "SELECT rolsuper OR rolbypassrls AS free FROM pg_roles WHERE rolname = current_user";
+    let is_free: bool = connection.query(sql).await?.row()?.get("free")?;
+    let why = "the role does not bypass row security, so later runs could not write";
+    Ok((!is_free).then(|| why.to_owned()))
 }
 
 /// Undoes what is open. What needs something that the target does not have is marked as left out.

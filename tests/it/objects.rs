@@ -1,6 +1,8 @@
 //! What a table has besides its rows: on a target that pghost makes it is there in the end, as
 //! both servers tell.
 
+mod kinds;
+
 use std::time::Duration;
 
 use pghost::{
