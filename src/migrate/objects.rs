@@ -30,6 +30,9 @@ pub(super) struct Making<'a> {
     pub(super) jobs: usize,
 }
 
+/// How often people are told how far the indexes are.
+const TELL_AGAIN: Duration = Duration::from_secs(5);
+
 const FIRES: &str = "it would fire for every change that later runs apply, so it is disabled";
 
 /// What became of one object.
@@ -58,14 +61,15 @@ impl Making<'_> {
         let (indexes, others): (VecDeque<_>, VecDeque<_>) =
             missing.partition(|object| object.object.kind == ObjectKind::Index);
         let jobs = self.jobs.max(1);
-        self.make_all(indexes, jobs, interrupt, listener).await?;
-        self.make_all(others, 1, interrupt, listener).await
+        self.make_all(indexes, jobs, ledger, interrupt, listener).await?;
+        self.make_all(others, 1, ledger, interrupt, listener).await
     }
 
     async fn make_all(
         &self,
         mut waiting: VecDeque<ObjectRecord>,
         jobs: usize,
+        ledger: &mut Connection,
         interrupt: &mut watch::Receiver<bool>,
         listener: &mut dyn Listener,
     ) -> Result<(), Failure> {
@@ -77,6 +81,7 @@ impl Making<'_> {
             idle.push(connection);
         }
         let tokens: Vec<_> = idle.iter().filter_map(Connection::cancel_token).collect();
+        let pids: Vec<_> = idle.iter().map(|c| c.process_id().to_string()).collect();
         let mut making: JoinSet<Ended> = JoinSet::new();
         let mut failure = None;
         loop {
@@ -105,6 +110,14 @@ impl Making<'_> {
                         failure = Some(Failure::stopped_by("making objects", &error));
                     }
                 },
+                () = tokio::time::sleep(TELL_AGAIN), if !making.is_empty() => {
+                    let lines = how_far(ledger, &pids).await.map_err(|error| {
+                        Failure::stopped_by("asking how far the indexes are", &error)
+                    })?;
+                    for message in lines {
+                        listener.on(&Event::Notice { message });
+                    }
+                }
                 Ok(_) = interrupt.wait_for(|stop| *stop) => {
                     stop(&mut making, &tokens).await;
                     return Err(Failure::interrupted());
@@ -163,6 +176,20 @@ impl Making<'_> {
             }
         }
     }
+}
+
+/// A line for each index that these sessions build.
+async fn how_far(target: &mut Connection, pids: &[String]) -> Result<Vec<String>, Error> {
+    let sql = format!(
+        "SELECT format('%s%% of %s: %s', floor(100.0 * CASE
+                    WHEN tuples_total > 0 THEN tuples_done::numeric / tuples_total
+                    WHEN blocks_total > 0 THEN blocks_done::numeric / blocks_total ELSE 0 END),
+                phase, left(translate(a.query, E'\\r\\n', '  '), 100)) AS line
+           FROM pg_stat_progress_create_index p JOIN pg_stat_activity a USING (pid)
+          WHERE pid IN ({}) ORDER BY pid",
+        pids.join(", ")
+    );
+    target.query(&sql).await?.rows().iter().map(|row| row.get("line")).collect()
 }
 
 fn one_line(statement: &str) -> String {
