@@ -195,6 +195,7 @@ async fn pghost(source: &Server, target: &Server, subject: &Subject) -> Result<D
         publication: Some(format!("pub_on_{}", subject.name)),
         slot: None,
         page_rows: None,
+        copy_from: None,
         copy_jobs: usize::try_from(number("GHOST_BENCH_JOBS", 2))?,
         then: Then::Stop,
     };

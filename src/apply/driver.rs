@@ -17,10 +17,10 @@ use super::{
 use crate::{
     conn::{Connection, Error, SessionKind},
     ledger,
-    pg::{Lsn, SqlState},
-    pgoutput::{Decoder, ProtoVersion, Streaming, Update},
+    pg::{Ident, Lsn, SqlState},
+    pgoutput::{Decoder, Update},
     replication::{
-        self, Chunk, DurableLsn, ReplicationStream, StartOptions, StreamMessage, take_checkpoint,
+        self, Chunk, DurableLsn, ReplicationStream, StreamMessage, StreamOptions, take_checkpoint,
     },
 };
 
@@ -92,8 +92,8 @@ impl<'a> Driver<'a> {
         let stream = open_stream(apply, from).await.map_err(ApplyError::Stream)?;
         Ok(Self {
             apply,
+            decoder: stream.decoder(),
             stream,
-            decoder: Decoder::new(ProtoVersion::V1, Streaming::Off),
             inbox: Inbox::new(apply.tables.clone(), from.lsn()),
             told_passed: lane.is_strict(),
             lane,
@@ -401,12 +401,17 @@ impl<'a> Driver<'a> {
 /// Starts streaming. A walsender that served a run which was killed may hold the slot until it
 /// notices.
 async fn open_stream(apply: &Apply, from: DurableLsn) -> Result<ReplicationStream, Error> {
-    let options =
-        StartOptions { slot: &apply.slot, publication: &apply.publication, binary: apply.binary };
+    let options = StreamOptions {
+        binary: apply.binary,
+        // Asked for because pghost marks the checkpoint with one: from 15 on an empty transaction
+        // sends nothing, and an idle source would never be seen to pass the checkpoint.
+        messages: true,
+        ..StreamOptions::plain(vec![Ident::new(&apply.publication)])
+    };
     let started = Instant::now();
     loop {
         let walsender = Connection::connect(&apply.source, SessionKind::Replication).await?;
-        match replication::start(walsender, &options, from).await {
+        match replication::start(walsender, &apply.slot, &options, from).await {
             Err(error)
                 if error.sqlstate() == Some(SqlState::OBJECT_IN_USE)
                     && started.elapsed() < SLOT_PATIENCE =>

@@ -13,7 +13,9 @@
 mod page;
 mod pager;
 mod run;
+mod size;
 
 pub use page::PageError;
-pub use pager::{Page, Pager, Step, rows_per_page};
-pub use run::{Backfill, PageCopied, Progress, TablePlan, run};
+pub use pager::{Page, Pager, Step};
+pub use run::{Backfill, PageCopied, PageRows, Progress, TablePlan, run};
+pub use size::rows_per_page;

@@ -53,6 +53,16 @@ impl PageError {
             Self::Counts { .. } => None,
         }
     }
+
+    /// Whether a standby gave the page up because replaying the log would not wait for it any
+    /// longer (`ProcessInterrupts` in `postgres.c`: class 40, whether only the statement is ended
+    /// or the session).
+    pub(super) fn is_recovery_conflict(&self) -> bool {
+        match self {
+            Self::Source { error, .. } => error.sqlstate().is_some_and(|s| s.class() == "40"),
+            Self::Target { .. } | Self::Counts { .. } => false,
+        }
+    }
 }
 
 /// Copies a page and commits it with its line in the ledger. Also gives how long its
@@ -118,7 +128,9 @@ fn queue_reading(source: &mut Connection, plan: &TablePlan, page: &Page) {
     source.queue_query(&format!(
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
          LOCK TABLE {} IN ACCESS SHARE MODE;
-         SELECT pg_current_snapshot()::text AS snapshot, pg_current_wal_insert_lsn() AS lsn",
+         SELECT pg_current_snapshot()::text AS snapshot,
+                CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+                     ELSE pg_current_wal_insert_lsn() END AS lsn",
         plan.source
     ));
     let bounds = (page.lower.as_deref(), page.upper.as_deref());

@@ -6,26 +6,6 @@
 
 use crate::ledger::PageRecord;
 
-/// The size that a page aims at: a few tenths of a second on small hardware, and small enough
-/// that what is repeated after a crash is not worth mentioning.
-const PAGE_BYTES: u64 = 16 * 1024 * 1024;
-
-/// The most rows in a page, for tables of very small rows.
-const PAGE_ROWS_MAX: u64 = 250_000;
-
-/// How many rows make a page of some 16 MiB, by the planner's estimates; a middling number
-/// when there are none.
-#[must_use]
-pub fn rows_per_page(table_bytes: u64, estimated_rows: Option<u64>) -> u64 {
-    match estimated_rows {
-        Some(rows) if rows > 0 => {
-            let row_bytes = (table_bytes / rows).max(1);
-            (PAGE_BYTES / row_bytes).clamp(1, PAGE_ROWS_MAX)
-        }
-        _ => 20_000,
-    }
-}
-
 /// A range of the key: after `lower`, up to and including `upper`; `None` is without bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
@@ -148,14 +128,6 @@ mod tests {
     fn a_finished_table_has_no_more_pages() {
         let mut pager = Pager::new(&[record(0, None, key(5)), record(1, key(5), None)]);
         assert_eq!(pager.step(), Step::End);
-    }
-
-    #[test]
-    fn pages_aim_at_bytes_within_limits() {
-        assert_eq!(rows_per_page(0, None), 20_000);
-        assert_eq!(rows_per_page(1 << 30, Some(1 << 20)), 16_384);
-        assert_eq!(rows_per_page(1 << 20, Some(1 << 20)), PAGE_ROWS_MAX);
-        assert_eq!(rows_per_page(1 << 40, Some(10)), 1);
     }
 
     proptest! {

@@ -1,7 +1,10 @@
 //! One pager and several workers, each with its own connection to either side.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,6 +16,7 @@ use tokio::{
 use super::{
     Page, Pager, Step,
     page::{PageError, copy_page},
+    size::rows_after,
 };
 use crate::{
     config::Config,
@@ -22,6 +26,12 @@ use crate::{
     sql::{KeyColumn, next_bound},
     wire::Format,
 };
+
+/// How often a page is read again that a standby gave up, and how much longer each time it waits:
+/// a minute in all, twice the longest that a standby lets a query hold up its log by default
+/// (`max_standby_streaming_delay`).
+const CONFLICTS_MAX: u32 = 15;
+const CONFLICT_WAIT: Duration = Duration::from_millis(500);
 
 /// What to copy and how.
 #[derive(Clone, Debug)]
@@ -39,7 +49,24 @@ pub struct TablePlan {
     /// How the rows travel.
     pub format: Format,
     /// Rows in a page.
-    pub page_rows: u64,
+    pub page_rows: PageRows,
+}
+
+/// How many rows a page has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageRows {
+    /// Always this many.
+    Fixed(u64),
+    /// This many to begin with, then as the pages before have taught.
+    Adapting(u64),
+}
+
+impl PageRows {
+    const fn first(self) -> u64 {
+        match self {
+            Self::Fixed(rows) | Self::Adapting(rows) => rows,
+        }
+    }
 }
 
 /// A backfill of one table.
@@ -47,7 +74,7 @@ pub struct TablePlan {
 pub struct Backfill {
     /// The migration's name in the ledger.
     pub migration: String,
-    /// Where pages are read.
+    /// Where pages are read: the source, or a hot standby of it.
     pub source: Config,
     /// Where they are written.
     pub target: Config,
@@ -93,6 +120,7 @@ pub async fn run(
     let jobs = backfill.jobs.max(1);
     let pager = Pager::new(done);
     let pages_before = done.len() as u64;
+    let page_rows = Arc::new(AtomicU64::new(backfill.table.page_rows.first()));
     let backfill = Arc::new(backfill);
     // Enough pages ahead that no worker waits for a bound, few enough to stay near the copying.
     let (pages, queue) = mpsc::channel(jobs * 2);
@@ -100,9 +128,10 @@ pub async fn run(
     let (tell, mut told) = mpsc::channel(jobs * 4);
 
     let mut tasks = JoinSet::new();
-    tasks.spawn(find_pages(backfill.clone(), pager, pages_before, pages, tell.clone()));
+    let finder = Finder { pager, found: pages_before, page_rows: page_rows.clone() };
+    tasks.spawn(find_pages(backfill.clone(), finder, pages, tell.clone()));
     for _ in 0..jobs {
-        tasks.spawn(work(backfill.clone(), queue.clone(), tell.clone()));
+        tasks.spawn(work(backfill.clone(), queue.clone(), page_rows.clone(), tell.clone()));
     }
     drop(tell);
     drop(queue);
@@ -119,11 +148,19 @@ pub async fn run(
     }
 }
 
+/// What finding pages goes by.
+struct Finder {
+    pager: Pager,
+    /// How many pages there are so far.
+    found: u64,
+    /// How many rows the next one has; the workers change it.
+    page_rows: Arc<AtomicU64>,
+}
+
 /// Walks the key's index ahead of the copying.
 async fn find_pages(
     backfill: Arc<Backfill>,
-    mut pager: Pager,
-    mut found: u64,
+    mut finder: Finder,
     pages: mpsc::Sender<Page>,
     tell: mpsc::Sender<Progress>,
 ) -> Result<(), PageError> {
@@ -131,12 +168,29 @@ async fn find_pages(
     let at_source = |error| PageError::Source { table: table.source.plain(), error };
     let mut source = connect_for_pages(&backfill.source).await.map_err(at_source)?;
     loop {
+        let Finder { pager, found, page_rows } = &mut finder;
         let page = match pager.step() {
             Step::Copy(page) => Some(page),
             Step::FindBound(lower) => {
-                let sql = next_bound(&table.source, &table.key, lower.as_deref(), table.page_rows);
+                let sql = next_bound(
+                    &table.source,
+                    &table.key,
+                    lower.as_deref(),
+                    page_rows.load(Ordering::Relaxed),
+                );
                 let asked = Instant::now();
-                let result = source.query(&sql).await.map_err(at_source)?;
+                let mut conflicts = 0;
+                let result = loop {
+                    match source.query(&sql).await.map_err(at_source) {
+                        Err(error) if error.is_recovery_conflict() && conflicts < CONFLICTS_MAX => {
+                            conflicts += 1;
+                            tokio::time::sleep(CONFLICT_WAIT * conflicts).await;
+                            source =
+                                connect_for_pages(&backfill.source).await.map_err(at_source)?;
+                        }
+                        found => break found?,
+                    }
+                };
                 let upper = result.rows().first().map(bound_values).transpose();
                 // A receiver that is gone means that the run is over.
                 let _ = tell.send(Progress::BoundFound(asked.elapsed())).await;
@@ -145,9 +199,9 @@ async fn find_pages(
             Step::End => break,
         };
         if let Some(page) = page {
-            found += 1;
+            *found += 1;
             if pager.is_finished() {
-                let _ = tell.send(Progress::AllFound { pages: found }).await;
+                let _ = tell.send(Progress::AllFound { pages: *found }).await;
             }
             if pages.send(page).await.is_err() {
                 break;
@@ -169,6 +223,7 @@ fn bound_values(row: &crate::conn::Row) -> Result<Vec<String>, Error> {
 async fn work(
     backfill: Arc<Backfill>,
     queue: Arc<Mutex<mpsc::Receiver<Page>>>,
+    page_rows: Arc<AtomicU64>,
     tell: mpsc::Sender<Progress>,
 ) -> Result<(), PageError> {
     let table = &backfill.table;
@@ -179,8 +234,27 @@ async fn work(
     loop {
         let page = queue.lock().await.recv().await;
         let Some(page) = page else { break };
-        let (record, snapshot_held) =
-            copy_page(&mut source, &mut target, &backfill.migration, table, page).await?;
+        let mut conflicts = 0;
+        let (record, snapshot_held) = loop {
+            let name = &backfill.migration;
+            match copy_page(&mut source, &mut target, name, table, page.clone()).await {
+                Err(error) if error.is_recovery_conflict() && conflicts < CONFLICTS_MAX => {
+                    conflicts += 1;
+                    tracing::warn!("page {} is read again: {error}", page.number);
+                    tokio::time::sleep(CONFLICT_WAIT * conflicts).await;
+                    source = connect_for_pages(&backfill.source).await.map_err(at_source)?;
+                    target = connect_to_target(&backfill).await.map_err(at_target)?;
+                }
+                copied => break copied?,
+            }
+        };
+        if let PageRows::Adapting(_) = table.page_rows {
+            let current = page_rows.load(Ordering::Relaxed);
+            let next = rows_after(current, record.rows, record.bytes, snapshot_held);
+            // Two workers that finish at once may each overwrite what the other has learnt; the
+            // next page sets it right.
+            page_rows.store(next, Ordering::Relaxed);
+        }
         let copied = Progress::Copied(PageCopied { record, snapshot_held });
         let _ = tell.send(copied).await;
     }

@@ -74,6 +74,46 @@ pub(super) enum Command {
     /// Copy tables to another server and keep up with their changes; resumes a run that stopped
     #[command(after_help = AFTER_MIGRATE_HELP)]
     Migrate(Migrate),
+    /// Show where the migrations that a target knows of stand
+    Status(Status),
+    /// Remove all that pghost made for a migration: slot, publication, ledger; never a table
+    Cleanup(Cleanup),
+}
+
+/// `pghost status`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Status {
+    /// The target, which holds the ledger
+    #[arg(long, value_name = "DSN", env = "GHOST_TARGET", hide_env_values = true)]
+    pub(super) target: Option<Dsn>,
+
+    /// Only this migration
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
+
+    /// As JSON: one object a migration, in an array
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `pghost cleanup`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Cleanup {
+    /// The source
+    #[arg(long, value_name = "DSN", env = "GHOST_SOURCE", hide_env_values = true)]
+    pub(super) source: Option<Dsn>,
+
+    /// The target
+    #[arg(long, value_name = "DSN", env = "GHOST_TARGET", hide_env_values = true)]
+    pub(super) target: Option<Dsn>,
+
+    /// The migration
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: String,
+
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(super) dry_run: bool,
 }
 
 /// `pghost demo`.
@@ -94,6 +134,10 @@ pub(super) struct Migrate {
     /// The server to copy to, spelled like the source
     #[arg(long, value_name = "DSN", env = "GHOST_TARGET", hide_env_values = true)]
     pub(super) target: Option<Dsn>,
+
+    /// Read pages from this hot standby of the source; changes still come from the source
+    #[arg(long, value_name = "DSN")]
+    pub(super) copy_from: Option<Dsn>,
 
     /// A table, and where it goes if its name changes; may be given several times
     ///

@@ -20,6 +20,7 @@ mod options;
 mod progress;
 mod screen;
 mod signals;
+mod status;
 mod table;
 mod usage;
 
@@ -83,6 +84,10 @@ fn run(command: Command, mode: progress::Mode, screen: &Screen) -> Result<(), Fa
             }
             Meant::Migrate(Box::new(options))
         }
+        Command::Status(args) => Meant::Status(Box::new(options::status(args, conn::parse_dsn)?)),
+        Command::Cleanup(args) => {
+            Meant::Cleanup(Box::new(options::cleanup(args, conn::parse_dsn)?))
+        }
     };
     let runtime = runtime()?;
     let result = runtime.block_on(carry_out(meant, mode, screen));
@@ -93,13 +98,16 @@ fn run(command: Command, mode: progress::Mode, screen: &Screen) -> Result<(), Fa
 enum Meant {
     Demo(demo::Options),
     Migrate(Box<options::Migrate>),
+    Status(Box<options::Status>),
+    Cleanup(Box<migrate::CleanupSpec>),
 }
 
 impl Meant {
     /// How it ends when it may not even stop at a safe point.
     fn cut_short(&self) -> Failure {
         match self {
-            Self::Migrate(_) => Failure::interrupted(),
+            Self::Migrate(_) | Self::Cleanup(_) => Failure::interrupted(),
+            Self::Status(_) => Failure::interrupted_early(),
             Self::Demo(_) => Failure {
                 state: "the throwaway servers are stopped; no other server was touched".into(),
                 hint: "run `pghost demo` again; it begins anew".into(),
@@ -129,6 +137,16 @@ async fn carry_out(meant: Meant, mode: progress::Mode, screen: &Screen) -> Resul
         match meant {
             Meant::Migrate(options) => {
                 Box::pin(migrate::run(&options.spec, interrupt, &mut *listener)).await
+            }
+            Meant::Status(options) => {
+                let found = migrate::status(&options.target, options.name.as_deref()).await?;
+                screen.print(&status::text(&found, options.json));
+                Ok(())
+            }
+            Meant::Cleanup(spec) => {
+                let removed = migrate::cleanup(&spec).await?;
+                screen.print(&status::removed(&spec, &removed));
+                Ok(())
             }
             Meant::Demo(options) => {
                 let mut out = progress::explanation(mode, screen);

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     config::{Config, ConfigError},
     demo,
-    migrate::{Failure, MigrationSpec, TableSpec, Then, is_slot_name},
+    migrate::{CleanupSpec, Failure, MigrationSpec, TableSpec, Then, is_slot_name},
 };
 
 /// The longest identifier (`NAMEDATALEN` less one).
@@ -22,6 +22,14 @@ pub(super) struct Migrate {
     pub(super) spec: MigrationSpec,
     /// What a person should see first.
     pub(super) warnings: Vec<String>,
+}
+
+/// A look at a target's migrations.
+#[derive(Debug)]
+pub(super) struct Status {
+    pub(super) target: Config,
+    pub(super) name: Option<String>,
+    pub(super) json: bool,
 }
 
 /// What `pghost demo` means.
@@ -39,6 +47,10 @@ pub(super) fn migrate(
 ) -> Result<Migrate, Failure> {
     let source = server("source", args.source, &parse_dsn)?;
     let target = server("target", args.target, &parse_dsn)?;
+    let copy_from = match args.copy_from {
+        Some(dsn) => Some(read("copy-from", &dsn, &parse_dsn)?),
+        None => None,
+    };
     let tables = tables(&args.tables)?;
     if tables.is_empty() && args.name.is_none() {
         return Err(Failure::refused(
@@ -55,7 +67,8 @@ pub(super) fn migrate(
         ));
     }
     let mut warnings = Vec::new();
-    for warning in source.warnings.iter().chain(&target.warnings) {
+    let all = [Some(&source), Some(&target), copy_from.as_ref()];
+    for warning in all.into_iter().flatten().flat_map(|config| &config.warnings) {
         let warning = warning.to_string();
         if !warnings.contains(&warning) {
             warnings.push(warning);
@@ -64,6 +77,7 @@ pub(super) fn migrate(
     let spec = MigrationSpec {
         source,
         target,
+        copy_from,
         tables,
         name: args.name,
         publication: args.publication,
@@ -76,6 +90,30 @@ pub(super) fn migrate(
         },
     };
     Ok(Migrate { spec, warnings })
+}
+
+/// What `pghost cleanup` means.
+pub(super) fn cleanup(
+    args: args::Cleanup,
+    parse_dsn: impl Fn(&str) -> Result<Config, ConfigError>,
+) -> Result<CleanupSpec, Failure> {
+    check_name("--name", Some(&args.name))?;
+    Ok(CleanupSpec {
+        source: server("source", args.source, &parse_dsn)?,
+        target: server("target", args.target, &parse_dsn)?,
+        name: args.name,
+        dry_run: args.dry_run,
+    })
+}
+
+/// What `pghost status` means.
+pub(super) fn status(
+    args: args::Status,
+    parse_dsn: impl Fn(&str) -> Result<Config, ConfigError>,
+) -> Result<Status, Failure> {
+    check_name("--name", args.name.as_deref())?;
+    let target = server("target", args.target, parse_dsn)?;
+    Ok(Status { target, name: args.name, json: args.json })
 }
 
 /// Two at least, since one reads while the other writes; four at most, since the servers have
@@ -98,10 +136,18 @@ fn server(
             format!("give --{side} 'postgres://user@host/database', or set {variable}"),
         ));
     };
-    parse_dsn(&dsn).map_err(|error| {
+    read(side, &Dsn(dsn), parse_dsn)
+}
+
+fn read(
+    side: &str,
+    Dsn(dsn): &Dsn,
+    parse_dsn: impl Fn(&str) -> Result<Config, ConfigError>,
+) -> Result<Config, Failure> {
+    parse_dsn(dsn).map_err(|error| {
         Failure::refused(
             format!("the {side} can't be used: {error}"),
-            format!("mend --{side} ({variable}) or what the message names"),
+            format!("mend --{side}, or the variable that stands for it, or what the message names"),
         )
     })
 }
@@ -187,7 +233,7 @@ mod tests {
         let line = ["pghost", "migrate"].iter().chain(words);
         match Args::try_parse_from(line).unwrap().command {
             Command::Migrate(args) => migrate(args, parse_dsn, 8),
-            Command::Demo(_) => panic!("demo"),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -114,6 +114,7 @@ impl Tour<'_> {
             publication: None,
             slot: None,
             page_rows: None,
+            copy_from: None,
             // One session is enough to keep two cores busy with both servers.
             copy_jobs: 1,
             then: Then::Stop,

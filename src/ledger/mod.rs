@@ -16,6 +16,7 @@
 //! this ledger has committed.
 
 mod accountant;
+mod look;
 mod model;
 mod object;
 mod page;
@@ -23,6 +24,7 @@ mod position;
 mod store;
 
 pub use accountant::Accountant;
+pub use look::{is_locked, names};
 pub use model::{Migration, Phase, TableCounts, TableRecord};
 pub use object::{ObjectRecord, add_objects, load_objects, object_done, object_skipped};
 pub use page::{PageRecord, begin_page, commit_page, load_pages, rows_copied};

@@ -127,7 +127,7 @@ fn writers_key(migration: &str) -> String {
     advisory_key(&format!("pghost writer {migration}"))
 }
 
-fn advisory_key(what: &str) -> String {
+pub(super) fn advisory_key(what: &str) -> String {
     format!("hashtextextended({}, 0)", quote_literal(what))
 }
 

@@ -11,6 +11,7 @@
 //! the journey where the ledger says it is. The core does not print: it emits [`Event`]s.
 
 mod build_key;
+mod cleanup;
 mod event;
 mod failure;
 mod finish;
@@ -24,12 +25,16 @@ mod resume;
 mod run;
 mod servers;
 mod spec;
+mod standby;
+mod status;
 mod target;
 mod watch_apply;
 mod watch_backfill;
 
+pub use cleanup::{CleanupSpec, cleanup};
 pub use event::{Event, Listener, PhaseName, Seconds, TableReport};
 pub use failure::{Exit, Failure};
 pub use names::{default_name, is_slot_name};
 pub use run::run;
 pub use spec::{MigrationSpec, TableSpec, Then};
+pub use status::{MigrationStatus, TableStatus, status};

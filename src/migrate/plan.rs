@@ -2,7 +2,7 @@
 
 use crate::{
     apply::{ApplyColumn, ApplyTable},
-    backfill::{TablePlan, rows_per_page},
+    backfill::{PageRows, TablePlan, rows_per_page},
     catalog::{Key, Table, binary_is_safe},
     ledger::TableRecord,
     pg::{Ident, QualifiedName},
@@ -74,7 +74,8 @@ impl PlannedTable {
             columns: self.columns(),
             key: self.key.columns.clone(),
             format: if self.binary() { Format::Binary } else { Format::Text },
-            page_rows: page_rows.unwrap_or(estimated).max(1),
+            page_rows: page_rows
+                .map_or(PageRows::Adapting(estimated), |rows| PageRows::Fixed(rows.max(1))),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::{
     conn::{Connection, Error},
     ledger::{self, Migration, Phase},
     pg::{Ident, Lsn, QualifiedName},
-    replication::{create_slot, drop_slot},
+    replication::{NewSlot, create_slot, drop_slot},
 };
 
 /// How long the making of a slot may take before a person is told what it waits for.
@@ -184,6 +184,7 @@ async fn make_slot(
     };
     let token = walsender.cancel_token();
     let failed = |error: Error| Failure::refused_by("making the replication slot", &error);
+    let slot = NewSlot { name: slot, two_phase: false };
     let mut creating = std::pin::pin!(create_slot(&mut walsender, slot));
     let mut told = false;
     loop {

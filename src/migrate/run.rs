@@ -12,6 +12,7 @@ use super::{
     plan::PlannedTable,
     preflight, prepare, resume,
     servers::{self, Servers},
+    standby,
     watch_apply::ApplyView,
     watch_backfill::BackfillView,
 };
@@ -70,6 +71,10 @@ async fn begin<'a>(
     no_writers_left(&mut servers, &name, &mut interrupt, listener).await?;
     let mut spec_now = spec.clone();
     let mut found = ledger::load(&mut servers.target, &name).await.map_err(failed)?;
+    let has_pages_left = found.as_ref().is_none_or(|found| found.phase <= Phase::Backfill);
+    if let Some(standby) = spec.copy_from.as_ref().filter(|_| has_pages_left) {
+        standby::check(standby, &servers.identity).await?;
+    }
     if let Some(left) = found.take_if(|migration| migration.phase == Phase::Prepare) {
         // An earlier run ended before anything was copied: its beginnings are cleared away.
         if spec_now.tables.is_empty() {
@@ -160,6 +165,9 @@ impl Journey<'_> {
         }
         self.enter(PhaseName::Backfill);
         let started = Instant::now();
+        if let (Some(standby), Some(start)) = (&self.spec.copy_from, self.migration.slot_start) {
+            standby::caught_up(standby, start, &mut self.interrupt, self.listener).await?;
+        }
         let mut longest_snapshot = 0.0;
         let mut copied = Ok(());
         for at in 0..self.tables.len() {
@@ -207,7 +215,7 @@ impl Journey<'_> {
         let mut view = BackfillView::new(&table.source, &done);
         let backfill = Backfill {
             migration: name.clone(),
-            source: self.spec.source.clone(),
+            source: self.spec.copy_from.as_ref().unwrap_or(&self.spec.source).clone(),
             target: self.spec.target.clone(),
             table: plan,
             jobs: self.spec.copy_jobs,

@@ -9,6 +9,8 @@ pub struct MigrationSpec {
     pub source: Config,
     /// The target.
     pub target: Config,
+    /// A hot standby of the source to read pages from, if one was given.
+    pub copy_from: Option<Config>,
     /// The tables. May be empty when a migration of that name exists.
     pub tables: Vec<TableSpec>,
     /// The migration's name, if one was given.

@@ -66,6 +66,20 @@ impl Decoder {
         }
     }
 
+    /// Decodes a message that stood inside a streamed block and was kept until its transaction
+    /// committed, as if it had come with the commit: without the field that only blocks have.
+    pub fn decode_kept(bytes: &[u8]) -> Result<Message<'_>, DecodeError> {
+        // What can stand in a block is of version 1, and has one layout in all of them.
+        let mut block = Self::new(ProtoVersion::V2, Streaming::On);
+        block.place = Place::Block;
+        let message = block.decode(bytes)?;
+        match block.place {
+            Place::Block => Ok(message.without_block_xid()),
+            // Stream Stop is of the block, not in it.
+            Place::Outside => Err(DecodeError::OutsideBlock(message.kind())),
+        }
+    }
+
     /// Every message but the three that carry rows.
     #[inline(never)]
     fn other<'a>(&mut self, tag: u8, r: Reader<'a>) -> Result<Message<'a>, DecodeError> {

@@ -84,6 +84,37 @@ impl Message<'_> {
             Self::StreamPrepare(_) => MessageKind::StreamPrepare,
         }
     }
+
+    /// The subtransaction that it came under, inside a streamed block.
+    #[must_use]
+    pub const fn block_xid(&self) -> Option<Xid> {
+        match self {
+            Self::Relation(m) => m.xid,
+            Self::Type(m) => m.xid,
+            Self::Insert(m) => m.xid,
+            Self::Update(m) => m.xid,
+            Self::Delete(m) => m.xid,
+            Self::Truncate(m) => m.xid,
+            Self::Logical(m) => m.xid,
+            _ => None,
+        }
+    }
+
+    /// The same message as it would have come outside of a block.
+    #[must_use]
+    pub const fn without_block_xid(mut self) -> Self {
+        match &mut self {
+            Self::Relation(m) => m.xid = None,
+            Self::Type(m) => m.xid = None,
+            Self::Insert(m) => m.xid = None,
+            Self::Update(m) => m.xid = None,
+            Self::Delete(m) => m.xid = None,
+            Self::Truncate(m) => m.xid = None,
+            Self::Logical(m) => m.xid = None,
+            _ => {}
+        }
+        self
+    }
 }
 
 /// A committed transaction follows, up to its [`Commit`].

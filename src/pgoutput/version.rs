@@ -71,6 +71,16 @@ impl Streaming {
             Self::Parallel => "parallel",
         }
     }
+
+    /// The first protocol version that has it.
+    #[must_use]
+    pub const fn since(self) -> ProtoVersion {
+        match self {
+            Self::Off => ProtoVersion::V1,
+            Self::On => ProtoVersion::V2,
+            Self::Parallel => ProtoVersion::V4,
+        }
+    }
 }
 
 #[cfg(test)]

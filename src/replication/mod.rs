@@ -10,13 +10,17 @@
 mod checkpoint;
 mod feedback;
 mod message;
+mod options;
 mod slot;
 mod stream;
+pub mod transaction;
 
 pub use checkpoint::take_checkpoint;
 pub use feedback::{DurableLsn, Feedback};
 pub use message::{MessageError, StandbyStatusUpdate, StreamMessage};
+pub use options::{OptionError, Origins, StreamOptions};
 pub use slot::{
-    CreatedSlot, Slot, SystemIdentity, create_slot, drop_slot, find_slot, identify_system,
+    CreatedSlot, NewSlot, Slot, SystemIdentity, create_slot, drop_slot, find_slot, identify_system,
 };
-pub use stream::{Chunk, ReplicationStream, StartOptions, start};
+pub use stream::{Chunk, ReplicationStream, start};
+pub use transaction::{AssembleError, Assembler, Limits, Replay, SpillDirectory, Taken};

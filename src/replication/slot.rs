@@ -3,6 +3,8 @@
 //! The legacy spelling of CREATE_REPLICATION_SLOT is used: 14 knows no other, and 15 to 18 still
 //! take it.
 
+use std::fmt;
+
 use crate::{
     conn::{Connection, Error},
     pg::{Ident, Lsn},
@@ -39,13 +41,32 @@ pub struct CreatedSlot {
     pub consistent_point: Lsn,
 }
 
+/// A slot to be made. `Display` writes the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewSlot<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Whether it sends transactions when they are prepared; 15 and later. Its streams must all
+    /// ask for that: it sends them also to one that does not.
+    pub two_phase: bool,
+}
+
+impl fmt::Display for NewSlot<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Ident::new(self.name);
+        write!(f, "CREATE_REPLICATION_SLOT {name} LOGICAL pgoutput NOEXPORT_SNAPSHOT")?;
+        f.write_str(if self.two_phase { " TWO_PHASE" } else { "" })
+    }
+}
+
 /// Makes a pgoutput slot without exporting a snapshot: nothing on the source is held back but
 /// what the slot itself holds. Waits for the transactions that are open on the whole server.
 /// Needs a replication connection.
-pub async fn create_slot(walsender: &mut Connection, name: &str) -> Result<CreatedSlot, Error> {
-    let command =
-        format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput NOEXPORT_SNAPSHOT", Ident::new(name));
-    let result = walsender.query(&command).await?;
+pub async fn create_slot(
+    walsender: &mut Connection,
+    slot: NewSlot<'_>,
+) -> Result<CreatedSlot, Error> {
+    let result = walsender.query(&slot.to_string()).await?;
     Ok(CreatedSlot { consistent_point: result.row()?.get("consistent_point")? })
 }
 
@@ -100,4 +121,17 @@ pub async fn drop_slot(connection: &mut Connection, name: &str) -> Result<(), Er
            FROM pg_replication_slots WHERE slot_name = {name}"
     );
     connection.query(&sql).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_spelling_that_every_release_takes_is_used() {
+        let plain = "CREATE_REPLICATION_SLOT \"s\" LOGICAL pgoutput NOEXPORT_SNAPSHOT";
+        let command = |two_phase| NewSlot { name: "s", two_phase }.to_string();
+        assert_eq!(command(false), plain);
+        assert_eq!(command(true), format!("{plain} TWO_PHASE"));
+    }
 }

@@ -1,57 +1,40 @@
 //! The stream of changes from a slot.
 
-use std::{
-    fmt::Write as _,
-    time::{Instant, SystemTime},
-};
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 
-use super::{DurableLsn, Feedback, MessageError, StreamMessage};
+use super::{DurableLsn, Feedback, MessageError, StreamMessage, StreamOptions};
 use crate::{
     conn::{Connection, CopyBoth, Error},
     pg::{Ident, Lsn, PgTimestamp},
-    sql::quote_literal,
+    pgoutput::Decoder,
     wire::Frames,
 };
 
-/// What to stream.
-#[derive(Clone, Debug)]
-pub struct StartOptions<'a> {
-    /// The slot.
-    pub slot: &'a str,
-    /// The publications whose tables are sent.
-    pub publication: &'a str,
-    /// Whether values may come in binary.
-    pub binary: bool,
-}
-
-/// Starts streaming after `from`, which the ledger has told; the slot's own position is never
-/// asked (it can be behind, over a crash).
+/// Starts streaming from a slot, after `from`, which the ledger has told; the slot's own position
+/// is never asked (it can be behind, over a crash).
+///
+/// Errors: the server's among others, if it does not know what is asked for; see
+/// [`StreamOptions::check`].
 pub async fn start(
     walsender: Connection,
-    options: &StartOptions<'_>,
+    slot: &str,
+    options: &StreamOptions,
     from: DurableLsn,
 ) -> Result<ReplicationStream, Error> {
-    let mut command = format!(
-        "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names {}",
-        Ident::new(options.slot),
-        from.lsn(),
-        // A list of SQL names inside a string: unquoted names would be folded to lower case.
-        quote_literal(&Ident::new(options.publication).to_string()),
-    );
-    // Messages are asked for because pghost marks the checkpoint with one: from 15 on an empty
-    // transaction sends nothing, and an idle source would never be seen to pass the checkpoint.
-    command += ", messages 'true'";
-    let _ = write!(command, ", binary '{}')", options.binary);
+    let slot = Ident::new(slot);
+    let command = format!("START_REPLICATION SLOT {slot} LOGICAL {} {options}", from.lsn());
     let copy = walsender.copy_both(&command).await?;
-    Ok(ReplicationStream { copy, feedback: Feedback::new(from) })
+    let decoder = options.decoder();
+    Ok(ReplicationStream { copy, decoder, feedback: Feedback::new(from) })
 }
 
 /// A slot being read.
 #[derive(Debug)]
 pub struct ReplicationStream {
     copy: CopyBoth,
+    decoder: Decoder,
     feedback: Feedback,
 }
 
@@ -59,6 +42,12 @@ impl ReplicationStream {
     /// What has arrived, at least one message. May be dropped at any await.
     pub async fn chunk(&mut self) -> Result<Chunk, Error> {
         self.copy.frames().await.map(|frames| Chunk { frames })
+    }
+
+    /// A decoder for this stream, as it is before its first message.
+    #[must_use]
+    pub fn decoder(&self) -> Decoder {
+        self.decoder.clone()
     }
 
     /// What is known of received and durable positions.

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)] // clippy.toml leaves it to test functions, not to their helpers
 
 mod changes;
+mod cleanup;
 mod cluster;
 mod invariants;
 mod journey;
@@ -22,8 +23,11 @@ mod sabotage;
 mod secure;
 mod servers;
 mod session;
+mod shapes;
 mod stage;
+mod standby;
 mod state;
+mod streams;
 mod support;
 mod tls;
 mod trace;

@@ -141,6 +141,7 @@ pub(crate) fn spec(from: &Database, to: &Database, source: &str, target: &str) -
         publication: None,
         slot: None,
         page_rows: None,
+        copy_from: None,
         copy_jobs: 2,
         then: Then::Stop,
     }

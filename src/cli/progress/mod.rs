@@ -18,6 +18,8 @@ mod words;
 
 use std::io::Write;
 
+pub(super) use numbers::grouped as count;
+
 use super::{
     args::Progress,
     screen::{Screen, Stream},

@@ -2,6 +2,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "a test may panic")]
 
+mod kept;
 mod refusals;
 mod roundtrips;
 mod samples;

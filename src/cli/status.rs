@@ -1,0 +1,121 @@
+//! What `pghost status` and `pghost cleanup` print.
+
+use std::fmt::Write as _;
+
+use super::progress::count;
+use crate::migrate::{CleanupSpec, MigrationStatus};
+
+/// Where migrations stand, for people or as JSON.
+pub(super) fn text(found: &[MigrationStatus], as_json: bool) -> String {
+    if as_json {
+        // Strings and numbers: there is nothing in it that JSON could not hold.
+        return serde_json::to_string_pretty(found).unwrap_or_default();
+    }
+    if found.is_empty() {
+        return "no migration is known to this target".to_owned();
+    }
+    let blocks: Vec<_> = found.iter().map(block).collect();
+    blocks.join("\n\n")
+}
+
+fn block(migration: &MigrationStatus) -> String {
+    let what = match migration.phase {
+        "prepare" => "was begun, and nothing is copied yet",
+        "backfill" => "is copying pages",
+        "catch_up" => "is catching up with what changed meanwhile",
+        _ => "has passed its checkpoint; the target can be brought up to date again",
+    };
+    let who = if migration.running { "a pghost is at it" } else { "no pghost is at it" };
+    let mut text = format!("{}: {what}; {who}", migration.name);
+    let or_none = |lsn: &Option<String>| lsn.clone().unwrap_or_else(|| "none yet".into());
+    // Writing to a String cannot fail.
+    let _ = write!(
+        text,
+        "\n  slot {}, publication {}\n  checkpoint {}, applied up to {}",
+        migration.slot,
+        migration.publication,
+        or_none(&migration.checkpoint_lsn),
+        or_none(&migration.applied_lsn)
+    );
+    for table in &migration.tables {
+        let rows = count(table.rows_copied);
+        let all = if table.backfilled { "all rows copied" } else { "rows copied so far" };
+        let _ = write!(
+            text,
+            "\n  {} -> {}: {rows} {all}; {} inserted, {} updated, {} deleted, {} truncated since",
+            table.source,
+            table.target,
+            count(table.inserted),
+            count(table.updated),
+            count(table.deleted),
+            count(table.truncated)
+        );
+    }
+    text
+}
+
+/// What was removed, or would be.
+pub(super) fn removed(spec: &CleanupSpec, removed: &[String]) -> String {
+    if removed.is_empty() {
+        return format!("nothing is left of {}; no table was touched", spec.name);
+    }
+    let verb = if spec.dry_run { "would remove" } else { "removed" };
+    let lines: Vec<_> = removed.iter().map(|what| format!("{verb} {what}")).collect();
+    format!(
+        "{}\nno table {} touched",
+        lines.join("\n"),
+        if spec.dry_run { "would be" } else { "was" }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::slice::from_ref;
+
+    use super::*;
+    use crate::migrate::TableStatus;
+
+    fn sample() -> MigrationStatus {
+        MigrationStatus {
+            name: "orders".into(),
+            phase: "backfill",
+            running: true,
+            slot: "pghost_orders".into(),
+            publication: "pghost_orders".into(),
+            checkpoint_lsn: None,
+            applied_lsn: Some("0/16B3748".into()),
+            tables: vec![TableStatus {
+                source: "public.orders".into(),
+                target: "sales.orders".into(),
+                rows_copied: 1_234_567,
+                backfilled: false,
+                inserted: 0,
+                updated: 0,
+                deleted: 0,
+                truncated: 0,
+            }],
+        }
+    }
+
+    #[test]
+    fn people_read_where_a_migration_stands() {
+        assert_eq!(
+            text(from_ref(&sample()), false),
+            "orders: is copying pages; a pghost is at it\n  \
+             slot pghost_orders, publication pghost_orders\n  \
+             checkpoint none yet, applied up to 0/16B3748\n  \
+             public.orders -> sales.orders: 1,234,567 rows copied so far; \
+             0 inserted, 0 updated, 0 deleted, 0 truncated since"
+        );
+        assert_eq!(text(&[], false), "no migration is known to this target");
+    }
+
+    #[test]
+    fn scripts_read_an_array_of_objects() {
+        let read: serde_json::Value = serde_json::from_str(&text(&[sample()], true)).unwrap();
+        assert_eq!(read[0]["phase"], "backfill");
+        assert!(read[0]["checkpoint_lsn"].is_null());
+        assert_eq!(read[0]["tables"][0]["rows_copied"], 1_234_567);
+        assert_eq!(text(&[], true), "[]");
+    }
+}

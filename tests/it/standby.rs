@@ -1,0 +1,162 @@
+//! Pages read from a hot standby.
+
+use std::{fs, process::Command, sync::Arc};
+
+use pghost::{
+    cluster::{Binaries, Server, StopMode},
+    conn::Connection,
+    migrate::Event,
+};
+
+use crate::{
+    secure::settings,
+    stage::{migrate_with, until},
+    support::{Database, assert_same, migrate, server, spec, versions_to_test},
+};
+
+/// A primary and its standby.
+struct Pair {
+    primary: Arc<Server>,
+    standby: Arc<Server>,
+}
+
+/// Makes a standby by copying the primary's directory while it is stopped: not every release here
+/// comes with pg_basebackup.
+fn pair(binaries: &Binaries) -> Pair {
+    // Recovery conflicts come at once.
+    let at_once = [("max_standby_streaming_delay", "0"), ("hot_standby_feedback", "off")];
+    let mut primary = Server::start(binaries, &[]).unwrap();
+    let mut standby = Server::start(binaries, &at_once).unwrap();
+    primary.stop(StopMode::Fast).unwrap();
+    standby.stop(StopMode::Fast).unwrap();
+    let (from, to) = (primary.data_dir(), standby.data_dir().to_owned());
+    let settings = fs::read_to_string(to.join("pghost.conf")).unwrap();
+    let aside = to.with_extension("aside");
+    fs::rename(&to, &aside).unwrap();
+    let copied = Command::new("cp").arg("-a").arg(from).arg(&to).status().unwrap();
+    assert!(copied.success());
+    fs::remove_dir_all(aside).unwrap();
+    let port = primary.port();
+    let conninfo = format!("primary_conninfo = 'host=127.0.0.1 port={port} user=postgres'\n");
+    // Written over, so that it keeps its owner.
+    fs::write(to.join("pghost.conf"), settings + &conninfo).unwrap();
+    fs::write(to.join("standby.signal"), "").unwrap();
+    primary.start_again().unwrap();
+    standby.start_again().unwrap();
+    Pair { primary: Arc::new(primary), standby: Arc::new(standby) }
+}
+
+impl Pair {
+    /// A database on both, and another on the primary that the table goes to.
+    async fn databases(&self) -> (Database, Database, Database) {
+        let from = Database::create(&self.primary, "standby").await;
+        let to = Database::create(&self.primary, "standby").await;
+        let on_standby = Database { server: self.standby.clone(), name: from.name.clone() };
+        let maintenance = Database { server: self.standby.clone(), name: "postgres".into() };
+        let is_there =
+            format!("SELECT count(*) = 1 FROM pg_database WHERE datname = '{}'", from.name);
+        until(&maintenance, &is_there).await;
+        (from, to, on_standby)
+    }
+}
+
+const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text NOT NULL);
+    INSERT INTO source SELECT i, 'row ' || i FROM generate_series(1, 20000) i";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_come_from_the_standby_once_it_has_replayed_the_slots_start() {
+    for binaries in versions_to_test() {
+        let pair = pair(&binaries);
+        let (from, to, standby) = pair.databases().await;
+        from.sql(TABLE).await;
+        let is_there = "SELECT to_regclass('source') IS NOT NULL";
+        until(&standby, is_there).await;
+        // It receives all, and shows nothing newer for a while.
+        standby.sql("SELECT pg_wal_replay_pause()").await;
+        from.sql("INSERT INTO source SELECT i, 'late' FROM generate_series(20001, 20100) i").await;
+        let mut spec = spec(&from, &to, "source", "target");
+        spec.copy_from = Some(standby.config());
+        spec.page_rows = Some(500);
+        let mut waited = false;
+        let events = migrate_with(&spec, |event: &Event| {
+            if let Event::Notice { message } = event
+                && message.contains("waiting for the standby")
+            {
+                waited = true;
+                // The slot is there: what comes now is in it, and may be in pages too.
+                crate::stage::now(from.sql("UPDATE source SET v = 'changed' WHERE id % 100 = 0"));
+                crate::stage::now(standby.sql("SELECT pg_wal_replay_resume()"));
+            }
+        });
+        events.await.unwrap();
+        assert!(waited, "{}", binaries.version);
+        assert_same((&from, "source"), (&to, "target"), "id").await;
+        // Pages tell where they were read: the standby's replay position is in the ledger.
+        let start = to
+            .value(
+                "SELECT min(lsn) >= min(slot_start_lsn)
+                                FROM pghost.page, pghost.migration",
+            )
+            .await;
+        assert_eq!(start, "t");
+        crate::stage::drop_slot(&from, &spec).await;
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_the_standby_gives_up_is_read_again() {
+    for binaries in versions_to_test() {
+        let pair = pair(&binaries);
+        let (from, to, standby) = pair.databases().await;
+        from.sql(TABLE).await;
+        from.sql("ALTER TABLE source SET (autovacuum_enabled = off)").await;
+        until(&standby, "SELECT to_regclass('source') IS NOT NULL").await;
+        let mut spec = spec(&from, &to, "source", "target");
+        spec.copy_from = Some(standby.config());
+        spec.page_rows = Some(200);
+        // Rows that die and are vacuumed away all the while: each vacuum is a conflict with whoever
+        // can still see them.
+        let vacuum = async {
+            let mut connection = from.connect().await;
+            loop {
+                connection.query("UPDATE source SET v = v || '.' WHERE id % 50 = 0").await.unwrap();
+                connection.query("VACUUM source").await.unwrap();
+            }
+        };
+        tokio::select! {
+            ended = migrate(&spec) => ended.map(drop).unwrap(),
+            () = vacuum => unreachable!(),
+        }
+        let conflicts = "SELECT confl_snapshot + confl_lock + confl_bufferpin + confl_deadlock > 0
+                           FROM pg_stat_database_conflicts WHERE datname = current_database()";
+        until(&standby, conflicts).await;
+        migrate(&spec).await.unwrap();
+        assert_same((&from, "source"), (&to, "target"), "id").await;
+        crate::stage::drop_slot(&from, &spec).await;
+    }
+}
+
+#[tokio::test]
+async fn only_a_standby_of_the_source_will_do() {
+    let Some(binaries) = versions_to_test().pop() else { return };
+    let pair = pair(&binaries);
+    let (from, to, standby) = pair.databases().await;
+    from.sql(TABLE).await;
+    until(&standby, "SELECT to_regclass('source') IS NOT NULL").await;
+    let other = Database::create(&server(&binaries), "stranger").await;
+    let mut spec = spec(&from, &to, "source", "target");
+    for (config, words) in [
+        (other.config(), "no standby of the source"),
+        (from.config(), "not a standby"),
+        (settings(&standby.server.dsn("postgres")), "names the database postgres"),
+    ] {
+        spec.copy_from = Some(config);
+        let failure = migrate(&spec).await.unwrap_err();
+        assert_eq!(failure.exit.code(), 2, "{failure}");
+        assert!(failure.message.contains(words), "{failure}");
+    }
+    let mut connection: Connection = to.connect().await;
+    let made = "SELECT to_regnamespace('pghost') IS NULL AS untouched";
+    let result = connection.query(made).await.unwrap();
+    assert!(result.row().unwrap().get::<bool>("untouched").unwrap());
+}
