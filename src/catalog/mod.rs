@@ -1,16 +1,24 @@
-//! What is on a server, as values: tables, columns, keys, types.
+//! What is on a server, as values: tables, columns, keys, types, and what belongs to a table.
 //!
-//! [`load_table`] is the only part that asks a server; choosing a key, judging types and
-//! writing a table's definition are pure. What follows from it for a run is `migrate`'s.
+//! `query` and `extras` are the only parts that ask a server; choosing a key, judging types and
+//! writing the definitions of a table and of what belongs to it are pure. What follows from it
+//! for a run is `migrate`'s.
 
 mod definition;
+mod extras;
 mod key;
 mod model;
+mod object;
 mod query;
 mod types;
 
 pub use definition::{add_key, create_table};
+pub use extras::{load_extras, load_names, load_settings};
 pub use key::{Key, KeyRefusal, choose_key, matching_key};
 pub use model::{Column, Generated, Identity, OwnedSequence, Shape, Table, UniqueIndex};
+pub use object::{
+    ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger, Extras, FORCE, Names,
+    Object, ObjectKind, objects,
+};
 pub use query::{load_table, schema_exists};
 pub use types::binary_is_safe;

@@ -4,6 +4,7 @@
 //!   pghost.migration         one row a migration: where it belongs, its phase, its positions
 //!   pghost.migration_table   one row a table: its names, its key, what was done to it
 //!   pghost.page              one row a page that was copied: its bounds, rows and snapshot
+//!   pghost.object            one row an index, constraint .. to be made, and whether it is there
 //! ```
 //!
 //! Everything is written in the target transaction that writes the rows it speaks of, so it can
@@ -17,6 +18,7 @@
 mod accountant;
 mod look;
 mod model;
+mod object;
 mod page;
 mod position;
 mod store;
@@ -24,9 +26,10 @@ mod store;
 pub use accountant::Accountant;
 pub use look::{is_locked, names};
 pub use model::{Migration, Phase, TableCounts, TableRecord};
+pub use object::{ObjectRecord, add_objects, load_objects, object_done, object_skipped};
 pub use page::{PageRecord, begin_page, commit_page, load_pages, rows_copied};
 pub use position::{Position, PositionWriter};
 pub use store::{
-    add_seconds, begin, durable_position, forget, load, lock, prepare_writer, raise_checkpoint,
-    set_target_made, start_backfill, start_catch_up, table_backfilled, writers,
+    add_seconds, begin, durable_position, forget, join_writers, load, lock, prepare_writer,
+    raise_checkpoint, set_target_made, start_backfill, start_catch_up, table_backfilled, writers,
 };

@@ -68,6 +68,18 @@ CREATE TABLE IF NOT EXISTS pghost.page (
     lsn pg_lsn NOT NULL,
     PRIMARY KEY (migration, ordinal, number),
     FOREIGN KEY (migration, ordinal) REFERENCES pghost.migration_table ON DELETE CASCADE
+);
+CREATE TABLE IF NOT EXISTS pghost.object (
+    migration text,
+    ordinal integer,
+    position integer,
+    kind text NOT NULL,
+    name text NOT NULL,
+    statements text[] NOT NULL,
+    done boolean NOT NULL DEFAULT false,
+    skipped text,
+    PRIMARY KEY (migration, ordinal, position),
+    FOREIGN KEY (migration, ordinal) REFERENCES pghost.migration_table ON DELETE CASCADE
 );";
 
 /// Sets a session up for writing what the source has, as one of the migration's writers.
@@ -80,12 +92,17 @@ CREATE TABLE IF NOT EXISTS pghost.page (
 /// A killed pghost's last requests may still be in a server's hands. The lock that every writer
 /// holds lets the next run wait until they are done ([`writers`]).
 pub async fn prepare_writer(target: &mut Connection, migration: &str) -> Result<(), Error> {
-    let key = writers_key(migration);
-    target.query(&format!("SELECT pg_advisory_lock_shared({key})")).await?;
+    join_writers(target, migration).await?;
     match target.query("SET session_replication_role = replica").await {
         Err(error) if error.sqlstate() != Some(SqlState::INSUFFICIENT_PRIVILEGE) => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Makes a session one of the migration's writers, and changes nothing else about it.
+pub async fn join_writers(target: &mut Connection, migration: &str) -> Result<(), Error> {
+    let key = writers_key(migration);
+    target.query(&format!("SELECT pg_advisory_lock_shared({key})")).await.map(drop)
 }
 
 /// The server processes that still write for a migration; empty once there are none.
@@ -322,7 +339,8 @@ pub async fn forget(target: &mut Connection, name: &str) -> Result<(), Error> {
     let empty = "SELECT NOT EXISTS (SELECT FROM pghost.migration) AS empty";
     let drop = match target.query(empty).await?.row()?.get("empty")? {
         true => {
-            "DROP TABLE pghost.page, pghost.migration_table, pghost.migration;
+            "DROP TABLE IF EXISTS pghost.object;
+                 DROP TABLE pghost.page, pghost.migration_table, pghost.migration;
                  DROP SCHEMA pghost; COMMIT"
         }
         false => "COMMIT",
@@ -349,7 +367,7 @@ async fn update_table(
     one_row(target, &sql).await
 }
 
-async fn one_row(target: &mut Connection, sql: &str) -> Result<(), Error> {
+pub(super) async fn one_row(target: &mut Connection, sql: &str) -> Result<(), Error> {
     match target.query(sql).await?.statements.last().map(|s| s.affected) {
         Some(1) => Ok(()),
         _ => Err(Error::Result(

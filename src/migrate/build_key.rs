@@ -10,21 +10,23 @@ use tokio::sync::watch;
 
 use super::{Failure, plan::PlannedTable, target};
 use crate::{
-    catalog::{add_key, load_table},
+    catalog::{ObjectKind, add_key, load_table},
     conn::{Connection, Error},
+    ledger,
 };
 
 /// More than the servers' default of 64 MB, as `pg_restore`'s manual recommends for building
 /// indexes, and little enough for a server of a few gigabytes.
 ///
 /// And a server that goes on building for a client that was killed would keep the next run out.
-const BEFORE: &str =
+pub(super) const BEFORE: &str =
     "SET maintenance_work_mem = '256MB'; SET client_connection_check_interval = '1s'";
 const AFTER: &str = "RESET maintenance_work_mem; RESET client_connection_check_interval";
 
 /// Builds it. Can be done again; an interrupted build leaves nothing.
 pub(super) async fn build_key(
     connection: &mut Connection,
+    migration: &str,
     table: &mut PlannedTable,
     interrupt: &mut watch::Receiver<bool>,
 ) -> Result<(), Failure> {
@@ -32,7 +34,14 @@ pub(super) async fn build_key(
     let failed = |error: Error| Failure::stopped_by(&what, &error);
     let token = connection.cancel_token();
     connection.query(BEFORE).await.map_err(failed)?;
-    let sql = add_key(&table.source, &table.key, &table.target_name);
+    let objects = ledger::load_objects(connection, migration).await.map_err(failed)?;
+    let key = (objects.into_iter())
+        .find(|o| o.object.kind == ObjectKind::Key && o.ordinal == table.ordinal);
+    let sql = match &key {
+        Some(key) => key.object.statements.join("; "),
+        // Begun by a pghost that kept only the rows' part of a table's definition.
+        None => add_key(&table.source, &table.key, &table.target_name),
+    };
     {
         let mut building = pin!(connection.query(&sql));
         tokio::select! {
@@ -48,6 +57,9 @@ pub(super) async fn build_key(
         }
     }
     connection.query(AFTER).await.map_err(failed)?;
+    if let Some(key) = &key {
+        ledger::object_done(connection, migration, key).await.map_err(failed)?;
+    }
     let made = load_table(connection, &table.target_name).await.map_err(failed)?;
     let made = made.ok_or_else(|| failed(Error::Result("the table is gone".into())))?;
     table.target_key = Some(target::fits(&table.source, &table.key, &made)?);

@@ -1,6 +1,6 @@
-//! What belongs to the tables besides their rows, once the rows are there.
+//! The sequences of tables that pghost made, once the rows are there.
 //!
-//! For now: the sequences of tables that pghost made. The rest is widened later.
+//! Not here: what else belongs to a table, which is `objects`'.
 
 use super::{Failure, plan::PlannedTable, servers::Servers};
 use crate::{conn::Error, ledger::Migration, sql::quote_literal};

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   preflight ──> prepare ──> backfill ──> checkpoint ──> catch up ──> finish ──> stop | follow
-//!   changes       ledger,     pages        insert LSN     apply to    sequences
-//!   nothing       publication              after the      the
-//!                 then slot                last page      checkpoint
+//!   changes       ledger,     pages        insert LSN     apply to    sequences,
+//!   nothing       publication              after the      the         indexes,
+//!                 then slot                last page      checkpoint  constraints ..
 //! ```
 //!
 //! Each phase is stored in the ledger when it begins ([`crate::ledger::Phase`]), and a run takes up
@@ -16,6 +16,7 @@ mod event;
 mod failure;
 mod finish;
 mod names;
+mod objects;
 mod plan;
 mod preflight;
 mod prepare;

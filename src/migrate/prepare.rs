@@ -13,10 +13,10 @@ use super::{
     servers::Servers, target,
 };
 use crate::{
-    catalog::{create_table, load_table},
+    catalog::{Names, create_table, load_extras, load_names, load_settings, load_table, objects},
     conn::{Connection, Error},
     ledger::{self, Migration, Phase},
-    pg::{Ident, Lsn},
+    pg::{Ident, Lsn, QualifiedName},
     replication::{NewSlot, create_slot, drop_slot},
 };
 
@@ -73,8 +73,11 @@ async fn make(
     interrupt: &mut watch::Receiver<bool>,
     listener: &mut dyn Listener,
 ) -> Result<(), Failure> {
+    let moved: Vec<_> =
+        tables.iter().map(|t| (t.source.name.clone(), t.target_name.clone())).collect();
+    let mut names = Names::default();
     for table in tables.iter_mut().filter(|t| t.target.is_none()) {
-        make_table(&mut servers.target, &migration.name, table).await?;
+        make_table(servers, &migration.name, table, (&moved, &mut names), listener).await?;
         let message = format!("made the table {} on the target", table.target_name.plain());
         listener.on(&Event::Notice { message });
     }
@@ -102,22 +105,34 @@ async fn make(
     Ok(())
 }
 
-/// Makes a target table, and notes in the same transaction that it is ours.
+/// Makes a target table, and notes in the same transaction that it is ours and what is to follow.
 async fn make_table(
-    target: &mut Connection,
+    servers: &mut Servers,
     migration: &str,
     table: &mut PlannedTable,
+    (moved, names): (&[(QualifiedName, QualifiedName)], &mut Names),
+    listener: &mut dyn Listener,
 ) -> Result<(), Failure> {
+    let Servers { source, target, .. } = servers;
     let what = format!("making the table {} on the target", table.target_name.plain());
     let failed = |error: Error| Failure {
         hint: "make the table by hand, with what the message misses, and start again".into(),
         ..Failure::refused_by(&what, &error)
     };
+    let at_source = |error: Error| Failure::refused_by("looking at the source", &error);
+    let settings = load_settings(source, table.source.oid).await.map_err(at_source)?;
+    let extras = load_extras(source, table.source.oid).await.map_err(at_source)?;
     let made = async {
+        let major = target.server_version()?.major();
         target.query("BEGIN").await?;
         for statement in create_table(&table.source, &table.key, &table.target_name) {
             target.query(&statement).await?;
         }
+        settle(target, &table.target_name, &settings, listener).await?;
+        load_names(target, &table.target_name.schema, names).await?;
+        let both = (&table.source.name, &table.target_name);
+        let objects = objects(&extras, both, &table.key.index, moved, names, major);
+        ledger::add_objects(target, migration, table.ordinal, &objects).await?;
         ledger::set_target_made(target, migration, table.ordinal).await?;
         target.query("COMMIT").await
     };
@@ -129,6 +144,30 @@ async fn make_table(
     let made = made.ok_or_else(|| Failure::refused(format!("{what}: it is gone"), "try again"))?;
     table.target_key = target::fits_without_key(&table.source, &table.key, &made)?;
     table.target = Some(made);
+    Ok(())
+}
+
+/// Gives a new table the storage settings of the source's. One that this server does not know, as
+/// another release or another build may not, is told of and left out: no row depends on it.
+async fn settle(
+    target: &mut Connection,
+    table: &QualifiedName,
+    settings: &[String],
+    listener: &mut dyn Listener,
+) -> Result<(), Error> {
+    for clause in settings {
+        target.query("SAVEPOINT setting").await?;
+        if let Err(error) = target.query(&format!("ALTER TABLE {table} {clause}")).await {
+            if error.sqlstate().is_none() {
+                return Err(error);
+            }
+            target.query("ROLLBACK TO setting").await?;
+            let message =
+                format!("the target leaves out a setting of {}: {clause}: {error}", table.plain());
+            listener.on(&Event::Notice { message });
+        }
+        target.query("RELEASE setting").await?;
+    }
     Ok(())
 }
 

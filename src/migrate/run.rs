@@ -8,6 +8,7 @@ use super::{
     Event, Failure, Listener, MigrationSpec, PhaseName, Seconds, TableReport, Then,
     build_key::build_key,
     finish::finish,
+    objects::Making,
     plan::PlannedTable,
     preflight, prepare, resume,
     servers::{self, Servers},
@@ -235,7 +236,8 @@ impl Journey<'_> {
             let name = table.target_name.plain();
             listener.on(&Event::Notice { message: format!("building the key of {name}") });
             let table = &mut self.tables[at];
-            build_key(&mut self.servers.target, table, &mut self.interrupt).await?;
+            let (target, name) = (&mut self.servers.target, &self.migration.name);
+            build_key(target, name, table, &mut self.interrupt).await?;
         }
         let (target, name) = (&mut self.servers.target, &self.migration.name);
         ledger::table_backfilled(target, name, ordinal).await.map_err(|error| at_ledger(&error))
@@ -310,6 +312,12 @@ impl Journey<'_> {
         self.enter(PhaseName::Finish);
         let started = Instant::now();
         finish(&mut self.servers, &self.migration, &self.tables).await?;
+        let making = Making {
+            target: &self.spec.target,
+            migration: &self.migration,
+            jobs: self.spec.copy_jobs,
+        };
+        making.make(&mut self.servers.target, &mut self.interrupt, self.listener).await?;
         self.seconds.finish = started.elapsed().as_secs_f64();
         Ok(())
     }

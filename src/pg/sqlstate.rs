@@ -13,6 +13,12 @@ impl SqlState {
     pub const UNIQUE_VIOLATION: Self = Self(*b"23505");
     /// The schema, publication, slot or other object is not there.
     pub const UNDEFINED_OBJECT: Self = Self(*b"42704");
+    /// The table is not there.
+    pub const UNDEFINED_TABLE: Self = Self(*b"42P01");
+    /// The function is not there.
+    pub const UNDEFINED_FUNCTION: Self = Self(*b"42883");
+    /// The schema is not there.
+    pub const INVALID_SCHEMA_NAME: Self = Self(*b"3F000");
     /// The role may not do that.
     pub const INSUFFICIENT_PRIVILEGE: Self = Self(*b"42501");
     /// The object (slot, row) is in use by another session.

@@ -13,13 +13,13 @@ use pghost::migrate::Event;
 use crate::support::{Database, assert_same, migrate, server, spec, versions_to_test};
 
 /// Runs statements over and over, `$n` standing for a running number, until stopped.
-struct Writers {
+pub(crate) struct Writers {
     stop: Arc<AtomicBool>,
     tasks: Vec<tokio::task::JoinHandle<u64>>,
 }
 
 impl Writers {
-    fn start(database: &Database, statements: &[&str]) -> Self {
+    pub(crate) fn start(database: &Database, statements: &[&str]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let task = |sql: &&str| {
             let (database, sql, stop) = (database.clone(), (*sql).to_owned(), stop.clone());
@@ -42,7 +42,7 @@ impl Writers {
         Self { tasks: statements.iter().map(task).collect(), stop }
     }
 
-    async fn stop(self) -> u64 {
+    pub(crate) async fn stop(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         let mut sum = 0;
         for task in self.tasks {

@@ -16,6 +16,7 @@ mod libpq;
 mod login;
 mod made;
 mod moves;
+mod objects;
 mod program;
 mod refusals;
 mod sabotage;

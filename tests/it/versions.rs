@@ -21,7 +21,7 @@ use crate::{
 const ROWS: u64 = 10_000;
 
 /// Both databases, on two servers, unless one of the releases is not to be tested.
-async fn two_servers(from: u32, to: u32) -> Option<(Database, Database)> {
+pub(crate) async fn two_servers(from: u32, to: u32) -> Option<(Database, Database)> {
     let versions = versions_to_test();
     let of = |major| versions.iter().find(|b| b.version.major() == major);
     let (Some(from), Some(to)) = (of(from), of(to)) else {

@@ -1,0 +1,472 @@
+//! What a table has besides its rows, written as statements for the table that takes its place.
+//!
+//! The server gives definitions that name the source's table (`pg_get_indexdef` and its like).
+//! No text is searched for that name, which a column or an index may contain too: the server is
+//! also asked for the parts that stand before it, the definition must begin with exactly these,
+//! and what is left is put behind the same parts for the target ([`after`]).
+
+use std::collections::HashSet;
+
+use crate::{
+    pg::{Ident, QualifiedName},
+    sql::quote_literal,
+};
+
+/// What an object is. In this order they are made: what a later one needs is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ObjectKind {
+    /// The key, built once the rows are there and before anything else.
+    Key,
+    /// An index without a constraint.
+    Index,
+    /// A primary key, unique or exclusion constraint besides the key.
+    Unique,
+    /// A CHECK constraint, not yet validated.
+    Check,
+    /// A foreign key to another table, not yet validated.
+    ForeignKey,
+    /// The validation of one of these.
+    Validation,
+    /// Extended statistics.
+    Statistics,
+    /// REPLICA IDENTITY and CLUSTER ON.
+    Setting,
+    /// A trigger.
+    Trigger,
+    /// The firing of a trigger for changes that are applied, too.
+    Firing,
+    /// A policy of row security.
+    Policy,
+    /// Row security switched on.
+    RowSecurity,
+    /// Privileges of one role.
+    Grant,
+    /// A comment on the table, a column or the key.
+    Comment,
+    /// ANALYZE.
+    Analyze,
+}
+
+impl ObjectKind {
+    const ALL: [(Self, &str); 15] = [
+        (Self::Key, "key"),
+        (Self::Index, "index"),
+        (Self::Unique, "unique constraint"),
+        (Self::Check, "check constraint"),
+        (Self::ForeignKey, "foreign key"),
+        (Self::Validation, "validation of constraint"),
+        (Self::Statistics, "statistics"),
+        (Self::Setting, "setting"),
+        (Self::Trigger, "trigger"),
+        (Self::Firing, "firing of trigger"),
+        (Self::Policy, "policy"),
+        (Self::RowSecurity, "row security"),
+        (Self::Grant, "grant"),
+        (Self::Comment, "comment"),
+        (Self::Analyze, "analyze"),
+    ];
+
+    /// As the ledger spells it, and as people read it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
+    }
+
+    /// The inverse.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, name)| *name == text).map(|(kind, _)| *kind)
+    }
+}
+
+/// One thing to be made on the target, in one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// What it is.
+    pub kind: ObjectKind,
+    /// Its name on the source, for people.
+    pub name: String,
+    /// The statements that make it, in order.
+    pub statements: Vec<String>,
+}
+
+/// Row security that the table's owner obeys, too.
+pub const FORCE: &str = "FORCE ROW LEVEL SECURITY";
+
+/// What a source table has besides its columns and rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// Valid indexes, those of constraints and the key's among them.
+    pub indexes: Vec<ExtraIndex>,
+    /// CHECK constraints and foreign keys.
+    pub constraints: Vec<ExtraConstraint>,
+    /// Extended statistics.
+    pub statistics: Vec<ExtraStatistics>,
+    /// Triggers that are not internal.
+    pub triggers: Vec<ExtraTrigger>,
+    /// Policies: the name, and `AS .. WITH CHECK ..`.
+    pub policies: Vec<(Ident, String, Option<String>)>,
+    /// Privileges of roles that are not the owner.
+    pub grants: Vec<ExtraGrant>,
+    /// Comments on the table (`None`) and its columns.
+    pub comments: Vec<(Option<Ident>, String)>,
+    /// REPLICA IDENTITY FULL.
+    pub identity_full: bool,
+    /// Clauses of ALTER TABLE that switch row security on, for the owner too ([`FORCE`]).
+    pub row_security: Vec<&'static str>,
+}
+
+/// An index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExtraIndex {
+    /// Its name, and its constraint's.
+    pub name: String,
+    /// Whether it is unique.
+    pub unique: bool,
+    /// What follows ` USING ` in its definition.
+    pub using: String,
+    /// The definition of its constraint, if it has one.
+    pub constraint: Option<String>,
+    /// Its storage parameters as SET takes them.
+    pub options: Option<String>,
+    /// Clauses of ALTER INDEX that set its columns' statistics targets.
+    pub targets: Option<String>,
+    /// The comment on the index.
+    pub comment: Option<String>,
+    /// The comment on its constraint.
+    pub constraint_comment: Option<String>,
+    /// Whether the table was clustered on it.
+    pub clustered: bool,
+    /// Whether REPLICA IDENTITY names it.
+    pub replica_identity: bool,
+}
+
+/// A CHECK constraint or a foreign key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraConstraint {
+    /// Its name.
+    pub name: Ident,
+    /// Its definition; of a foreign key, what stands before the referenced table.
+    pub head: String,
+    /// Of a foreign key: the referenced table and what stands behind it.
+    pub reference: Option<(QualifiedName, String)>,
+    /// Whether all rows are known to fulfil it.
+    pub validated: bool,
+    /// The comment on it.
+    pub comment: Option<String>,
+}
+
+/// Extended statistics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraStatistics {
+    /// The name.
+    pub name: String,
+    /// What stands between the name and ` FROM `.
+    pub of: String,
+    /// The statistics target, if it is set.
+    pub target: Option<i32>,
+    /// The comment.
+    pub comment: Option<String>,
+}
+
+/// A trigger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraTrigger {
+    /// Its name.
+    pub name: Ident,
+    /// Whether it is a constraint trigger.
+    pub constraint: bool,
+    /// `BEFORE INSERT OR UPDATE OF a`.
+    pub events: String,
+    /// What follows the table in its definition.
+    pub rest: String,
+    /// `tgenabled`.
+    pub enabled: char,
+    /// The comment.
+    pub comment: Option<String>,
+}
+
+/// Privileges of one role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraGrant {
+    /// The role, quoted, or PUBLIC.
+    pub role: String,
+    /// One privilege: `SELECT`.
+    pub privilege: String,
+    /// The column, if it is not of the whole table.
+    pub column: Option<Ident>,
+    /// Whether it may be passed on.
+    pub grantable: bool,
+}
+
+/// What stands in a definition behind what it must begin with.
+#[must_use]
+pub(super) fn after<'a>(definition: &'a str, head: &str) -> Option<&'a str> {
+    definition.strip_prefix(head)
+}
+
+/// Takes a foreign key's definition apart around the referenced table: what stands before it and
+/// behind it. `columns` are the spellings its own columns can have.
+#[must_use]
+pub(super) fn split_reference(
+    definition: &str,
+    columns: &[&str],
+    table: &str,
+) -> Option<(String, String)> {
+    columns.iter().find_map(|columns| {
+        let head = format!("FOREIGN KEY ({columns}) REFERENCES ");
+        let rest = definition.strip_prefix(&head)?.strip_prefix(table)?;
+        rest.starts_with('(').then(|| (head, rest.to_owned()))
+    })
+}
+
+/// The names of relations and statistics that are taken on the target.
+#[derive(Clone, Debug, Default)]
+pub struct Names(HashSet<(Ident, String)>);
+
+impl Names {
+    /// Notes a name.
+    pub fn take(&mut self, schema: &Ident, name: String) {
+        self.0.insert((schema.clone(), name));
+    }
+
+    /// Takes the name that something has on the source, or one like it if that is taken: with the
+    /// target table's name for the source's in front, and a number if need be.
+    fn choose(&mut self, wanted: &str, source: &QualifiedName, target: &QualifiedName) -> Ident {
+        let table = target.name.as_str();
+        let like = match wanted.strip_prefix(source.name.as_str()) {
+            Some(rest) => format!("{table}{rest}"),
+            None => format!("{table}_{wanted}"),
+        };
+        let numbered = (1..).map(|n| cut(&like, &n.to_string()));
+        let mut candidates = [wanted.to_owned(), cut(&like, "")].into_iter().chain(numbered);
+        loop {
+            let Some(name) = candidates.next() else { continue };
+            if self.0.insert((target.schema.clone(), name.clone())) {
+                return Ident::new(name);
+            }
+        }
+    }
+}
+
+/// A name of at most 63 bytes with this end.
+fn cut(name: &str, end: &str) -> String {
+    let most = 63 - end.len();
+    format!("{}{end}", &name[..name.floor_char_boundary(most)])
+}
+
+/// A table that is moved, and what was chosen for it so far.
+#[derive(Debug)]
+struct Plan<'a> {
+    source: &'a QualifiedName,
+    target: &'a QualifiedName,
+    objects: Vec<Object>,
+}
+
+impl Plan<'_> {
+    fn add(&mut self, kind: ObjectKind, name: impl Into<String>, statements: Vec<String>) {
+        self.objects.push(Object { kind, name: name.into(), statements });
+    }
+}
+
+/// Everything to be made on the target for a table.
+///
+/// `key` is the index behind the key, `moved` the names on both sides of the tables that are
+/// moved together, `major` the target's release.
+#[must_use]
+pub fn objects(
+    extras: &Extras,
+    (source, target): (&QualifiedName, &QualifiedName),
+    key: &str,
+    moved: &[(QualifiedName, QualifiedName)],
+    names: &mut Names,
+    major: u32,
+) -> Vec<Object> {
+    let mut plan = Plan { source, target, objects: Vec::new() };
+    let (keys, others): (Vec<_>, Vec<_>) = extras.indexes.iter().partition(|i| i.name == key);
+    for index in keys.into_iter().chain(others) {
+        plan.index(index, index.name == key, names);
+    }
+    for constraint in &extras.constraints {
+        plan.constraint(constraint, moved);
+    }
+    for statistics in &extras.statistics {
+        plan.statistics(statistics, names);
+    }
+    if extras.identity_full {
+        let sql = format!("ALTER TABLE {target} REPLICA IDENTITY FULL");
+        plan.add(ObjectKind::Setting, "replica identity", vec![sql]);
+    }
+    for trigger in &extras.triggers {
+        plan.trigger(trigger);
+    }
+    for (name, rest, comment) in &extras.policies {
+        let mut statements = vec![format!("CREATE POLICY {name} ON {target} {rest}")];
+        statements.extend(comment_on(&format!("POLICY {name} ON {target}"), comment.as_ref()));
+        plan.add(ObjectKind::Policy, name.as_str(), statements);
+    }
+    for clause in &extras.row_security {
+        let sql = format!("ALTER TABLE {target} {clause}");
+        plan.add(ObjectKind::RowSecurity, source.plain(), vec![sql]);
+    }
+    plan.grants(&extras.grants, major);
+    for (column, comment) in &extras.comments {
+        let (what, name) = match column {
+            None => (format!("TABLE {target}"), source.plain()),
+            Some(column) => (format!("COLUMN {target}.{column}"), column.as_str().to_owned()),
+        };
+        plan.add(ObjectKind::Comment, name, comment_on(&what, Some(comment)));
+    }
+    plan.add(ObjectKind::Analyze, source.plain(), vec![format!("ANALYZE {target}")]);
+    plan.objects
+}
+
+impl Plan<'_> {
+    fn index(&mut self, index: &ExtraIndex, is_key: bool, names: &mut Names) {
+        let target = self.target;
+        let name = names.choose(&index.name, self.source, target);
+        let qualified = format!("{}.{name}", target.schema);
+        let unique = if index.unique { "UNIQUE " } else { "" };
+        let mut statements = vec![match &index.constraint {
+            Some(definition) => format!("ALTER TABLE {target} ADD CONSTRAINT {name} {definition}"),
+            None => format!("CREATE {unique}INDEX {name} ON {target} USING {}", index.using),
+        }];
+        let mut more = Vec::new();
+        if let (Some(options), Some(_)) = (&index.options, &index.constraint) {
+            more.push(format!("ALTER INDEX {qualified} SET ({options})"));
+        }
+        if let Some(targets) = &index.targets {
+            more.push(format!("ALTER INDEX {qualified} {targets}"));
+        }
+        more.extend(comment_on(&format!("INDEX {qualified}"), index.comment.as_ref()));
+        let constraint = format!("CONSTRAINT {name} ON {target}");
+        more.extend(comment_on(&constraint, index.constraint_comment.as_ref()));
+        let kind = match &index.constraint {
+            _ if is_key => ObjectKind::Key,
+            Some(_) => ObjectKind::Unique,
+            None => ObjectKind::Index,
+        };
+        if is_key {
+            // The key is built by itself, long before the rest.
+            self.add(kind, &index.name, statements);
+            if !more.is_empty() {
+                self.add(ObjectKind::Comment, &index.name, more);
+            }
+        } else {
+            statements.append(&mut more);
+            self.add(kind, &index.name, statements);
+        }
+        if index.replica_identity {
+            let sql = format!("ALTER TABLE {target} REPLICA IDENTITY USING INDEX {name}");
+            self.add(ObjectKind::Setting, "replica identity", vec![sql]);
+        }
+        if index.clustered {
+            let sql = format!("ALTER TABLE {target} CLUSTER ON {name}");
+            self.add(ObjectKind::Setting, "cluster", vec![sql]);
+        }
+    }
+
+    /// Added without a look at the rows, which are looked at in a transaction of its own: that one
+    /// locks nobody out.
+    fn constraint(
+        &mut self,
+        constraint: &ExtraConstraint,
+        moved: &[(QualifiedName, QualifiedName)],
+    ) {
+        let (target, name) = (self.target, &constraint.name);
+        let (kind, mut definition) = match &constraint.reference {
+            None => (ObjectKind::Check, constraint.head.clone()),
+            Some((referenced, rest)) => {
+                let moved = moved.iter().find(|(source, _)| source == referenced);
+                let referenced = moved.map_or(referenced, |(_, target)| target);
+                (ObjectKind::ForeignKey, format!("{}{referenced}{rest}", constraint.head))
+            }
+        };
+        let enforced = !definition.ends_with(" NOT ENFORCED");
+        if enforced && !definition.ends_with(" NOT VALID") {
+            definition += " NOT VALID";
+        }
+        let mut statements =
+            vec![format!("ALTER TABLE {target} ADD CONSTRAINT {name} {definition}")];
+        let what = format!("CONSTRAINT {name} ON {target}");
+        statements.extend(comment_on(&what, constraint.comment.as_ref()));
+        self.add(kind, name.as_str(), statements);
+        if enforced && constraint.validated {
+            let sql = format!("ALTER TABLE {target} VALIDATE CONSTRAINT {name}");
+            self.add(ObjectKind::Validation, name.as_str(), vec![sql]);
+        }
+    }
+
+    fn statistics(&mut self, statistics: &ExtraStatistics, names: &mut Names) {
+        let name = names.choose(&statistics.name, self.source, self.target);
+        let name = format!("{}.{name}", self.target.schema);
+        let mut statements =
+            vec![format!("CREATE STATISTICS {name}{} FROM {}", statistics.of, self.target)];
+        if let Some(target) = statistics.target {
+            statements.push(format!("ALTER STATISTICS {name} SET STATISTICS {target}"));
+        }
+        let comment = statistics.comment.as_ref();
+        statements.extend(comment_on(&format!("STATISTICS {name}"), comment));
+        self.add(ObjectKind::Statistics, &statistics.name, statements);
+    }
+
+    fn trigger(&mut self, trigger: &ExtraTrigger) {
+        let (target, name) = (self.target, &trigger.name);
+        let constraint = if trigger.constraint { "CONSTRAINT " } else { "" };
+        let mut statements = vec![format!(
+            "CREATE {constraint}TRIGGER {name} {} ON {target} {}",
+            trigger.events, trigger.rest
+        )];
+        if "DAR".contains(trigger.enabled) {
+            statements.push(format!("ALTER TABLE {target} DISABLE TRIGGER {name}"));
+        }
+        let comment = trigger.comment.as_ref();
+        statements.extend(comment_on(&format!("TRIGGER {name} ON {target}"), comment));
+        self.add(ObjectKind::Trigger, name.as_str(), statements);
+        // These fire for applied changes too, whose work the source's trigger has done already.
+        for (state, enable) in [('A', "ALWAYS"), ('R', "REPLICA")] {
+            if trigger.enabled == state {
+                let sql = format!("ALTER TABLE {target} ENABLE {enable} TRIGGER {name}");
+                self.add(ObjectKind::Firing, name.as_str(), vec![sql]);
+            }
+        }
+    }
+
+    /// One object for each role: the target may not have it.
+    fn grants(&mut self, grants: &[ExtraGrant], major: u32) {
+        let mut done: Vec<&str> = Vec::new();
+        for ExtraGrant { role, .. } in grants {
+            if done.contains(&role.as_str()) {
+                continue;
+            }
+            done.push(role);
+            let statements: Vec<_> = (grants.iter())
+                // Nothing like it exists before 17.
+                .filter(|grant| {
+                    grant.role == *role && (major >= 17 || grant.privilege != "MAINTAIN")
+                })
+                .map(|grant| {
+                    let column = grant.column.as_ref().map(|c| format!(" ({c})"));
+                    format!(
+                        "GRANT {}{} ON TABLE {} TO {role}{}",
+                        grant.privilege,
+                        column.unwrap_or_default(),
+                        self.target,
+                        if grant.grantable { " WITH GRANT OPTION" } else { "" }
+                    )
+                })
+                .collect();
+            if !statements.is_empty() {
+                self.add(ObjectKind::Grant, role, statements);
+            }
+        }
+    }
+}
+
+fn comment_on(what: &str, comment: Option<&String>) -> Vec<String> {
+    let statement = |text: &String| format!("COMMENT ON {what} IS {}", quote_literal(text));
+    comment.map(statement).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests;

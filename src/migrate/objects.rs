@@ -1,0 +1,314 @@
+//! What a table that pghost made gets once the checkpoint was passed: indexes, constraints,
+//! triggers and all else that the source's table has.
+//!
+//! The ledger lists it since the table was made. Each object is made in one transaction with its
+//! mark there, so that whatever a run dies of, the next one makes what is missing and nothing
+//! twice. Indexes are built several at a time; everything else takes turns.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::{sync::watch, task::JoinSet};
+
+use super::{Event, Failure, Listener, build_key};
+use crate::{
+    catalog::{FORCE, ObjectKind},
+    config::Config,
+    conn::{CancelToken, Connection, Error, SessionKind},
+    ledger::{self, Migration, ObjectRecord},
+    pg::SqlState,
+};
+
+/// A request to cancel can come between two statements: then another one follows.
+const CANCEL_AGAIN: Duration = Duration::from_millis(200);
+
+/// The making of a migration's objects.
+#[derive(Debug)]
+pub(super) struct Making<'a> {
+    pub(super) target: &'a Config,
+    pub(super) migration: &'a Migration,
+    /// How many indexes are built at once.
+    pub(super) jobs: usize,
+}
+
+/// How often people are told how far the indexes are.
+const TELL_AGAIN: Duration = Duration::from_secs(5);
+
+const FIRES: &str = "it would fire for every change that later runs apply, so it is disabled";
+
+/// What became of one object.
+struct Ended {
+    connection: Connection,
+    object: ObjectRecord,
+    /// Why it was left out; or the statement that failed.
+    result: Result<Option<String>, (String, Error)>,
+}
+
+impl Making<'_> {
+    /// Makes everything that is not there yet.
+    ///
+    /// Errors: an object could not be made; those before it stay.
+    pub(super) async fn make(
+        &self,
+        ledger: &mut Connection,
+        interrupt: &mut watch::Receiver<bool>,
+        listener: &mut dyn Listener,
+    ) -> Result<(), Failure> {
+        let at_ledger = |error: Error| Failure::stopped_by("reading the ledger", &error);
+        let objects = ledger::load_objects(ledger, &self.migration.name).await;
+        let missing = objects.map_err(at_ledger)?.into_iter().filter(|object| {
+            !object.done && object.skipped.is_none() && object.object.kind != ObjectKind::Key
+        });
+        let (indexes, others): (VecDeque<_>, VecDeque<_>) =
+            missing.partition(|object| object.object.kind == ObjectKind::Index);
+        let jobs = self.jobs.max(1);
+        self.make_all(indexes, jobs, ledger, interrupt, listener).await?;
+        self.make_all(others, 1, ledger, interrupt, listener).await
+    }
+
+    async fn make_all(
+        &self,
+        mut waiting: VecDeque<ObjectRecord>,
+        jobs: usize,
+        ledger: &mut Connection,
+        interrupt: &mut watch::Receiver<bool>,
+        listener: &mut dyn Listener,
+    ) -> Result<(), Failure> {
+        let mut idle = Vec::new();
+        for _ in 0..jobs.min(waiting.len()) {
+            let connection = self.connect().await.map_err(|error| {
+                Failure::stopped_by("connecting to the target once more", &error)
+            })?;
+            idle.push(connection);
+        }
+        let tokens: Vec<_> = idle.iter().filter_map(Connection::cancel_token).collect();
+        let pids: Vec<_> = idle.iter().map(|c| c.process_id().to_string()).collect();
+        let mut making: JoinSet<Ended> = JoinSet::new();
+        let mut failure = None;
+        loop {
+            while failure.is_none()
+                && let Some(object) = waiting.pop_front()
+            {
+                let Some(connection) = idle.pop() else {
+                    waiting.push_front(object);
+                    break;
+                };
+                let message = format!("making {}", self.describe(&object));
+                listener.on(&Event::Notice { message });
+                making.spawn(make_one(connection, self.migration.name.clone(), object));
+            }
+            tokio::select! {
+                ended = making.join_next() => match ended {
+                    None => break,
+                    Some(Ok(ended)) => {
+                        // The first one counts; those that run beside it come to their end.
+                        let judged = self.judge(&ended, listener);
+                        failure = failure.or(judged);
+                        idle.push(ended.connection);
+                    }
+                    Some(Err(error)) => {
+                        let error = Error::Result(format!("a session was lost: {error}"));
+                        failure = Some(Failure::stopped_by("making objects", &error));
+                    }
+                },
+                () = tokio::time::sleep(TELL_AGAIN), if !making.is_empty() => {
+                    let lines = how_far(ledger, &pids).await.map_err(|error| {
+                        Failure::stopped_by("asking how far the indexes are", &error)
+                    })?;
+                    for message in lines {
+                        listener.on(&Event::Notice { message });
+                    }
+                }
+                Ok(_) = interrupt.wait_for(|stop| *stop) => {
+                    stop(&mut making, &tokens).await;
+                    return Err(Failure::interrupted());
+                }
+            }
+        }
+        for connection in idle {
+            connection.close().await;
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// A session that is one of the migration's writers: the next run waits until a killed one's
+    /// last transaction is over.
+    async fn connect(&self) -> Result<Connection, Error> {
+        let mut connection = Connection::connect(self.target, SessionKind::Sql).await?;
+        ledger::join_writers(&mut connection, &self.migration.name).await?;
+        connection.query(build_key::BEFORE).await?;
+        Ok(connection)
+    }
+
+    fn describe(&self, object: &ObjectRecord) -> String {
+        let table = self.migration.tables.iter().find(|t| t.ordinal == object.ordinal);
+        let table = table.map_or_else(String::new, |t| t.target.plain());
+        format!("{} {} of {table}", object.object.kind.as_str(), object.object.name)
+    }
+
+    fn judge(&self, ended: &Ended, listener: &mut dyn Listener) -> Option<Failure> {
+        let Ended { object, result, .. } = ended;
+        match result {
+            Ok(None) => None,
+            // The constraint was left out, and told of.
+            Ok(Some(_)) if object.object.kind == ObjectKind::Validation => None,
+            Ok(Some(why)) => {
+                let message = format!(
+                    "left out: {}: {why}; to make it later: {}",
+                    self.describe(object),
+                    one_line(&object.object.statements.join("; "))
+                );
+                listener.on(&Event::Notice { message });
+                None
+            }
+            Err((statement, error)) => {
+                let what = format!("making {}: {}", self.describe(object), one_line(statement));
+                Some(Failure {
+                    hint: format!(
+                        "mend what the message names and give the same command again; or, to go \
+                         on without it, on the target: UPDATE pghost.object SET skipped = 'by \
+                         hand' WHERE migration = '{}' AND ordinal = {} AND position = {}",
+                        self.migration.name.replace('\'', "''"),
+                        object.ordinal,
+                        object.position
+                    ),
+                    ..Failure::stopped_by(&what, error)
+                })
+            }
+        }
+    }
+}
+
+/// A line for each index that these sessions build.
+async fn how_far(target: &mut Connection, pids: &[String]) -> Result<Vec<String>, Error> {
+    let sql = format!(
+        "SELECT format('%s%% of %s: %s', floor(100.0 * CASE
+                    WHEN tuples_total > 0 THEN tuples_done::numeric / tuples_total
+                    WHEN blocks_total > 0 THEN blocks_done::numeric / blocks_total ELSE 0 END),
+                phase, left(translate(a.query, E'\\r\\n', '  '), 100)) AS line
+           FROM pg_stat_progress_create_index p JOIN pg_stat_activity a USING (pid)
+          WHERE pid IN ({}) ORDER BY pid",
+        pids.join(", ")
+    );
+    target.query(&sql).await?.rows().iter().map(|row| row.get("line")).collect()
+}
+
+fn one_line(statement: &str) -> String {
+    statement.replace(['\n', '\r'], " ")
+}
+
+/// Cancels what is being made, until nothing is.
+async fn stop(making: &mut JoinSet<Ended>, tokens: &[CancelToken]) {
+    while !making.is_empty() {
+        for token in tokens {
+            // It may be unreachable; then its session ends by itself.
+            let _ = token.cancel().await;
+        }
+        while let Ok(Some(_)) = tokio::time::timeout(CANCEL_AGAIN, making.join_next()).await {}
+    }
+}
+
+async fn make_one(mut connection: Connection, migration: String, object: ObjectRecord) -> Ended {
+    let mut statement = String::new();
+    let made = in_transaction(&mut connection, &migration, &object, &mut statement).await;
+    let result = match made {
+        Ok(why) => Ok(why),
+        Err(error) => give_up(&mut connection, &migration, &object, error)
+            .await
+            .map_err(|error| (statement, error)),
+    };
+    Ended { connection, object, result }
+}
+
+/// Makes an object and marks it; gives the reason if it must not be made here.
+async fn in_transaction(
+    connection: &mut Connection,
+    migration: &str,
+    object: &ObjectRecord,
+    statement: &mut String,
+) -> Result<Option<String>, Error> {
+    let why = match object.object.kind {
+        ObjectKind::Trigger => would_fire(connection).await?,
+        ObjectKind::Firing => Some(FIRES.to_owned()),
+        ObjectKind::RowSecurity if object.object.statements.iter().any(|s| s.ends_with(FORCE)) => {
+            would_obey(connection).await?
+        }
+        _ => None,
+    };
+    if let Some(why) = why {
+        ledger::object_skipped(connection, migration, object, &why).await?;
+        return Ok(Some(why));
+    }
+    connection.query("BEGIN").await?;
+    for sql in &object.object.statements {
+        statement.clone_from(sql);
+        connection.query(sql).await?;
+    }
+    "COMMIT".clone_into(statement);
+    ledger::object_done(connection, migration, object).await?;
+    connection.query("COMMIT").await?;
+    Ok(None)
+}
+
+/// Later runs apply changes; where the role can't keep triggers from firing then, there must be
+/// none: they would do again what they did on the source.
+async fn would_fire(connection: &mut Connection) -> Result<Option<String>, Error> {
+    let tried = connection.query("BEGIN; SET LOCAL session_replication_role = replica").await;
+    connection.query("ROLLBACK").await?;
+    match tried {
+        Ok(_) => Ok(None),
+        Err(error) if error.sqlstate() == Some(SqlState::INSUFFICIENT_PRIVILEGE) => Ok(Some(
+            "the role may not set session_replication_role, so it would fire for every change \
+             that later runs apply"
+                .into(),
+        )),
+        Err(error) => Err(error),
+    }
+}
+
+/// Policies are not for later runs, which write what the source has; so the role must be one that
+/// they don't bind.
+async fn would_obey(connection: &mut Connection) -> Result<Option<String>, Error> {
+    let sql = "SELECT rolsuper OR rolbypassrls AS free FROM pg_roles WHERE rolname = current_user";
+    let is_free: bool = connection.query(sql).await?.row()?.get("free")?;
+    let why = "the role does not bypass row security, so later runs could not write";
+    Ok((!is_free).then(|| why.to_owned()))
+}
+
+/// Undoes what is open. What needs something that the target does not have is marked as left out.
+async fn give_up(
+    connection: &mut Connection,
+    migration: &str,
+    object: &ObjectRecord,
+    error: Error,
+) -> Result<Option<String>, Error> {
+    let Some(code) = error.sqlstate() else {
+        return Err(error);
+    };
+    if connection.in_transaction() {
+        connection.query("ROLLBACK").await?;
+    }
+    if !may_be_missing(object.object.kind, code) {
+        return Err(error);
+    }
+    let why = error.to_string();
+    ledger::object_skipped(connection, migration, object, &why).await?;
+    Ok(Some(why))
+}
+
+/// Whether an object may be left out for this reason: a trigger for want of its function, a
+/// foreign key of the table it refers to (and then its validation of the constraint), grants and
+/// policies of their roles.
+fn may_be_missing(kind: ObjectKind, code: SqlState) -> bool {
+    match kind {
+        ObjectKind::Trigger => {
+            [SqlState::UNDEFINED_FUNCTION, SqlState::INVALID_SCHEMA_NAME].contains(&code)
+        }
+        ObjectKind::ForeignKey => {
+            [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME].contains(&code)
+        }
+        ObjectKind::Grant | ObjectKind::Policy | ObjectKind::Validation => {
+            code == SqlState::UNDEFINED_OBJECT
+        }
+        _ => false,
+    }
+}
