@@ -17,5 +17,5 @@ mod size;
 
 pub use page::PageError;
 pub use pager::{Page, Pager, Step};
-pub use run::{Backfill, PageCopied, PageRows, Progress, TablePlan, run};
+pub use run::{Backfill, Origin, PageCopied, PageRows, Progress, TablePlan, run};
 pub use size::rows_per_page;

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Page, TablePlan};
+use super::{Backfill, Page, TablePlan};
 use crate::{
-    conn::{Connection, CopyIn, CopyOut, Error},
+    conn::{Connection, CopyIn, CopyOut, Error, Row},
     ledger::{self, PageRecord},
     pg::Lsn,
     sql::{copy_page_in, copy_page_out},
@@ -72,23 +72,29 @@ impl PageError {
 pub(super) async fn copy_page(
     source: &mut Connection,
     target: &mut Connection,
-    migration: &str,
-    plan: &TablePlan,
+    backfill: &Backfill,
     page: Page,
 ) -> Result<(PageRecord, Duration), PageError> {
+    let (migration, plan) = (backfill.migration.as_str(), &backfill.table);
     let at_source = |error| PageError::Source { table: plan.source.plain(), error };
     let at_target = |error| PageError::Target { table: plan.target.plain(), error };
 
     ledger::begin_page(target);
     target.queue_query(&copy_page_in(&plan.target, &plan.columns, plan.format));
 
-    let opened = Instant::now();
-    queue_reading(source, plan, &page);
-    let snapshot = source.result().await.map_err(at_source)?;
-    let snapshot = snapshot.row().map_err(at_source)?.clone();
-    let mut from = source.copy_out().await.map_err(at_source)?;
+    // Whatever the target waits for, a lock say, is over before the source's snapshot begins.
     target.result().await.map_err(at_target)?;
     let mut into = target.copy_in().await.map_err(at_target)?;
+
+    let opened = Instant::now();
+    queue_reading(source, plan, &page);
+    let (snapshot, mut from) = match begin_reading(source, backfill).await {
+        Ok(begun) => begun,
+        Err(error) => {
+            let _ = into.fail("the source failed at the beginning of the page").await;
+            return Err(at_source(error));
+        }
+    };
 
     let bytes = match forward(&mut from, &mut into).await {
         Ok(bytes) => bytes,
@@ -121,6 +127,22 @@ pub(super) async fn copy_page(
     Ok((record, open))
 }
 
+/// Takes the page's snapshot and waits for its data to begin.
+async fn begin_reading<'a>(
+    source: &'a mut Connection,
+    backfill: &Backfill,
+) -> Result<(Row, CopyOut<'a>), Error> {
+    let result = source.result().await?;
+    let snapshot = result.row()?.clone();
+    // Asked after the snapshot, so a standby's is one from before any promotion.
+    let standby: bool = snapshot.get("standby")?;
+    if standby != backfill.origin.standby_from.is_some() {
+        let what = "the server that pages are read from was promoted meanwhile".to_owned();
+        return Err(Error::Settings(what));
+    }
+    Ok((snapshot, source.copy_out().await?))
+}
+
 /// Puts the source's side on its way, all at once: a page costs the source one round trip.
 fn queue_reading(source: &mut Connection, plan: &TablePlan, page: &Page) {
     // The lock comes before the snapshot: a table that is rewritten in between would be empty to
@@ -130,7 +152,8 @@ fn queue_reading(source: &mut Connection, plan: &TablePlan, page: &Page) {
          LOCK TABLE {} IN ACCESS SHARE MODE;
          SELECT pg_current_snapshot()::text AS snapshot,
                 CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
-                     ELSE pg_current_wal_insert_lsn() END AS lsn",
+                     ELSE pg_current_wal_insert_lsn() END AS lsn,
+                pg_is_in_recovery() AS standby",
         plan.source
     ));
     let bounds = (page.lower.as_deref(), page.upper.as_deref());

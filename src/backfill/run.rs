@@ -22,7 +22,7 @@ use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
     ledger::{self, PageRecord},
-    pg::{Ident, QualifiedName},
+    pg::{Ident, Lsn, QualifiedName},
     sql::{KeyColumn, next_bound},
     wire::Format,
 };
@@ -76,12 +76,25 @@ pub struct Backfill {
     pub migration: String,
     /// Where pages are read: the source, or a hot standby of it.
     pub source: Config,
+    /// Which server that must be.
+    pub origin: Origin,
     /// Where they are written.
     pub target: Config,
     /// The table.
     pub table: TablePlan,
     /// How many pages are under way at once.
     pub jobs: usize,
+}
+
+/// The server that pages come from. Settings with several hosts, a name with several addresses or
+/// a promotion can lead one session to the right server and the next to another: so each is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The cluster's identifier, the same on a primary and its standbys.
+    pub system_id: String,
+    /// What a standby must have replayed: the slot's start, before which the slot brings nothing.
+    /// `None` if it is to be the primary.
+    pub standby_from: Option<Lsn>,
 }
 
 /// A page that was just committed.
@@ -96,8 +109,8 @@ pub struct PageCopied {
 /// What a backfill tells while it runs.
 #[derive(Clone, Debug)]
 pub enum Progress {
-    /// A bound was looked for. Holds how long the read took.
-    BoundFound(Duration),
+    /// A read of a bound, or a page that was given up, held a snapshot for so long.
+    SnapshotHeld(Duration),
     /// The end of the key was seen: there are this many pages in all, former runs' included.
     AllFound {
         /// How many.
@@ -166,7 +179,7 @@ async fn find_pages(
 ) -> Result<(), PageError> {
     let table = &backfill.table;
     let at_source = |error| PageError::Source { table: table.source.plain(), error };
-    let mut source = connect_for_pages(&backfill.source).await.map_err(at_source)?;
+    let mut source = connect_for_pages(&backfill).await.map_err(at_source)?;
     loop {
         let Finder { pager, found, page_rows } = &mut finder;
         let page = match pager.step() {
@@ -178,23 +191,8 @@ async fn find_pages(
                     lower.as_deref(),
                     page_rows.load(Ordering::Relaxed),
                 );
-                let asked = Instant::now();
-                let mut conflicts = 0;
-                let result = loop {
-                    match source.query(&sql).await.map_err(at_source) {
-                        Err(error) if error.is_recovery_conflict() && conflicts < CONFLICTS_MAX => {
-                            conflicts += 1;
-                            tokio::time::sleep(CONFLICT_WAIT * conflicts).await;
-                            source =
-                                connect_for_pages(&backfill.source).await.map_err(at_source)?;
-                        }
-                        found => break found?,
-                    }
-                };
-                let upper = result.rows().first().map(bound_values).transpose();
-                // A receiver that is gone means that the run is over.
-                let _ = tell.send(Progress::BoundFound(asked.elapsed())).await;
-                pager.bound_found(upper.map_err(at_source)?)
+                let upper = find_bound(&backfill, &mut source, &sql, &tell).await?;
+                pager.bound_found(upper)
             }
             Step::End => break,
         };
@@ -210,6 +208,34 @@ async fn find_pages(
     }
     source.close().await;
     Ok(())
+}
+
+/// Asks for a bound, again if a standby gave the question up.
+async fn find_bound(
+    backfill: &Backfill,
+    source: &mut Connection,
+    sql: &str,
+    tell: &mpsc::Sender<Progress>,
+) -> Result<Option<Vec<String>>, PageError> {
+    let at_source = |error| PageError::Source { table: backfill.table.source.plain(), error };
+    let mut conflicts = 0;
+    loop {
+        let asked = Instant::now();
+        let found = source.query(sql).await.map_err(at_source);
+        // A receiver that is gone means that the run is over.
+        let _ = tell.send(Progress::SnapshotHeld(asked.elapsed())).await;
+        match found {
+            Err(error) if error.is_recovery_conflict() && conflicts < CONFLICTS_MAX => {
+                conflicts += 1;
+                tokio::time::sleep(CONFLICT_WAIT * conflicts).await;
+                *source = connect_for_pages(backfill).await.map_err(at_source)?;
+            }
+            found => {
+                let upper = found?.rows().first().map(bound_values).transpose();
+                return upper.map_err(at_source);
+            }
+        }
+    }
 }
 
 fn bound_values(row: &crate::conn::Row) -> Result<Vec<String>, Error> {
@@ -229,20 +255,21 @@ async fn work(
     let table = &backfill.table;
     let at_source = |error| PageError::Source { table: table.source.plain(), error };
     let at_target = |error| PageError::Target { table: table.target.plain(), error };
-    let mut source = connect_for_pages(&backfill.source).await.map_err(at_source)?;
+    let mut source = connect_for_pages(&backfill).await.map_err(at_source)?;
     let mut target = connect_to_target(&backfill).await.map_err(at_target)?;
     loop {
         let page = queue.lock().await.recv().await;
         let Some(page) = page else { break };
         let mut conflicts = 0;
         let (record, snapshot_held) = loop {
-            let name = &backfill.migration;
-            match copy_page(&mut source, &mut target, name, table, page.clone()).await {
+            let began = Instant::now();
+            match copy_page(&mut source, &mut target, &backfill, page.clone()).await {
                 Err(error) if error.is_recovery_conflict() && conflicts < CONFLICTS_MAX => {
                     conflicts += 1;
                     tracing::warn!("page {} is read again: {error}", page.number);
+                    let _ = tell.send(Progress::SnapshotHeld(began.elapsed())).await;
                     tokio::time::sleep(CONFLICT_WAIT * conflicts).await;
-                    source = connect_for_pages(&backfill.source).await.map_err(at_source)?;
+                    source = connect_for_pages(&backfill).await.map_err(at_source)?;
                     target = connect_to_target(&backfill).await.map_err(at_target)?;
                 }
                 copied => break copied?,
@@ -265,12 +292,36 @@ async fn work(
 
 /// A session on the source whose plans are what paging needs: a walk of the key's index for
 /// every page, never a scan of the whole table, and no workers besides.
-async fn connect_for_pages(config: &Config) -> Result<Connection, Error> {
-    let mut connection = Connection::connect(config, SessionKind::Sql).await?;
+async fn connect_for_pages(backfill: &Backfill) -> Result<Connection, Error> {
+    let mut connection = Connection::connect(&backfill.source, SessionKind::Sql).await?;
+    backfill.origin.check(&mut connection).await?;
     connection
         .query("SET enable_seqscan = off; SET max_parallel_workers_per_gather = 0; SET jit = off")
         .await?;
     Ok(connection)
+}
+
+impl Origin {
+    async fn check(&self, connection: &mut Connection) -> Result<(), Error> {
+        let sql = "SELECT (SELECT system_identifier::text FROM pg_control_system()) AS system_id,
+                          pg_is_in_recovery() AS standby,
+                          CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() END AS lsn";
+        let result = connection.query(sql).await?;
+        let row = result.row()?;
+        let replayed: Option<Lsn> = row.get("lsn")?;
+        let wrong = if row.get::<String>("system_id")? != self.system_id {
+            "belongs to another cluster"
+        } else if row.get::<bool>("standby")? != self.standby_from.is_some() {
+            "is a standby where the primary was meant, or the other way round"
+        } else if self.standby_from.is_some_and(|from| replayed.is_none_or(|lsn| lsn < from)) {
+            "has not replayed the log up to where the slot begins"
+        } else {
+            return Ok(());
+        };
+        Err(Error::Settings(format!(
+            "the server that was reached for reading pages {wrong}; name exactly one host"
+        )))
+    }
 }
 
 /// A session on the target in which nothing but the rows is written.

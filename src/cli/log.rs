@@ -6,9 +6,9 @@
 use std::{
     env,
     fmt::Result as Written,
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, Permissions},
     io::{self, IsTerminal},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
     sync::Mutex,
 };
@@ -69,6 +69,11 @@ fn word(level: Level) -> LevelFilter {
 /// The trace holds everybody's rows: it is for our own eyes until we say otherwise.
 fn trace_file(path: &Path) -> Result<File, Failure> {
     let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    // An older file keeps its rights otherwise.
+    let options = options.and_then(|file| {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        Ok(file)
+    });
     options.map_err(|error| {
         Failure::refused(
             format!("the trace can't be written to {}: {error}", path.display()),

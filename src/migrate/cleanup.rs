@@ -3,13 +3,13 @@
 //! Tables stay, also those that pghost has made: their rows are the user's. What is on the source
 //! goes first and the ledger last, so that a cleanup that was killed can be done again.
 
-use super::{Failure, failure::Exit};
+use super::{Failure, failure::Exit, preflight};
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
     ledger::{self, Migration},
     pg::Ident,
-    replication::{drop_slot, find_slot},
+    replication::find_slot,
     sql::quote_literal,
 };
 
@@ -69,7 +69,13 @@ async fn remove(
     let mut removed = Vec::new();
     let slot = &migration.slot;
     let at_slot = |error: Error| stopped("removing the slot", &error);
-    if let Some(found) = find_slot(source, slot).await.map_err(at_slot)? {
+    preflight::lock_slot(source, slot).await?;
+    let found = find_slot(source, slot).await.map_err(at_slot)?;
+    // Another's slot of that name is another's.
+    if let Some(found) = found.filter(|found| {
+        found.plugin.as_deref() == Some("pgoutput")
+            && found.database.as_deref() == Some(migration.source.database.as_str())
+    }) {
         if let Some(pid) = found.active_pid {
             return Err(Failure::refused(
                 format!("the slot {slot} is in use, by the server process {pid} of the source"),
@@ -77,7 +83,9 @@ async fn remove(
             ));
         }
         if !spec.dry_run {
-            drop_slot(source, slot).await.map_err(at_slot)?;
+            // Not `drop_slot`, which ends whoever reads it: somebody may begin to just now.
+            let sql = format!("SELECT pg_drop_replication_slot({})", quote_literal(slot));
+            source.query(&sql).await.map_err(at_slot)?;
         }
         removed.push(format!("the replication slot {slot} on the source"));
     }

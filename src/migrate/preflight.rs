@@ -59,7 +59,7 @@ pub(super) async fn look(
         tables.push(look_at_table(servers, ordinal, table).await?);
     }
     twice_the_same(&spec.tables)?;
-    lock_slot(servers, &slot).await?;
+    lock_slot(&mut servers.source, &slot).await?;
     look_at_slot(servers, &slot).await?;
     let publication = match &spec.publication {
         Some(publication) => {
@@ -255,9 +255,9 @@ async fn target_is_empty(servers: &mut Servers, target: &Table) -> Result<(), Fa
 }
 
 /// Takes the slot's name on the source: migrations into other targets can't see this one's ledger.
-pub(super) async fn lock_slot(servers: &mut Servers, slot: &str) -> Result<(), Failure> {
+pub(super) async fn lock_slot(source: &mut Connection, slot: &str) -> Result<(), Failure> {
     let failed = |error: Error| Failure::refused_by("looking at the source's slots", &error);
-    if ledger::lock(&mut servers.source, &format!("pghost slot {slot}")).await.map_err(failed)? {
+    if ledger::lock(source, &format!("pghost slot {slot}")).await.map_err(failed)? {
         return Ok(());
     }
     Err(Failure::refused(

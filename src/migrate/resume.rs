@@ -18,9 +18,8 @@ use crate::{
     replication::find_slot,
 };
 
-const START_AGAIN: &str = "drop the slot, empty the target table, remove the migration's lines \
-                           from pghost.migration on the target, and start again: rows are \
-                           copied anew";
+const START_AGAIN: &str = "`pghost cleanup` this migration; drop the target table if pghost has \
+                           made it, else empty it; and start again: rows are copied anew";
 
 /// Checks a migration against both servers and gives its tables.
 pub(super) async fn check(
@@ -30,7 +29,7 @@ pub(super) async fn check(
 ) -> Result<Vec<PlannedTable>, Failure> {
     asks_for_the_same(spec, migration)?;
     same_server(servers, migration)?;
-    preflight::lock_slot(servers, &migration.slot).await?;
+    preflight::lock_slot(&mut servers.source, &migration.slot).await?;
     let mut tables = Vec::new();
     for record in &migration.tables {
         tables.push(check_table(servers, migration, record).await?);

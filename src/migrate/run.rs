@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     apply::{Apply, ApplyTable, Outcome, Stop},
-    backfill::{self, Backfill},
+    backfill::{self, Backfill, Origin},
     conn::Error,
     ledger::{self, Migration, Phase},
     pg::Lsn,
@@ -165,8 +165,14 @@ impl Journey<'_> {
         }
         self.enter(PhaseName::Backfill);
         let started = Instant::now();
-        if let (Some(standby), Some(start)) = (&self.spec.copy_from, self.migration.slot_start) {
-            standby::caught_up(standby, start, &mut self.interrupt, self.listener).await?;
+        let has_pages_left = self.migration.tables.iter().any(|table| !table.backfilled);
+        if let (Some(standby), Some(start)) = (&self.spec.copy_from, self.migration.slot_start)
+            && has_pages_left
+        {
+            tokio::select! {
+                ready = standby::caught_up(standby, start, self.listener) => ready?,
+                Ok(_) = self.interrupt.wait_for(|stop| *stop) => return Err(Failure::interrupted()),
+            }
         }
         let mut longest_snapshot = 0.0;
         let mut copied = Ok(());
@@ -216,6 +222,10 @@ impl Journey<'_> {
         let backfill = Backfill {
             migration: name.clone(),
             source: self.spec.copy_from.as_ref().unwrap_or(&self.spec.source).clone(),
+            origin: Origin {
+                system_id: self.migration.source.system_id.clone(),
+                standby_from: self.spec.copy_from.as_ref().and(self.migration.slot_start),
+            },
             target: self.spec.target.clone(),
             table: plan,
             jobs: self.spec.copy_jobs,

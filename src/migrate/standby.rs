@@ -7,8 +7,6 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use super::{Event, Failure, Listener};
 use crate::{
     config::Config,
@@ -54,14 +52,14 @@ pub(super) async fn check(config: &Config, source: &SystemIdentity) -> Result<()
 pub(super) async fn caught_up(
     config: &Config,
     slot_start: Lsn,
-    interrupt: &mut watch::Receiver<bool>,
     listener: &mut dyn Listener,
 ) -> Result<(), Failure> {
     let failed = |error: Error| Failure::stopped_by("waiting for the standby", &error);
     let mut standby = Connection::connect(config, SessionKind::Sql).await.map_err(failed)?;
     let mut told = false;
     loop {
-        // NULL before the first record, and on a server that is no standby any more.
+        // NULL before the first record. Whether it is a standby still, every session that reads
+        // pages asks for itself.
         let sql = "SELECT pg_last_wal_replay_lsn() AS replayed";
         let result = standby.query(sql).await.map_err(failed)?;
         let replayed: Option<Lsn> =
@@ -79,9 +77,6 @@ pub(super) async fn caught_up(
             );
             listener.on(&Event::Notice { message });
         }
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
-            Ok(_) = interrupt.wait_for(|stop| *stop) => return Err(Failure::interrupted()),
-        }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }

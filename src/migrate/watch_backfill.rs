@@ -45,7 +45,7 @@ impl BackfillView {
     /// Takes a step; a page that was copied is an event.
     pub(super) fn on(&mut self, progress: &Progress) -> Option<Event> {
         match progress {
-            Progress::BoundFound(took) => {
+            Progress::SnapshotHeld(took) => {
                 self.longest_snapshot_seconds =
                     self.longest_snapshot_seconds.max(took.as_secs_f64());
                 None

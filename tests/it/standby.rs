@@ -10,7 +10,7 @@ use pghost::{
 
 use crate::{
     secure::settings,
-    stage::{migrate_with, until},
+    stage::{Gate, beside, migrate_with, until},
     support::{Database, assert_same, migrate, server, spec, versions_to_test},
 };
 
@@ -108,29 +108,35 @@ async fn a_page_that_the_standby_gives_up_is_read_again() {
     for binaries in versions_to_test() {
         let pair = pair(&binaries);
         let (from, to, standby) = pair.databases().await;
-        from.sql(TABLE).await;
-        from.sql("ALTER TABLE source SET (autovacuum_enabled = off)").await;
+        // A page of 20 MB, more than sockets hold: its snapshot stands while the target waits.
+        from.sql(
+            "CREATE TABLE source (id int PRIMARY KEY, v text) WITH (autovacuum_enabled = off);
+             INSERT INTO source SELECT i, repeat('x', 1000) FROM generate_series(1, 20000) i",
+        )
+        .await;
+        to.sql("CREATE TABLE target (id int PRIMARY KEY, v text)").await;
         until(&standby, "SELECT to_regclass('source') IS NOT NULL").await;
         let mut spec = spec(&from, &to, "source", "target");
         spec.copy_from = Some(standby.config());
-        spec.page_rows = Some(200);
-        // Rows that die and are vacuumed away all the while: each vacuum is a conflict with whoever
-        // can still see them.
-        let vacuum = async {
-            let mut connection = from.connect().await;
-            loop {
-                connection.query("UPDATE source SET v = v || '.' WHERE id % 50 = 0").await.unwrap();
-                connection.query("VACUUM source").await.unwrap();
-            }
+        spec.page_rows = Some(1_000_000);
+        let gate = Gate::close(&to, "target", 1, "NEW.id = 100").await;
+        let script = async {
+            gate.reached().await;
+            // Rows that the page's snapshot still sees are vacuumed away, and the standby's replay
+            // waits for nobody.
+            from.sql("UPDATE source SET v = 'changed' WHERE id % 50 = 0").await;
+            from.sql("VACUUM source").await;
+            let end = from.value("SELECT pg_current_wal_flush_lsn()").await;
+            let is_stuck = format!(
+                "SELECT pg_last_wal_receive_lsn() >= '{end}' AND pg_last_wal_replay_lsn() < '{end}'"
+            );
+            until(&standby, &is_stuck).await;
+            gate.open().await;
         };
-        tokio::select! {
-            ended = migrate(&spec) => ended.map(drop).unwrap(),
-            () = vacuum => unreachable!(),
-        }
-        let conflicts = "SELECT confl_snapshot + confl_lock + confl_bufferpin + confl_deadlock > 0
-                           FROM pg_stat_database_conflicts WHERE datname = current_database()";
+        Box::pin(beside(&spec, |_| {}, script)).await.unwrap();
+        let conflicts = "SELECT confl_snapshot > 0 FROM pg_stat_database_conflicts
+                          WHERE datname = current_database()";
         until(&standby, conflicts).await;
-        migrate(&spec).await.unwrap();
         assert_same((&from, "source"), (&to, "target"), "id").await;
         crate::stage::drop_slot(&from, &spec).await;
     }
@@ -159,4 +165,36 @@ async fn only_a_standby_of_the_source_will_do() {
     let made = "SELECT to_regnamespace('pghost') IS NULL AS untouched";
     let result = connection.query(made).await.unwrap();
     assert!(result.row().unwrap().get::<bool>("untouched").unwrap());
+}
+
+#[tokio::test]
+async fn no_page_is_taken_from_a_standby_that_was_promoted_meanwhile() {
+    for binaries in versions_to_test() {
+        let pair = pair(&binaries);
+        let (from, to, standby) = pair.databases().await;
+        from.sql(TABLE).await;
+        to.sql("CREATE TABLE target (id int PRIMARY KEY, v text)").await;
+        until(&standby, "SELECT to_regclass('source') IS NOT NULL").await;
+        until(&standby, "SELECT count(*) > 0 FROM source").await;
+        let mut spec = spec(&from, &to, "source", "target");
+        spec.copy_from = Some(standby.config());
+        spec.page_rows = Some(100);
+        spec.copy_jobs = 1;
+        let gate = Gate::close(&to, "target", 1, "NEW.id = 150").await;
+        let script = async {
+            gate.reached().await;
+            standby.sql("SELECT pg_promote()").await;
+            // Rows of a history that the source knows nothing of.
+            standby.sql("UPDATE source SET v = 'another history'").await;
+            gate.open().await;
+        };
+        let failure = Box::pin(beside(&spec, |_| {}, script)).await.unwrap_err();
+        assert_eq!(failure.exit.code(), 1, "{failure}");
+        assert!(failure.message.contains("promoted"), "{failure}");
+        // It goes on with the source's own pages.
+        spec.copy_from = None;
+        migrate(&spec).await.unwrap();
+        assert_same((&from, "source"), (&to, "target"), "id").await;
+        crate::stage::drop_slot(&from, &spec).await;
+    }
 }

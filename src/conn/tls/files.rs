@@ -40,9 +40,12 @@ pub(super) fn roots(config: &Config) -> Result<Option<Roots>, TlsError> {
 fn roots_of(path: &Path, bytes: &[u8]) -> Result<Roots, TlsError> {
     let certificates = certificates(ROOTS, path, bytes)?;
     let (roots, unusable) = Roots::new(certificates);
-    if unusable > 0 || roots.is_empty() {
-        let problem = format!("{unusable} of its certificates can't serve as roots");
+    if roots.is_empty() {
+        let problem = format!("none of its {unusable} certificates can serve as a root");
         return Err(TlsError::Content { what: ROOTS, path: path.to_owned(), problem });
+    }
+    if unusable > 0 {
+        tracing::warn!("{unusable} certificates of {} can't serve as roots", path.display());
     }
     Ok(roots)
 }

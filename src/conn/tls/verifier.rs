@@ -4,7 +4,8 @@
 //! Postgres's own documentation shows how to make such certificates
 //! (<https://www.postgresql.org/docs/18/ssl-tcp.html#SSL-CERTIFICATE-CREATION>): a self-signed
 //! certificate that serves as its own root, and one without extensions, which is of X.509's first
-//! version. Both are taken when a root vouches for them directly, see [`direct`].
+//! version. The first is taken when it stands among the roots itself, the second when a root has
+//! signed it directly, see [`direct`].
 //!
 //! Pure: files are read elsewhere, and the time is handed in. Not here: whether the names fit
 //! (`names`), and what ties a login to the certificate (`auth`'s channel binding).
@@ -18,7 +19,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime},
 };
 use webpki::{EndEntityCert, KeyUsage, RawPublicKeyEntity, anchor_from_trusted_cert};
-use x509_parser::{certificate::X509Certificate, prelude::FromDer};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer, x509::X509Version};
 
 use super::{error::CertificateError, names::Names};
 
@@ -108,8 +109,13 @@ impl Verifier {
         now: UnixTime,
     ) -> Result<(), CertificateError> {
         let roots: Vec<_> = self.roots.valid(now).collect();
+        let is_pinned = roots.iter().any(|root| root.as_ref() == certificate.as_ref());
+        if is_pinned && parsed.subject().as_raw() == parsed.issuer().as_raw() {
+            return serves(parsed, now);
+        }
+        let issuers: Vec<_> = roots.into_iter().filter(|root| may_issue(root)).collect();
         let anchors: Vec<TrustAnchor<'_>> =
-            roots.iter().filter_map(|root| anchor_from_trusted_cert(root).ok()).collect();
+            issuers.iter().filter_map(|root| anchor_from_trusted_cert(root).ok()).collect();
         let verified = EndEntityCert::try_from(certificate).and_then(|end_entity| {
             end_entity
                 .verify_for_usage(
@@ -126,22 +132,31 @@ impl Verifier {
         match verified {
             Ok(()) => Ok(()),
             Err(webpki::Error::CaUsedAsEndEntity | webpki::Error::UnsupportedCertVersion) => {
-                direct(certificate, parsed, &roots, self.algorithms, now)
+                direct(parsed, &issuers, self.algorithms, now)
             }
             Err(error) => Err(CertificateError::Untrusted(why(&error))),
         }
     }
 }
 
-/// Takes a certificate that is one of the roots, or that a root has signed without anybody in
-/// between, whatever webpki thinks of its form.
-fn direct(
-    certificate: &CertificateDer<'_>,
-    parsed: &X509Certificate<'_>,
-    roots: &[&CertificateDer<'static>],
-    algorithms: WebPkiSupportedAlgorithms,
-    now: UnixTime,
-) -> Result<(), CertificateError> {
+/// Whether a root's word counts for others: a certificate that was put among the roots to be
+/// trusted itself must not be able to vouch for anybody else. X.509's first version can't say so;
+/// OpenSSL believes it if it is self-signed.
+fn may_issue(root: &CertificateDer<'_>) -> bool {
+    let Ok(root) = parse(root) else { return false };
+    if root.version() != X509Version::V3 {
+        return root.subject().as_raw() == root.issuer().as_raw();
+    }
+    let is_authority = matches!(root.basic_constraints(), Ok(Some(found)) if found.value.ca);
+    let may_sign = match root.key_usage() {
+        Ok(usage) => usage.is_none_or(|usage| usage.value.key_cert_sign()),
+        Err(_) => false,
+    };
+    is_authority && may_sign
+}
+
+/// Whether a certificate that is trusted is one for a server, today.
+fn serves(parsed: &X509Certificate<'_>, now: UnixTime) -> Result<(), CertificateError> {
     let untrusted = |why: &str| Err(CertificateError::Untrusted(why.to_owned()));
     check_dates(parsed, now, "it")?;
     if let Ok(Some(usage)) = parsed.extended_key_usage()
@@ -152,9 +167,18 @@ fn direct(
     if parsed.extensions().iter().any(|e| e.critical && e.parsed_extension().unsupported()) {
         return untrusted("it has a critical extension that is not known here");
     }
-    if roots.iter().any(|root| root.as_ref() == certificate.as_ref()) {
-        return Ok(());
-    }
+    Ok(())
+}
+
+/// Takes a certificate that a root has signed without anybody in between, whatever webpki thinks
+/// of its form. (One that an intermediate has signed stays refused.)
+fn direct(
+    parsed: &X509Certificate<'_>,
+    roots: &[&CertificateDer<'static>],
+    algorithms: WebPkiSupportedAlgorithms,
+    now: UnixTime,
+) -> Result<(), CertificateError> {
+    serves(parsed, now)?;
     for root in roots {
         let root = parse(root)?;
         // A root whose word counts only for some names is for webpki to judge.
@@ -164,7 +188,7 @@ fn direct(
             return Ok(());
         }
     }
-    untrusted("no trusted root has signed it")
+    Err(CertificateError::Untrusted("no trusted root has signed it".to_owned()))
 }
 
 /// Whether the root's key made the certificate's signature.

@@ -192,3 +192,21 @@ fn a_certificate_without_extensions_is_taken_from_the_root_itself() {
     forged[at] = b'x';
     assert!(verdict(Checks::Chain, &[&root], &forged.into(), &[]).is_err());
 }
+
+#[test]
+fn who_is_trusted_itself_vouches_for_nobody() {
+    // Two servers' own certificates among the roots: whoever has the key of one must not be able
+    // to make a certificate for the other.
+    let pinned = make(&["a"], None, |_| {});
+    let forged = make(&["b"], Some(&pinned), |_| {});
+    assert_eq!(verdict(named("a"), &[&pinned.der], &pinned.der, &[]), Ok(()));
+    let refused = verdict(named("b"), &[&pinned.der], &forged.der, &[]).unwrap_err();
+    assert!(matches!(refused, CertificateError::Untrusted(_)), "{refused}");
+    // Nor may an authority that is not one to sign certificates.
+    let root = make(&[], None, |params| {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![rcgen::KeyUsagePurpose::CrlSign];
+    });
+    let server = make(&["db"], Some(&root), |_| {});
+    assert!(verdict(Checks::Chain, &[&root.der], &server.der, &[]).is_err());
+}
