@@ -18,8 +18,8 @@ use crate::{
 /// More than the servers' default of 64 MB, as `pg_restore`'s manual recommends for building
 /// indexes, and little enough for a server of a few gigabytes.
 ///
-/// And a server that goes on building for a client that was killed would keep the next run out.
-/// Not every system lets a server see that (`WaitEventSetCanReportClosed` in `latch.c`); Linux does.
+/// And a server that goes on building for a client that was killed would keep the next run out. Not
+/// every system lets a server see that (`WaitEventSetCanReportClosed` in `latch.c`); Linux does.
 pub(super) const BEFORE: &str = "
     SELECT set_config('maintenance_work_mem', '256MB', false)
      WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('256MB');
