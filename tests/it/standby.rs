@@ -122,19 +122,22 @@ async fn a_page_that_the_standby_gives_up_is_read_again() {
         let gate = Gate::close(&to, "target", 1, "NEW.id = 100").await;
         let script = async {
             gate.reached().await;
-            // Rows that the page's snapshot still sees are vacuumed away, and the standby's replay
-            // waits for nobody.
+            // A lock that the page's own on the standby is in the way of; replay waits for nobody.
             from.sql("UPDATE source SET v = 'changed' WHERE id % 50 = 0").await;
-            from.sql("VACUUM source").await;
+            from.sql("BEGIN; LOCK TABLE source; COMMIT").await;
             let end = from.value("SELECT pg_current_wal_flush_lsn()").await;
-            let is_stuck = format!(
-                "SELECT pg_last_wal_receive_lsn() >= '{end}' AND pg_last_wal_replay_lsn() < '{end}'"
+            // A session that can't be told, because it waits for us to read, holds replay up; one
+            // that can be is ended.
+            let conflict = format!(
+                "SELECT pg_last_wal_receive_lsn() >= '{end}' AND pg_last_wal_replay_lsn() < '{end}'
+                     OR confl_lock > 0
+                   FROM pg_stat_database_conflicts WHERE datname = current_database()"
             );
-            until(&standby, &is_stuck).await;
+            until(&standby, &conflict).await;
             gate.open().await;
         };
         Box::pin(beside(&spec, |_| {}, script)).await.unwrap();
-        let conflicts = "SELECT confl_snapshot > 0 FROM pg_stat_database_conflicts
+        let conflicts = "SELECT confl_lock > 0 FROM pg_stat_database_conflicts
                           WHERE datname = current_database()";
         until(&standby, conflicts).await;
         assert_same((&from, "source"), (&to, "target"), "id").await;
