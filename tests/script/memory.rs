@@ -54,13 +54,16 @@ async fn result_of(bytes: usize) -> Result<(), Error> {
         message(b'D', &[head, vec![b'x'; bytes - 6]].concat())
     };
     let counted = |message: &[u8]| message.len() - 5 + OVERHEAD_BYTES;
+    // Each row has one value, which takes some memory besides its bytes.
+    let value_bytes = size_of::<Option<bytes::Bytes>>();
     let listener = Listener::unix();
     let (mut connection, mut peer) = session(&listener).await;
     let (shape, end) = (named("T"), [named("C"), named("Z")]);
     let others = counted(&shape) + counted(&end[0]) + counted(&end[1]);
     let whole_row = row(ROW_BYTES);
-    let rows = (bytes - others) / counted(&whole_row) - 1;
-    let last = row(bytes - others - rows * counted(&whole_row) - OVERHEAD_BYTES);
+    let each = counted(&whole_row) + value_bytes;
+    let rows = (bytes - others) / each - 1;
+    let last = row(bytes - others - rows * each - OVERHEAD_BYTES - value_bytes);
     let serving = async {
         peer.play("> Q").await.unwrap();
         peer.put(&shape);
