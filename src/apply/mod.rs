@@ -20,9 +20,12 @@ mod error;
 mod fetch;
 mod fold;
 mod lane;
+mod lanes;
 mod messages;
 mod run;
+mod staged;
 mod table;
+mod work;
 mod writer;
 
 pub use error::ApplyError;

@@ -31,6 +31,8 @@ pub struct Apply {
     pub slot: String,
     /// The publication.
     pub publication: String,
+    /// Lanes up to the checkpoint, at least one.
+    pub jobs: usize,
     /// Whether values may come in binary.
     pub binary: bool,
     /// The tables.
@@ -107,12 +109,12 @@ impl Apply {
             if driver.is_finished() {
                 break Outcome::Reached;
             }
-            let can_take = driver.lane.can_take() && !driver.is_stopping();
+            let can_take = driver.lanes.can_take() && !driver.is_stopping();
             let step = tokio::select! {
                 biased;
                 Ok(_) = interrupt.wait_for(|stop| *stop) => break Outcome::Interrupted,
-                durable = driver.lane.durable(&driver.inbox.tables), if !driver.lane.is_idle() => {
-                    durable.map(|(durable, _)| driver.is_durable(durable))
+                durable = driver.lanes.durable(&driver.inbox.tables), if !driver.lanes.is_idle() => {
+                    durable.map(|durable| durable.into_iter().for_each(|d| driver.is_durable(d)))
                 }
                 chunk = driver.stream.chunk(), if can_take => match chunk {
                     Ok(chunk) => driver.take(&chunk).await,

@@ -54,7 +54,7 @@ pub fn copy_page_in(table: &QualifiedName, columns: &[Ident], format: Format) ->
     format!("COPY {table} ({}) FROM STDIN{}", columns.join(", "), options(format))
 }
 
-const fn options(format: Format) -> &'static str {
+pub(super) const fn options(format: Format) -> &'static str {
     match format {
         Format::Text => "",
         Format::Binary => " (FORMAT binary)",

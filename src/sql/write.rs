@@ -20,12 +20,12 @@ fn value_rows(rows: usize, columns: usize) -> String {
     text
 }
 
-fn list(names: &[Ident]) -> String {
+pub(super) fn list(names: &[Ident]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// `t.k = v.k AND ..`, by the operators of the target's own index.
-fn same_key(key: &[KeyColumn]) -> String {
+pub(super) fn same_key(key: &[KeyColumn]) -> String {
     let parts: Vec<_> =
         key.iter().map(|c| format!("t.{0} {1} v.{0}", c.name, c.operators.equal())).collect();
     parts.join(" AND ")
@@ -50,6 +50,11 @@ pub fn upsert_rows(
     key: &[KeyColumn],
     rows: usize,
 ) -> String {
+    format!("{} {}", insert_rows(table, columns, rows), on_conflict(columns, key))
+}
+
+/// `ON CONFLICT (key) DO UPDATE SET ..` all other columns.
+pub(super) fn on_conflict(columns: &[Ident], key: &[KeyColumn]) -> String {
     let is_key = |name: &Ident| key.iter().any(|k| k.name == *name);
     let set: Vec<_> = columns
         .iter()
@@ -63,11 +68,7 @@ pub fn upsert_rows(
         format!("UPDATE SET {}", set.join(", "))
     };
     let arbiter: Vec<_> = key.iter().map(|c| c.name.to_string()).collect();
-    format!(
-        "{} ON CONFLICT ({}) DO {action}",
-        insert_rows(table, columns, rows),
-        arbiter.join(", ")
-    )
+    format!("ON CONFLICT ({}) DO {action}", arbiter.join(", "))
 }
 
 /// Updates of `set` in the rows named by their keys. A row's parameters are its key, then `set`.
