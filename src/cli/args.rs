@@ -162,6 +162,10 @@ pub(super) struct Migrate {
     #[arg(long, value_name = "SLOT")]
     pub(super) slot: Option<String>,
 
+    /// How pages are cut
+    #[arg(long, value_enum, value_name = "HOW", default_value = "auto")]
+    pub(super) paging: Paging,
+
     /// Rows in a page, which is what one short transaction reads [default: chosen by row size]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(super) page_rows: Option<u64>,
@@ -189,6 +193,17 @@ impl fmt::Debug for Dsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Dsn(..)")
     }
+}
+
+/// `--paging`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Paging {
+    /// By arithmetic where the key is a single integer, else by walking its index
+    Auto,
+    /// By walking the key's index
+    Keyset,
+    /// By arithmetic, for a key that is a single integer
+    Range,
 }
 
 /// `--then`.

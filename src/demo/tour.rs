@@ -11,6 +11,7 @@ use super::{
     workload::{Workload, WorkloadOptions},
 };
 use crate::{
+    backfill::Paging,
     config::Config,
     conn::{Connection, Error, SessionKind},
     migrate::{self, Event, Exit, Failure, Listener, MigrationSpec, TableSpec, Then},
@@ -113,6 +114,7 @@ impl Tour<'_> {
             name: None,
             publication: None,
             slot: None,
+            paging: Paging::Auto,
             page_rows: None,
             copy_from: None,
             // One session is enough to keep two cores busy with both servers.

@@ -3,7 +3,7 @@
 use crate::{
     apply::{ApplyColumn, ApplyTable},
     backfill::{PageRows, TablePlan, rows_per_page},
-    catalog::{Key, Table, binary_is_safe},
+    catalog::{Key, Table, binary_is_safe, explain_key},
     ledger::TableRecord,
     pg::{Ident, QualifiedName},
     wire::Format,
@@ -21,6 +21,8 @@ pub(super) struct PlannedTable {
     /// The target's key; `None` while there is no target, and, where pghost has made it, until its
     /// rows are there.
     pub(super) target_key: Option<Key>,
+    /// Whether pages are cut by arithmetic.
+    pub(super) is_arithmetic: bool,
 }
 
 impl PlannedTable {
@@ -31,6 +33,13 @@ impl PlannedTable {
 
     pub(super) fn key_names(&self) -> Vec<Ident> {
         self.key.columns.iter().map(|c| c.name.clone()).collect()
+    }
+
+    /// Which key was chosen and why, and how pages are cut by it.
+    pub(super) fn explanation(&self) -> String {
+        let how = if self.is_arithmetic { "by arithmetic on" } else { "by walking" };
+        let key = explain_key(&self.source, &self.key);
+        format!("{} is cut into pages {how} {key}", self.source.name.plain())
     }
 
     /// As the ledger keeps it.
@@ -73,6 +82,7 @@ impl PlannedTable {
             target: self.target_name.clone(),
             columns: self.columns(),
             key: self.key.columns.clone(),
+            is_arithmetic: self.is_arithmetic,
             format: if self.binary() { Format::Binary } else { Format::Text },
             page_rows: page_rows
                 .map_or(PageRows::Adapting(estimated), |rows| PageRows::Fixed(rows.max(1))),

@@ -93,6 +93,9 @@ async fn begin<'a>(
         }
         None => {
             let new = preflight::look(&spec_now, &mut servers, name).await?;
+            for table in &new.tables {
+                listener.on(&Event::Notice { message: table.explanation() });
+            }
             prepare::prepare(&mut servers, new, &mut interrupt, listener).await?
         }
     };
