@@ -8,6 +8,7 @@
 mod changes;
 mod cleanup;
 mod cluster;
+mod crossing;
 mod invariants;
 mod journey;
 mod keys;
