@@ -18,6 +18,7 @@ mod login;
 mod made;
 mod moves;
 mod objects;
+mod paging;
 mod program;
 mod refusals;
 mod sabotage;
