@@ -119,7 +119,7 @@ mod tests {
             identity: None,
             generated: None,
             collation: None,
-            deterministic: true,
+            merges: None,
             sequence: None,
         }
     }

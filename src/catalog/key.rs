@@ -177,7 +177,7 @@ mod tests {
             identity: None,
             generated: None,
             collation: None,
-            deterministic: true,
+            merges: None,
             sequence: None,
         }
     }

@@ -76,8 +76,9 @@ pub struct Column {
     pub generated: Option<Generated>,
     /// Its collation as SQL spells it, if it is not its type's own.
     pub collation: Option<String>,
-    /// Whether its collation tells all strings apart; one that doesn't ignores case, say.
-    pub deterministic: bool,
+    /// Which strings its collation takes for one, as the collation's locale and rules; `None` if it
+    /// tells all strings apart.
+    pub merges: Option<String>,
     /// The sequence that belongs to it (serial or identity).
     pub sequence: Option<OwnedSequence>,
 }

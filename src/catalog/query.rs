@@ -41,7 +41,11 @@ SELECT a.attname, a.atttypid, a.atttypmod,
        pg_get_expr(d.adbin, d.adrelid) AS expression, a.attidentity, a.attgenerated,
        CASE WHEN a.attcollation <> t.typcollation
             THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) END AS collation,
-       coalesce(co.collisdeterministic, true) AS deterministic,
+       -- The locale is in colliculocale from 15 on and in colllocale from 17 on; 16 has rules.
+       CASE WHEN NOT co.collisdeterministic
+            THEN concat_ws(' ', co.collcollate, to_jsonb(co) ->> 'colliculocale',
+                           to_jsonb(co) ->> 'colllocale', to_jsonb(co) ->> 'collicurules') END
+            AS merges,
        b.oid AS base_oid, format_type(b.oid, b.modifier) AS base_name,
        CASE WHEN a.attcollation <> bt.typcollation
             THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) END AS base_collation,
@@ -210,7 +214,7 @@ fn column(row: &Row) -> Result<Column, Error> {
             _ => None,
         },
         collation: row.get("collation")?,
-        deterministic: row.get("deterministic")?,
+        merges: row.get("merges")?,
         sequence,
     })
 }

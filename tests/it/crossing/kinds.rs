@@ -95,7 +95,11 @@ pub(super) fn numbers_and_times() -> Vec<Kind<'static>> {
             "SELECT format('12:%s+0%s:45', 10 + i, i % 10)::timetz, time '23:59:59.999999' FROM generate_series(1, 24) i
                UNION ALL VALUES ('24:00-15:59'::timetz, '24:00'::time), ('00:00+15:59', '00:00')",
         ),
-        kind("oid", &[("k", "oid")], "SELECT 4294967295 - i FROM generate_series(0, 20) i UNION ALL SELECT generate_series(0, 9)"),
+        kind(
+            "oid",
+            &[("k", "oid")],
+            "SELECT 4294967295 - i FROM generate_series(0, 20) i UNION ALL SELECT generate_series(0, 9)",
+        ),
         kind(
             "boolean_first",
             &[("a", "boolean"), ("b", "smallint"), ("c", "bigint")],
