@@ -11,10 +11,10 @@
 //! `auto` is range for one integer column and keyset for everything else. On a busy table, which
 //! is what all this is for, the walk of keyset reads most rows twice (seen on 15, in memory: 58,000
 //! rows of 280 bytes take 19 ms to be read as a page, and their bound 9 ms to be found, 3 ms once
-//! the table was vacuumed). And where keys are sparse or
-//! stand in clumps, range itself walks the index, since arithmetic can't tell how many rows lie
-//! before a bound that is far away: a page of unknown size is a snapshot of unknown length. So
-//! range is never the worse of the two by more than the pages that are less than full.
+//! the table was vacuumed). And where keys are sparse or stand in clumps, range itself walks the
+//! index, since arithmetic can't tell how many rows lie before a bound that is far away: a page of
+//! unknown size is a snapshot of unknown length. So range is never the worse of the two by more
+//! than the pages that are less than full.
 //!
 //! Pure.
 
