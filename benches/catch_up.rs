@@ -52,11 +52,15 @@ fn main() -> Result<(), AnyError> {
     }
     let rows = number("GHOST_BENCH_ORDERS", 1_000_000);
     let binaries = Binaries::find(&mut |line| println!("{line}"))?;
-    let settings = [("listen_addresses", ""), ("max_wal_size", "8GB"), ("checkpoint_timeout", "1h")];
+    let settings =
+        [("listen_addresses", ""), ("max_wal_size", "8GB"), ("checkpoint_timeout", "1h")];
     let source = Server::start(&binaries, &settings)?;
     let target = Server::start(&binaries, &settings)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("Postgres {}, two servers on this machine, {cores} cores, orders: {rows} rows", binaries.version);
+    println!(
+        "Postgres {}, two servers on this machine, {cores} cores, orders: {rows} rows",
+        binaries.version
+    );
     println!(
         "{:<28} {:>8} {:>8} {:>8} {:>14} {:>14} {:>6} {:>8}",
         "", "decode", "native", "pghost", "native/pghost", "pghost/decode", "CPU", "memory"
@@ -119,7 +123,11 @@ impl Pair {
         let mut on_source = connect(&self.source, DATABASE).await?;
         on_source.query("SET synchronous_commit = off; SELECT setseed(0.5)").await?;
         on_source.query(&workload.sql).await?;
-        let end: Lsn = on_source.query("SELECT pg_current_wal_insert_lsn() AS end").await?.row()?.get("end")?;
+        let end: Lsn = on_source
+            .query("SELECT pg_current_wal_insert_lsn() AS end")
+            .await?
+            .row()?
+            .get("end")?;
         // So that a keepalive can tell that the end was passed.
         on_source.query("SELECT pg_logical_emit_message(false, 'bench', 'the end')").await?;
 
@@ -154,7 +162,8 @@ impl Pair {
         run_all(&mut connect(&self.target, "postgres").await?, &on_target).await?;
         let mut on_source = connect(&self.source, DATABASE).await?;
         let tables = workload.tables.join(", ");
-        let slot = |name| format!("SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')");
+        let slot =
+            |name| format!("SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')");
         let statements = [
             "CREATE TABLE gate (id int PRIMARY KEY)".into(),
             format!("CREATE PUBLICATION pub FOR TABLE {tables}, gate"),
@@ -162,7 +171,10 @@ impl Pair {
             slot("native"),
         ];
         run_all(&mut on_source, &statements).await?;
-        connect(&self.target, NATIVE).await?.query("CREATE TABLE gate (id int PRIMARY KEY)").await?;
+        connect(&self.target, NATIVE)
+            .await?
+            .query("CREATE TABLE gate (id int PRIMARY KEY)")
+            .await?;
         // Pages of a table that is locked can't be read: there the run is stopped.
         let backfill = Backfill::start(&self.arguments(workload))?;
         run_all(&mut on_source, &["BEGIN".into(), "LOCK TABLE gate".into()]).await?;
@@ -174,7 +186,9 @@ impl Pair {
 
     fn arguments(&self, workload: &Workload) -> Vec<String> {
         let jobs = number("GHOST_BENCH_JOBS", 0);
-        let mut arguments = ["migrate", "--name", "bench", "--publication", "pub", "--source"].map(String::from).to_vec();
+        let mut arguments = ["migrate", "--name", "bench", "--publication", "pub", "--source"]
+            .map(String::from)
+            .to_vec();
         arguments.extend([self.source.dsn(DATABASE), "--target".into(), self.target.dsn(DATABASE)]);
         for table in workload.tables.iter().chain(&["gate"]) {
             arguments.extend(["--table".into(), (*table).into()]);
@@ -189,7 +203,8 @@ impl Pair {
         let config = parse_dsn(&self.source.dsn(DATABASE))?;
         let started = Instant::now();
         let walsender = Connection::connect(&config, SessionKind::Replication).await?;
-        let options = StreamOptions { binary: true, ..StreamOptions::plain(vec![Ident::new("pub")]) };
+        let options =
+            StreamOptions { binary: true, ..StreamOptions::plain(vec![Ident::new("pub")]) };
         let command = format!("START_REPLICATION SLOT decode LOGICAL 0/0 {options}");
         let mut copy = walsender.copy_both(&command).await?;
         let mut passed = false;
@@ -241,7 +256,9 @@ impl Pair {
                 [(&self.source, DATABASE), (&self.target, NATIVE), (&self.target, DATABASE)]
             {
                 let mut connection = connect(server, database).await?;
-                let sql = format!("SELECT count(*) || ' ' || coalesce(sum(hashtext(t::text)), 0) AS sum FROM {table} t");
+                let sql = format!(
+                    "SELECT count(*) || ' ' || coalesce(sum(hashtext(t::text)), 0) AS sum FROM {table} t"
+                );
                 sums.push(connection.query(&sql).await?.row()?.get::<String>("sum")?);
                 connection.close().await;
             }
@@ -257,7 +274,8 @@ impl Pair {
         let slots = "SELECT count(pg_drop_replication_slot(slot_name)) FROM pg_replication_slots";
         let drop = |name| format!("DROP DATABASE {name} WITH (FORCE)");
         run_all(&mut on_source, &[slots.into(), drop(DATABASE)]).await?;
-        run_all(&mut connect(&self.target, "postgres").await?, &[drop(DATABASE), drop(NATIVE)]).await?;
+        run_all(&mut connect(&self.target, "postgres").await?, &[drop(DATABASE), drop(NATIVE)])
+            .await?;
         Ok(())
     }
 }

@@ -81,8 +81,13 @@ pub(crate) fn catch_up(arguments: &[String]) -> Result<Usage, AnyError> {
     // A process that has ended stays to be looked at until it is waited for.
     loop {
         let stat = fs::read_to_string(format!("{proc}/stat"))?;
-        let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        ticks = [11, 12].iter().filter_map(|&at| fields.get(at)?.parse::<u64>().ok()).sum::<u64>().max(ticks);
+        let fields: Vec<_> =
+            stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        ticks = [11, 12]
+            .iter()
+            .filter_map(|&at| fields.get(at)?.parse::<u64>().ok())
+            .sum::<u64>()
+            .max(ticks);
         if fields.first() == Some(&"Z") {
             break;
         }
@@ -95,7 +100,9 @@ pub(crate) fn catch_up(arguments: &[String]) -> Result<Usage, AnyError> {
     let took = started.elapsed();
     let _ = reader.join();
     match child.wait()?.code() {
-        Some(0) => Ok(Usage { took, processor: Duration::from_millis(ticks * 1000 / TICKS), memory_kb }),
+        Some(0) => {
+            Ok(Usage { took, processor: Duration::from_millis(ticks * 1000 / TICKS), memory_kb })
+        }
         code => Err(format!("the catch-up ended with {code:?}").into()),
     }
 }

@@ -35,6 +35,10 @@ const OVERFULL: usize = 4;
 
 /// How long a position without changes may wait to be stored.
 const POSITION_INTERVAL: Duration = Duration::from_secs(5);
+/// From how many rows on a batch is handed over as soon as the lanes are idle.
+const WORTHWHILE_ROWS: usize = 2 * 1024;
+/// From how long after the one before.
+const WORTHWHILE_WAIT: Duration = Duration::from_millis(50);
 /// How long positions may be committed without being durable. Until they are, the source keeps its
 /// log; each time costs the target a write to the disk that its lane waits for.
 const DURABLE_INTERVAL: Duration = Duration::from_millis(500);
@@ -94,8 +98,8 @@ impl<'a> Driver<'a> {
         source.query(ROWS_BY_THEIR_KEY).await.map_err(ApplyError::Stream)?;
         let from = ledger::durable_position(target, &apply.migration).await.map_err(at_target)?;
         let is_strict = from.lsn() >= apply.checkpoint;
-        // The source's transactions stay whole in one; and so does their order.
-        let jobs = if is_strict || careful_until > from.lsn() { 1 } else { apply.jobs.max(1) };
+        // The source's transactions stay whole, which only one can do.
+        let jobs = if is_strict { 1 } else { apply.jobs.max(1) };
         let mut lanes = Vec::new();
         for _ in 0..jobs {
             let config = &apply.target;
@@ -214,7 +218,8 @@ impl<'a> Driver<'a> {
         if bounds {
             self.pass_checkpoint().await?;
         }
-        let full = if self.is_careful() && !self.inbox.is_empty() {
+        let by_itself = self.lanes.is_strict() && self.is_careful() && !self.inbox.is_empty();
+        let full = if by_itself {
             OVERFULL
         } else {
             self.inbox.len() / FULL_ROWS + self.inbox.bytes() / FULL_BYTES
@@ -275,6 +280,16 @@ impl<'a> Driver<'a> {
         }
     }
 
+    /// How far the stream has been received.
+    pub(super) const fn received(&self) -> Lsn {
+        self.stream.received()
+    }
+
+    /// The checkpoint, as it was last raised.
+    pub(super) const fn checkpoint(&self) -> Lsn {
+        self.checkpoint
+    }
+
     /// Everything up to the checkpoint has been taken: hands it over, and is strict from then on.
     async fn pass_checkpoint(&mut self) -> Result<(), ApplyError> {
         let mut due = self.stop_at().filter(|_| self.lanes.is_strict());
@@ -312,7 +327,20 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    /// Hands over whatever there is when the lane has nothing to do.
+    /// Whether complete transactions wait for a batch to become worth its round.
+    pub(super) fn has_to_hand_over(&self) -> bool {
+        self.lanes.is_idle() && !self.inbox.is_empty() && !self.inbox.accountant.in_transaction()
+    }
+
+    /// Whether the batch is worth its own transaction: it is large, or old. What follows the
+    /// checkpoint is wanted at once.
+    fn is_worth_it(&self) -> bool {
+        self.lanes.is_strict()
+            || self.inbox.len() >= WORTHWHILE_ROWS
+            || self.last_position.elapsed() >= WORTHWHILE_WAIT
+    }
+
+    /// Hands over whatever there is when the lanes have nothing to do.
     pub(super) async fn hand_over_if_idle(&mut self) -> Result<(), ApplyError> {
         if !self.lanes.is_idle() || self.inbox.accountant.in_transaction() {
             return Ok(());
@@ -321,7 +349,7 @@ impl<'a> Driver<'a> {
         let undurable = self.lanes.committed() > self.durable.lsn();
         let due = moved && self.last_position.elapsed() >= POSITION_INTERVAL
             || undurable && self.last_durable.elapsed() >= DURABLE_INTERVAL;
-        if !self.inbox.is_empty() || due {
+        if !self.inbox.is_empty() && self.is_worth_it() || due {
             self.hand_over().await?;
         }
         Ok(())

@@ -35,7 +35,8 @@ pub(super) const ROWS_BY_THEIR_KEY: &str = "SET enable_seqscan = off; SET enable
      SET enable_mergejoin = off; SET max_parallel_workers_per_gather = 0; SET jit = off";
 
 /// Whether temporary tables may be made.
-const MAY_STAGE: &str = "SELECT has_database_privilege(current_database(), 'TEMPORARY') AS may_stage";
+const MAY_STAGE: &str =
+    "SELECT has_database_privilege(current_database(), 'TEMPORARY') AS may_stage";
 
 /// What an outstanding reply is for.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ enum Outstanding {
     /// Rows.
     Written(Written),
     /// The COMMIT of the rows of a batch.
-    Rows(u64),
+    Rows,
     /// The COMMIT that carries this position.
     Commit(Carried),
 }
@@ -98,7 +99,9 @@ impl Lane {
     ) -> Result<Self, crate::conn::Error> {
         ledger::prepare_writer(&mut connection, migration).await?;
         connection.query(ROWS_BY_THEIR_KEY).await?;
-        connection.query("SET synchronous_commit = off; SET plan_cache_mode = force_generic_plan").await?;
+        connection
+            .query("SET synchronous_commit = off; SET plan_cache_mode = force_generic_plan")
+            .await?;
         let may_stage = connection.query(MAY_STAGE).await?.row()?.get("may_stage")?;
         let mut pipeline = Pipeline::new(connection)?;
         let positions = PositionWriter::new(&mut pipeline, migration);
@@ -187,7 +190,7 @@ impl Lane {
     pub(super) fn commit_rows(&mut self, batch: u64) {
         if self.open {
             self.positions.commit_rows(&mut self.pipeline);
-            self.outstanding.push_back(Outstanding::Rows(batch));
+            self.outstanding.push_back(Outstanding::Rows);
             self.batches.push_back(batch);
             self.ended();
         }
@@ -247,7 +250,7 @@ impl Lane {
                 Some(Outstanding::Position) if found != 1 => {
                     return Err(ApplyError::PositionLost { after });
                 }
-                Some(Outstanding::Rows(_)) => {
+                Some(Outstanding::Rows) => {
                     self.commits -= 1;
                     self.batches.pop_front();
                     self.sync_if_due();

@@ -18,12 +18,7 @@
 //! A COMMIT does not wait for the disk, but for those that make a position durable; each of those
 //! makes all durable that was committed before it.
 
-use std::{
-    collections::VecDeque,
-    future::poll_fn,
-    pin::Pin,
-    task::Poll,
-};
+use std::{collections::VecDeque, future::poll_fn, pin::Pin, task::Poll};
 
 use super::{
     ApplyError, ApplyTable, Fold,

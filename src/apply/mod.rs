@@ -30,5 +30,5 @@ mod writer;
 
 pub use error::ApplyError;
 pub use fold::{Cell, Entry, Fold, Folded, Span, State};
-pub use run::{Apply, ApplyProgress, Moment, Outcome, Stop};
+pub use run::{Apply, ApplyProgress, Moment, Outcome, Stop, stopped};
 pub use table::{ApplyColumn, ApplyTable};

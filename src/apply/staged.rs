@@ -78,7 +78,8 @@ impl Staging {
         exact: bool,
         queued: &mut impl FnMut(Option<Written>),
     ) {
-        let staged = self.tables.entry(at).or_insert_with(|| Staged::new(at, table, pipeline, queued));
+        let staged =
+            self.tables.entry(at).or_insert_with(|| Staged::new(at, table, pipeline, queued));
         let mut statements = Statements { staged, pipeline, at, table, queued };
         if work.len() > work.inserts.len() {
             statements.stage(fold, format, work);

@@ -109,10 +109,7 @@ impl ApplyTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        pgoutput::{RelationColumn, encode::ColumnsBuf},
-        sql::Operators,
-    };
+    use crate::pgoutput::{RelationColumn, encode::ColumnsBuf};
 
     fn table() -> ApplyTable {
         let column = |name, oid| ApplyColumn {
@@ -121,11 +118,7 @@ mod tests {
             source_modifier: -1,
             target_type: Oid(oid),
         };
-        let key = KeyColumn {
-            name: Ident::new("id"),
-            type_name: "integer".into(),
-            operators: Operators::builtin(),
-        };
+        let key = KeyColumn::builtin("id", 23, "integer");
         ApplyTable {
             ordinal: 0,
             source_oid: Oid(1),

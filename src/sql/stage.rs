@@ -122,7 +122,6 @@ impl Stage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sql::Operators;
 
     fn stage() -> Stage {
         let columns = ["k", "a", "pghost doing"].map(Ident::new);
@@ -130,11 +129,7 @@ mod tests {
     }
 
     fn key() -> Vec<KeyColumn> {
-        vec![KeyColumn {
-            name: Ident::new("k"),
-            type_name: "integer".into(),
-            operators: Operators::builtin(),
-        }]
+        vec![KeyColumn::builtin("k", 23, "integer")]
     }
 
     #[test]

@@ -24,10 +24,14 @@ pub(super) fn list(names: &[Ident]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// `t.k = value`, as the target's own index compares.
+fn equal(column: &KeyColumn, value: &str) -> String {
+    format!("t.{} {} {value}{}", column.name, column.operators.equal(), column.collate())
+}
+
 /// `t.k = v.k AND ..`, by the operators of the target's own index.
 pub(super) fn same_key(key: &[KeyColumn]) -> String {
-    let parts: Vec<_> =
-        key.iter().map(|c| format!("t.{0} {1} v.{0}", c.name, c.operators.equal())).collect();
+    let parts: Vec<_> = key.iter().map(|c| equal(c, &format!("v.{}", c.name))).collect();
     parts.join(" AND ")
 }
 
@@ -110,11 +114,8 @@ pub fn move_row(
     key: &[KeyColumn],
     set: &[Ident],
 ) -> String {
-    let condition: Vec<_> = key
-        .iter()
-        .enumerate()
-        .map(|(i, c)| format!("t.{} {} ${}", c.name, c.operators.equal(), i + 1))
-        .collect();
+    let condition: Vec<_> =
+        key.iter().enumerate().map(|(i, c)| equal(c, &format!("${}", i + 1))).collect();
     let values: Vec<_> = columns
         .iter()
         .map(|name| match set.iter().position(|s| s == name) {
@@ -170,14 +171,9 @@ pub fn fetch_rows(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sql::Operators;
 
     fn key() -> Vec<KeyColumn> {
-        vec![KeyColumn {
-            name: Ident::new("k"),
-            type_name: "integer".into(),
-            operators: Operators::builtin(),
-        }]
+        vec![KeyColumn::builtin("k", 23, "integer")]
     }
 
     fn table() -> QualifiedName {
