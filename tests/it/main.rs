@@ -13,6 +13,7 @@ mod invariants;
 mod journey;
 mod keys;
 mod killed;
+mod lanes;
 mod libpq;
 mod login;
 mod made;
