@@ -14,19 +14,17 @@
 //! of their names, `GHOST_BENCH_JOBS` the lanes. Only the ratios mean something elsewhere.
 
 mod catch_up {
-    pub(crate) mod process;
     pub(crate) mod workloads;
 }
+#[path = "common/process.rs"]
+mod process;
 
 use std::{
     env,
     time::{Duration, Instant},
 };
 
-use catch_up::{
-    process::{self, Backfill, Usage},
-    workloads::{self, Workload},
-};
+use catch_up::workloads::{self, Workload};
 use pghost::{
     cluster::{Binaries, Server},
     conn::{Connection, Error, SessionKind, parse_dsn},
@@ -35,6 +33,7 @@ use pghost::{
     replication::{StreamMessage, StreamOptions},
     sql::quote_literal,
 };
+use process::{Backfill, Usage};
 
 type AnyError = Box<dyn std::error::Error>;
 
@@ -245,7 +244,7 @@ impl Pair {
     }
 
     fn pghost(&self, workload: &Workload) -> Result<Usage, AnyError> {
-        process::catch_up(&self.arguments(workload))
+        process::run(&self.arguments(workload))
     }
 
     /// What was measured must have been done.

@@ -13,6 +13,8 @@ type AnyError = Box<dyn std::error::Error>;
 /// What a run took.
 pub(crate) struct Usage {
     pub(crate) took: Duration,
+    /// Its last word: the event `finished`.
+    pub(crate) finished: serde_json::Value,
     pub(crate) processor: Duration,
     pub(crate) memory_kb: u64,
 }
@@ -71,11 +73,11 @@ impl Backfill {
 }
 
 /// Runs it to its end, and measures it.
-pub(crate) fn catch_up(arguments: &[String]) -> Result<Usage, AnyError> {
+pub(crate) fn run(arguments: &[String]) -> Result<Usage, AnyError> {
     let started = Instant::now();
     let mut child = start(arguments)?;
     let lines = BufReader::new(child.stdout.take().ok_or("no stdout")?);
-    let reader = thread::spawn(move || lines.lines().map_while(Result::ok).count());
+    let reader = thread::spawn(move || lines.lines().map_while(Result::ok).last());
     let proc = format!("/proc/{}", child.id());
     let (mut memory_kb, mut ticks) = (0, 0);
     // A process that has ended stays to be looked at until it is waited for.
@@ -98,11 +100,17 @@ pub(crate) fn catch_up(arguments: &[String]) -> Result<Usage, AnyError> {
         thread::sleep(Duration::from_millis(10));
     }
     let took = started.elapsed();
-    let _ = reader.join();
+    let last = reader.join().ok().flatten().unwrap_or_default();
     match child.wait()?.code() {
         Some(0) => {
-            Ok(Usage { took, processor: Duration::from_millis(ticks * 1000 / TICKS), memory_kb })
+            let finished = serde_json::from_str(&last)?;
+            Ok(Usage {
+                took,
+                finished,
+                processor: Duration::from_millis(ticks * 1000 / TICKS),
+                memory_kb,
+            })
         }
-        code => Err(format!("the catch-up ended with {code:?}").into()),
+        code => Err(format!("pghost ended with {code:?}").into()),
     }
 }
