@@ -197,6 +197,9 @@ async fn pghost(source: &Server, target: &Server, subject: &Subject) -> Result<D
         page_rows: None,
         copy_from: None,
         copy_jobs: usize::try_from(number("GHOST_BENCH_JOBS", 2))?,
+        defer_indexes: false,
+        target_owner: None,
+        target_tablespace: None,
         then: Then::Stop,
     };
     let (_stay, interrupt) = watch::channel(false);

@@ -3,9 +3,11 @@
 //! `quote_ident` and `pg_get_*` spell names alike, so what a definition begins with can be put
 //! together here and taken off it letter by letter; see [`super::object`].
 
-use super::object::{
-    ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger, Extras, FORCE, Names,
-    after, split_reference,
+use super::{
+    model::{
+        ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger, Extras, FORCE,
+    },
+    object::{Names, after, split_reference},
 };
 use crate::{
     conn::{Connection, Error, Row},
@@ -28,9 +30,10 @@ SELECT ic.relname AS name, quote_ident(ic.relname) AS spelled, i.indisunique,
           FROM pg_attribute WHERE attrelid = i.indexrelid AND attstattarget >= 0) AS targets,
        obj_description(i.indexrelid, 'pg_class') AS comment,
        obj_description(con.oid, 'pg_constraint') AS con_comment,
-       i.indisclustered, i.indisreplident
+       i.indisclustered, i.indisreplident, coalesce(s.spcname, '') AS tablespace
   FROM pg_index i
   JOIN pg_class ic ON ic.oid = i.indexrelid
+  LEFT JOIN pg_tablespace s ON s.oid = ic.reltablespace
   LEFT JOIN pg_constraint con ON con.conindid = i.indexrelid AND con.conrelid = i.indrelid
         AND con.contype IN ('p', 'u', 'x')
  WHERE i.indrelid = $1::oid AND i.indisvalid AND i.indisready
@@ -235,6 +238,7 @@ fn index(row: &Row, table: &str) -> Result<ExtraIndex, Error> {
         using: using.to_owned(),
         constraint: row.get("con")?,
         options: row.get("options")?,
+        tablespace: Some(row.get("tablespace")?),
         targets: row.get("targets")?,
         comment: row.get("comment")?,
         constraint_comment: row.get("con_comment")?,

@@ -15,10 +15,10 @@ mod types;
 pub use definition::{add_key, create_table};
 pub use extras::{load_extras, load_names, load_settings};
 pub use key::{Key, KeyRefusal, choose_key, matching_key};
-pub use model::{Column, Generated, Identity, OwnedSequence, Shape, Table, UniqueIndex};
-pub use object::{
-    ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger, Extras, FORCE, Names,
-    Object, ObjectKind, objects,
+pub use model::{
+    Column, ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger, Extras, FORCE,
+    Generated, Identity, OwnedSequence, Shape, Table, UniqueIndex,
 };
+pub use object::{Names, Object, ObjectKind, objects};
 pub use query::{load_table, schema_exists};
 pub use types::binary_is_safe;

@@ -168,6 +168,118 @@ impl Shape {
     }
 }
 
+/// Row security that the table's owner obeys, too.
+pub const FORCE: &str = "FORCE ROW LEVEL SECURITY";
+
+/// What a source table has besides its columns and rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// Valid indexes, those of constraints and the key's among them.
+    pub indexes: Vec<ExtraIndex>,
+    /// CHECK constraints and foreign keys.
+    pub constraints: Vec<ExtraConstraint>,
+    /// Extended statistics.
+    pub statistics: Vec<ExtraStatistics>,
+    /// Triggers that are not internal.
+    pub triggers: Vec<ExtraTrigger>,
+    /// Policies: the name, and `AS .. WITH CHECK ..`.
+    pub policies: Vec<(Ident, String, Option<String>)>,
+    /// Privileges of roles that are not the owner.
+    pub grants: Vec<ExtraGrant>,
+    /// Comments on the table (`None`) and its columns.
+    pub comments: Vec<(Option<Ident>, String)>,
+    /// REPLICA IDENTITY FULL.
+    pub identity_full: bool,
+    /// Clauses of ALTER TABLE that switch row security on, for the owner too ([`FORCE`]).
+    pub row_security: Vec<&'static str>,
+}
+
+/// An index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExtraIndex {
+    /// Its name, and its constraint's.
+    pub name: String,
+    /// Whether it is unique.
+    pub unique: bool,
+    /// What follows ` USING ` in its definition.
+    pub using: String,
+    /// The definition of its constraint, if it has one.
+    pub constraint: Option<String>,
+    /// Its storage parameters as SET takes them.
+    pub options: Option<String>,
+    /// The tablespace that it is to be built in; empty for the database's own, `None` for the
+    /// session's.
+    pub tablespace: Option<String>,
+    /// Clauses of ALTER INDEX that set its columns' statistics targets.
+    pub targets: Option<String>,
+    /// The comment on the index.
+    pub comment: Option<String>,
+    /// The comment on its constraint.
+    pub constraint_comment: Option<String>,
+    /// Whether the table was clustered on it.
+    pub clustered: bool,
+    /// Whether REPLICA IDENTITY names it.
+    pub replica_identity: bool,
+}
+
+/// A CHECK constraint or a foreign key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraConstraint {
+    /// Its name.
+    pub name: Ident,
+    /// Its definition; of a foreign key, what stands before the referenced table.
+    pub head: String,
+    /// Of a foreign key: the referenced table and what stands behind it.
+    pub reference: Option<(QualifiedName, String)>,
+    /// Whether all rows are known to fulfil it.
+    pub validated: bool,
+    /// The comment on it.
+    pub comment: Option<String>,
+}
+
+/// Extended statistics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraStatistics {
+    /// The name.
+    pub name: String,
+    /// What stands between the name and ` FROM `.
+    pub of: String,
+    /// The statistics target, if it is set.
+    pub target: Option<i32>,
+    /// The comment.
+    pub comment: Option<String>,
+}
+
+/// A trigger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraTrigger {
+    /// Its name.
+    pub name: Ident,
+    /// Whether it is a constraint trigger.
+    pub constraint: bool,
+    /// `BEFORE INSERT OR UPDATE OF a`.
+    pub events: String,
+    /// What follows the table in its definition.
+    pub rest: String,
+    /// `tgenabled`.
+    pub enabled: char,
+    /// The comment.
+    pub comment: Option<String>,
+}
+
+/// Privileges of one role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraGrant {
+    /// The role, quoted, or PUBLIC.
+    pub role: String,
+    /// One privilege: `SELECT`.
+    pub privilege: String,
+    /// The column, if it is not of the whole table.
+    pub column: Option<Ident>,
+    /// Whether it may be passed on.
+    pub grantable: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

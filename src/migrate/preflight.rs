@@ -1,8 +1,8 @@
 //! A look at both servers before anything is done. Changes nothing.
 
 use super::{
-    Failure, MigrationSpec, TableSpec, default_name, is_slot_name, plan::PlannedTable, publication,
-    servers::Servers, target,
+    Failure, MigrationSpec, TableSpec, default_name, is_slot_name, make_table::Made,
+    plan::PlannedTable, publication, servers::Servers, target,
 };
 use crate::{
     catalog::{Table, choose_key, load_table, schema_exists},
@@ -20,6 +20,8 @@ pub(super) struct NewMigration {
     pub(super) publication: String,
     /// Whether pghost makes the publication.
     pub(super) makes_publication: bool,
+    /// How targets are made and set up.
+    pub(super) made: Made,
     pub(super) tables: Vec<PlannedTable>,
 }
 
@@ -56,9 +58,10 @@ pub(super) async fn look(
     }
     let mut tables = Vec::new();
     for (ordinal, table) in spec.tables.iter().enumerate() {
-        tables.push(look_at_table(servers, ordinal, table).await?);
+        tables.push(look_at_table(servers, ordinal, table, spec.defer_indexes).await?);
     }
     twice_the_same(&spec.tables)?;
+    let made = Made::look(&mut servers.target, spec, &tables).await?;
     lock_slot(&mut servers.source, &slot).await?;
     look_at_slot(servers, &slot).await?;
     let publication = match &spec.publication {
@@ -74,7 +77,7 @@ pub(super) async fn look(
     };
     look_at_ledger(servers).await?;
     let makes_publication = spec.publication.is_none();
-    Ok(NewMigration { name, slot, publication, makes_publication, tables })
+    Ok(NewMigration { name, slot, publication, makes_publication, made, tables })
 }
 
 fn twice_the_same(tables: &[TableSpec]) -> Result<(), Failure> {
@@ -96,6 +99,7 @@ async fn look_at_table(
     servers: &mut Servers,
     ordinal: usize,
     spec: &TableSpec,
+    defer_indexes: bool,
 ) -> Result<PlannedTable, Failure> {
     let source = load_source(&mut servers.source, &spec.source).await?;
     let key = choose_key(&source).map_err(|refusal| {
@@ -112,7 +116,10 @@ async fn look_at_table(
     let mut target_key = None;
     if let Some(target) = &target {
         refuse_itself(servers, &source, target).await?;
-        target_key = Some(target::fits(&source, &key, target)?);
+        target_key = Some(match defer_indexes {
+            true => target::fits_once_bare(&source, &key, target)?,
+            false => target::fits(&source, &key, target)?,
+        });
         target_is_empty(servers, target).await?;
     } else if !schema_exists(&mut servers.target, &spec.target.schema).await.map_err(at_target)? {
         return Err(Failure::refused(

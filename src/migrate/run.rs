@@ -247,7 +247,8 @@ impl Journey<'_> {
             listener.on(&Event::Notice { message: format!("building the key of {name}") });
             let table = &mut self.tables[at];
             let (target, name) = (&mut self.servers.target, &self.migration.name);
-            build_key(target, name, table, &mut self.interrupt).await?;
+            let config = &self.spec.target;
+            build_key(target, name, table, config, &mut self.interrupt, listener).await?;
         }
         let (target, name) = (&mut self.servers.target, &self.migration.name);
         ledger::table_backfilled(target, name, ordinal).await.map_err(|error| at_ledger(&error))

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use pghost::migrate::{CleanupSpec, cleanup, status};
+use pghost::migrate::{Cleaned, CleanupSpec, cleanup, status};
 
 use crate::{
     program::{Program, enters},
@@ -45,14 +45,14 @@ async fn after_a_cleanup_neither_server_shows_a_trace_and_the_rows_stay() {
         let made = traces(&to, &from.name).await;
 
         let would = cleanup(&cleanup_spec(&from, &to, true)).await.unwrap();
-        assert_eq!(would.len(), 3, "{would:?}");
+        assert_eq!(would.removed.len(), 3, "{would:?}");
         assert_eq!(traces(&to, &from.name).await, made, "a dry run changes nothing");
         assert_eq!(cleanup(&cleanup_spec(&from, &to, false)).await.unwrap(), would);
         let after = (traces(&from, &from.name).await, traces(&to, &from.name).await);
         assert_eq!(after, before);
         assert_eq!(to.value("SELECT count(*) FROM target").await, "1000");
         // Twice is as good as once.
-        assert!(cleanup(&cleanup_spec(&from, &to, false)).await.unwrap().is_empty());
+        assert!(cleanup(&cleanup_spec(&from, &to, false)).await.unwrap() == Cleaned::default());
     }
 }
 
@@ -83,7 +83,7 @@ async fn a_run_that_was_stopped_half_way_is_seen_and_cleaned_up() {
                      WHERE datname = current_database() AND application_name = 'pghost'";
         until(&to, gone).await;
         assert!(!status(&to.config(), Some(&from.name)).await.unwrap()[0].running);
-        assert_eq!(cleanup(&cleanup_spec(&from, &to, false)).await.unwrap().len(), 3);
+        assert_eq!(cleanup(&cleanup_spec(&from, &to, false)).await.unwrap().removed.len(), 3);
         assert!(status(&to.config(), None).await.unwrap().is_empty());
         let unknown = status(&to.config(), Some(&from.name)).await.unwrap_err();
         assert_eq!(unknown.exit.code(), 2, "{unknown}");
@@ -125,7 +125,7 @@ async fn a_slot_in_use_and_another_source_are_left_alone() {
             from.name
         );
         until(&from, &free).await;
-        assert_eq!(cleanup(&cleanup_spec(&from, &to, false)).await.unwrap().len(), 3);
+        assert_eq!(cleanup(&cleanup_spec(&from, &to, false)).await.unwrap().removed.len(), 3);
     }
 }
 

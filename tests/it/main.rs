@@ -8,6 +8,7 @@
 mod changes;
 mod cleanup;
 mod cluster;
+mod deferred;
 mod invariants;
 mod journey;
 mod keys;
