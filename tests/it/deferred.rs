@@ -46,7 +46,10 @@ fn cleanup_spec(from: &Database, to: &Database, dry_run: bool) -> CleanupSpec {
 async fn what_was_dropped_comes_back_as_it_was() {
     for binaries in versions_to_test() {
         let (from, to, spec) = bed(&binaries).await;
-        to.sql("CREATE UNIQUE INDEX t_ri ON t (a); ALTER TABLE t REPLICA IDENTITY USING INDEX t_ri").await;
+        to.sql(
+            "CREATE UNIQUE INDEX t_ri ON t (a); ALTER TABLE t REPLICA IDENTITY USING INDEX t_ri",
+        )
+        .await;
         let before = says(&to, "t").await;
         assert_ne!(to.value(SECONDARY).await, "1 0");
         let writers = load(&from, "t");
