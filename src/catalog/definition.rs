@@ -23,7 +23,9 @@ pub fn create_table(source: &Table, key: &Key, target: &QualifiedName) -> Vec<St
         let in_key = key.columns.iter().any(|k| k.name == column.name);
         lines.push(format!("    {}", column_line(column, sequence.as_ref(), in_key)));
     }
-    statements.push(format!("CREATE TABLE {target} (\n{}\n)", lines.join(",\n")));
+    let by = source.partition_key.as_ref().map(|key| format!(" PARTITION BY {key}"));
+    let by = by.unwrap_or_default();
+    statements.push(format!("CREATE TABLE {target} (\n{}\n){by}", lines.join(",\n")));
     statements.append(&mut owners);
     statements
 }
@@ -166,7 +168,14 @@ mod tests {
             foreign_or_exclusion: Vec::new(),
             always_triggers: Vec::new(),
             inherits: false,
-            shape: Shape { columns: "c".into(), column_writers: "w".into(), file: "f".into() },
+            partition_key: None,
+            partitions: Vec::new(),
+            shape: Shape {
+                columns: "c".into(),
+                column_writers: "w".into(),
+                file: "f".into(),
+                partitions: Vec::new(),
+            },
         };
         let key = Key {
             index: "a_pkey".into(),

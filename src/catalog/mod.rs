@@ -9,6 +9,7 @@ mod extras;
 mod key;
 mod model;
 mod object;
+mod partition;
 mod query;
 mod types;
 
@@ -17,8 +18,12 @@ pub use extras::{load_extras, load_names, load_settings};
 pub use key::{Key, KeyRefusal, choose_key, matching_key};
 pub use model::{
     Column, ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger, Extras, FORCE,
-    Generated, Identity, OwnedSequence, Shape, Table, UniqueIndex,
+    Generated, Identity, InheritedIndex, OwnedSequence, Shape, Table, UniqueIndex,
 };
-pub use object::{Names, Object, ObjectKind, objects};
+pub use object::{Names, Object, ObjectKind, objects, partition_objects};
+pub use partition::{
+    Files, Partition, PartitionShape, create_partition, identity_statements, own_columns,
+    why_not_followed,
+};
 pub use query::{load_table, schema_exists};
 pub use types::binary_is_safe;

@@ -1,5 +1,6 @@
 //! The shapes of tables and what belongs to them.
 
+use super::partition::{Files, Partition, PartitionShape, changed, files};
 use crate::{
     pg::{Ident, Oid, QualifiedName},
     pgoutput::ReplicaIdentity,
@@ -33,9 +34,14 @@ pub struct Table {
     pub always_triggers: Vec<String>,
     /// Whether it inherits from another table or is inherited from.
     pub inherits: bool,
+    /// What it is partitioned by, as PARTITION BY takes it.
+    pub partition_key: Option<String>,
+    /// Its partitions, at all levels, each after what it is a partition of.
+    pub partitions: Vec<Partition>,
     /// What it is made of, to tell later whether it was rewritten.
     pub shape: Shape,
-    /// The names of its exclusion constraints and foreign keys.
+    /// The names of its exclusion constraints and foreign keys, and of what its partitions have of
+    /// these and of unique indexes for themselves.
     pub foreign_or_exclusion: Vec<String>,
 }
 
@@ -144,27 +150,55 @@ pub struct Shape {
     pub column_writers: String,
     /// `relfilenode`.
     pub file: String,
+    /// The same of its partitions.
+    pub partitions: Vec<PartitionShape>,
 }
 
 impl Shape {
     /// As the ledger keeps it.
     #[must_use]
     pub fn to_text(&self) -> String {
-        format!("{} {} {}", self.columns, self.column_writers, self.file)
+        let own = format!("{} {} {}", self.columns, self.column_writers, self.file);
+        // Strings and numbers: there is nothing in it that JSON could not hold.
+        match serde_json::to_string(&self.partitions) {
+            Ok(partitions) if !self.partitions.is_empty() => format!("{own} {partitions}"),
+            _ => own,
+        }
     }
 
     /// The inverse; `None` if the text is not a shape.
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
-        let mut parts = text.split(' ').map(str::to_owned);
-        Some(Self { columns: parts.next()?, column_writers: parts.next()?, file: parts.next()? })
+        let mut parts = text.splitn(4, ' ');
+        Some(Self {
+            columns: parts.next()?.to_owned(),
+            column_writers: parts.next()?.to_owned(),
+            file: parts.next()?.to_owned(),
+            partitions: match parts.next() {
+                Some(partitions) => serde_json::from_str(partitions).ok()?,
+                None => Vec::new(),
+            },
+        })
     }
 
-    /// Whether the table's columns were changed, or its rows rewritten, since `before`.
+    /// What became of the table since `before` that the stream of changes does not tell, as a
+    /// clause that goes on after its name.
     #[must_use]
-    pub fn was_altered_since(&self, before: &Self) -> bool {
-        self.columns != before.columns
+    pub fn altered_since(&self, before: &Self) -> Option<String> {
+        if self.columns != before.columns
             || self.column_writers != before.column_writers && self.file != before.file
+        {
+            let what = "was altered on the source since the migration began; a rewrite of its \
+                        rows is not in the stream of changes";
+            return Some(what.to_owned());
+        }
+        changed(&self.partitions, &before.partitions)
+    }
+
+    /// Whether partitions have other files than `before`.
+    #[must_use]
+    pub fn files_since(&self, before: &Self) -> Files<'_> {
+        files(&self.partitions, &before.partitions)
     }
 }
 
@@ -190,8 +224,23 @@ pub struct Extras {
     pub comments: Vec<(Option<Ident>, String)>,
     /// REPLICA IDENTITY FULL.
     pub identity_full: bool,
+    /// Whether it is partitioned.
+    pub partitioned: bool,
+    /// Of a partition: what is said of indexes that belong to its root's.
+    pub inherited: Vec<InheritedIndex>,
     /// Clauses of ALTER TABLE that switch row security on, for the owner too ([`FORCE`]).
     pub row_security: Vec<&'static str>,
+}
+
+/// What is said of a partition's index that belongs to one of the root's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InheritedIndex {
+    /// The root's index.
+    pub root: String,
+    /// Whether the partition's REPLICA IDENTITY names it.
+    pub replica_identity: bool,
+    /// Whether the partition was clustered on it.
+    pub clustered: bool,
 }
 
 /// An index.
@@ -290,6 +339,7 @@ mod tests {
             columns: columns.into(),
             column_writers: writers.into(),
             file: file.into(),
+            partitions: Vec::new(),
         };
         let before = shape("c", "w", "f");
         assert_eq!(Shape::from_text(&before.to_text()), Some(before.clone()));
@@ -300,7 +350,17 @@ mod tests {
             (shape("c", "x", "g"), true),  // ALTER TYPE .. USING
             (shape("d", "x", "f"), true),  // ADD COLUMN
         ] {
-            assert_eq!(after.was_altered_since(&before), altered, "{after:?}");
+            assert_eq!(after.altered_since(&before).is_some(), altered, "{after:?}");
         }
+        let partition = PartitionShape {
+            name: "a \"b\".c d".into(),
+            oid_and_file: (1, 2),
+            writer: "3".into(),
+            attached_by: "4".into(),
+            column_writers: "5".into(),
+        };
+        let parted = Shape { partitions: vec![partition], ..before.clone() };
+        assert_eq!(Shape::from_text(&parted.to_text()), Some(parted.clone()));
+        assert!(parted.altered_since(&before).is_some() && before.altered_since(&parted).is_some());
     }
 }

@@ -116,12 +116,16 @@ pub(super) fn split_reference(
 
 /// The names of relations and statistics that are taken on the target.
 #[derive(Clone, Debug, Default)]
-pub struct Names(HashSet<(Ident, String)>);
+pub struct Names {
+    taken: HashSet<(Ident, String)>,
+    /// What was chosen for what a table has on the source.
+    chosen: Vec<(QualifiedName, String, Ident)>,
+}
 
 impl Names {
     /// Notes a name.
     pub fn take(&mut self, schema: &Ident, name: String) {
-        self.0.insert((schema.clone(), name));
+        self.taken.insert((schema.clone(), name));
     }
 
     /// Takes the name that something has on the source, or one like it if that is taken: with the
@@ -136,10 +140,29 @@ impl Names {
         let mut candidates = [wanted.to_owned(), cut(&like, "")].into_iter().chain(numbered);
         loop {
             let Some(name) = candidates.next() else { continue };
-            if self.0.insert((target.schema.clone(), name.clone())) {
-                return Ident::new(name);
+            if self.taken.insert((target.schema.clone(), name.clone())) {
+                let name = Ident::new(name);
+                self.chosen.push((source.clone(), wanted.to_owned(), name.clone()));
+                return name;
             }
         }
+    }
+
+    /// Takes a name for a partition, in the same way; `source` and `target` are the root.
+    pub fn partition(
+        &mut self,
+        partition: &QualifiedName,
+        schema: &Ident,
+        (source, target): (&QualifiedName, &QualifiedName),
+    ) -> QualifiedName {
+        let target = QualifiedName { schema: schema.clone(), name: target.name.clone() };
+        let name = self.choose(partition.name.as_str(), source, &target);
+        QualifiedName { name, ..target }
+    }
+
+    fn chosen(&self, source: &QualifiedName, wanted: &str) -> Option<&Ident> {
+        let found = |(of, was, _): &&(_, String, Ident)| of == source && was == wanted;
+        self.chosen.iter().find(found).map(|(.., name)| name)
     }
 }
 
@@ -182,7 +205,7 @@ pub fn objects(
         plan.index(index, index.name == key, names);
     }
     for constraint in &extras.constraints {
-        plan.constraint(constraint, moved);
+        plan.constraint(constraint, moved, extras.partitioned);
     }
     for statistics in &extras.statistics {
         plan.statistics(statistics, names);
@@ -213,6 +236,52 @@ pub fn objects(
     }
     plan.add(ObjectKind::Analyze, source.plain(), vec![format!("ANALYZE {target}")]);
     plan.objects
+}
+
+/// Everything to be made for a partition besides what comes with its root (`source` and `target`
+/// of `root`), whose own objects have been planned.
+#[must_use]
+pub fn partition_objects(
+    extras: &Extras,
+    (source, target): (&QualifiedName, &QualifiedName),
+    root: (&QualifiedName, &QualifiedName),
+    moved: &[(QualifiedName, QualifiedName)],
+    names: &mut Names,
+    major: u32,
+) -> Vec<Object> {
+    let mut all = objects(extras, (source, target), "", moved, names, major);
+    // The root's ANALYZE is that of its partitions.
+    all.retain(|object| object.kind != ObjectKind::Analyze);
+    for index in &extras.inherited {
+        let Some(name) = names.chosen(root.0, &index.root) else {
+            continue;
+        };
+        let of_root = format!("{}.{name}", root.1.schema);
+        let clauses = [
+            (index.replica_identity, "replica identity", "REPLICA IDENTITY USING INDEX"),
+            (index.clustered, "cluster", "CLUSTER ON"),
+        ];
+        for (_, what, clause) in clauses.into_iter().filter(|(is_set, ..)| *is_set) {
+            let statements = vec![of_inherited(target, clause, &of_root)];
+            all.push(Object { kind: ObjectKind::Setting, name: what.into(), statements });
+        }
+    }
+    all
+}
+
+/// ALTER TABLE with the index of a partition that belongs to one of the root's: its name is the
+/// server's choice.
+fn of_inherited(partition: &QualifiedName, clause: &str, root_index: &str) -> String {
+    let table = quote_literal(&partition.to_string());
+    let body = format!(
+        "BEGIN EXECUTE (SELECT format('ALTER TABLE %s {clause} %I', {table}, c.relname)
+            FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+           WHERE i.indrelid = {table}::regclass AND EXISTS (
+                 SELECT FROM pg_partition_ancestors(i.indexrelid) a(relid)
+                  WHERE a.relid = {}::regclass)); END",
+        quote_literal(root_index)
+    );
+    format!("DO {}", quote_literal(&body))
 }
 
 impl Plan<'_> {
@@ -271,6 +340,7 @@ impl Plan<'_> {
         &mut self,
         constraint: &ExtraConstraint,
         moved: &[(QualifiedName, QualifiedName)],
+        partitioned: bool,
     ) {
         let (target, name) = (self.target, &constraint.name);
         let (kind, mut definition) = match &constraint.reference {
@@ -282,7 +352,9 @@ impl Plan<'_> {
             }
         };
         let enforced = !definition.ends_with(" NOT ENFORCED");
-        if enforced && !definition.ends_with(" NOT VALID") {
+        // Before 18 no foreign key of a partitioned table can wait for its validation.
+        let at_once = kind == ObjectKind::ForeignKey && partitioned;
+        if enforced && !at_once && !definition.ends_with(" NOT VALID") {
             definition += " NOT VALID";
         }
         let mut statements =
@@ -290,7 +362,7 @@ impl Plan<'_> {
         let what = format!("CONSTRAINT {name} ON {target}");
         statements.extend(comment_on(&what, constraint.comment.as_ref()));
         self.add(kind, name.as_str(), statements);
-        if enforced && constraint.validated {
+        if enforced && !at_once && constraint.validated {
             let sql = format!("ALTER TABLE {target} VALIDATE CONSTRAINT {name}");
             self.add(ObjectKind::Validation, name.as_str(), vec![sql]);
         }

@@ -7,18 +7,21 @@
 
 use super::{Failure, plan::PlannedTable, target::fits};
 use crate::{
-    catalog::{Extras, Names, Object, ObjectKind, load_extras, load_table, objects},
+    catalog::{
+        Extras, Names, Object, ObjectKind, load_extras, load_table, objects, partition_objects,
+    },
     conn::{Connection, Error},
     ledger::{self, ObjectRecord, TableRecord},
-    pg::QualifiedName,
+    pg::{Oid, QualifiedName},
 };
 
 /// What a table goes without, and the statements that take it away.
+#[derive(Default)]
 struct PutAway {
     objects: Vec<Object>,
-    /// Foreign keys first: one of them may need another table's index.
-    foreign_keys: Vec<String>,
-    others: Vec<String>,
+    /// Foreign keys: one of them may need another table's index.
+    first: Vec<String>,
+    then: Vec<String>,
 }
 
 /// Takes it away from all tables that are there, and gives its names, table by table.
@@ -65,8 +68,8 @@ async fn drop_all(
         if !names.is_empty() {
             told.push(format!("{}: {}", name.plain(), names.join(", ")));
         }
-        first.extend(put_away.foreign_keys);
-        then.extend(put_away.others);
+        first.extend(put_away.first);
+        then.extend(put_away.then);
     }
     for statement in first.iter().chain(&then) {
         target.query(statement).await?;
@@ -84,37 +87,62 @@ pub(super) fn names<'a>(objects: impl Iterator<Item = &'a Object>) -> Vec<String
 }
 
 async fn of_table(target: &mut Connection, table: &PlannedTable) -> Result<PutAway, Error> {
-    let name = &table.target_name;
     let gone = || Error::Result("the target has no key any more".into());
-    let oid = table.target.as_ref().map(|t| t.oid).ok_or_else(gone)?;
+    let root = table.target.as_ref().ok_or_else(gone)?;
     let key = table.target_key.as_ref().map(|key| key.index.as_str()).ok_or_else(gone)?;
-    let found = load_extras(target, oid).await?;
     let major = target.server_version()?.major();
-    let extras = Extras {
-        indexes: found.indexes.into_iter().filter(|index| index.name != key).collect(),
-        constraints: found.constraints.into_iter().filter(|c| c.reference.is_some()).collect(),
-        ..Extras::default()
-    };
+    let mut put_away = PutAway::default();
     // Their names are free again when they come back.
-    let both = (name, name);
-    let mut all = objects(&extras, both, key, &[], &mut Names::default(), major);
-    all.retain(|object| object.kind != ObjectKind::Analyze);
-    let foreign_keys = (extras.constraints.iter())
-        .map(|c| format!("ALTER TABLE {name} DROP CONSTRAINT {}", c.name))
-        .collect();
-    let mut others = Vec::new();
-    for index in &extras.indexes {
-        if index.replica_identity {
-            // Without any, a publication of the target would refuse updates and deletes.
-            others.push(format!("ALTER TABLE {name} REPLICA IDENTITY FULL"));
-        }
-        let index_name = QualifiedName::new(name.schema.as_str(), index.name.as_str());
-        others.push(match &index.constraint {
-            Some(_) => format!("ALTER TABLE {name} DROP CONSTRAINT {}", index_name.name),
-            None => format!("DROP INDEX {index_name}"),
-        });
+    let mut names = Names::default();
+    let mut of_root = extras(target, root.oid, None).await?;
+    of_root.indexes.retain(|index| index.name != key);
+    put_away.drops(&of_root, &root.name);
+    let both = (&root.name, &root.name);
+    let root_objects = objects(&of_root, both, key, &[], &mut names, major);
+    for partition in &root.partitions {
+        let mut own = extras(target, partition.oid, Some(root.oid)).await?;
+        own.inherited.retain(|index| index.root != key);
+        put_away.drops(&own, &partition.name);
+        let name = (&partition.name, &partition.name);
+        put_away.objects.extend(partition_objects(&own, name, both, &[], &mut names, major));
     }
-    Ok(PutAway { objects: all, foreign_keys, others })
+    // After its partitions': with the root's, the server chooses names for theirs.
+    put_away.objects.extend(root_objects);
+    put_away.objects.retain(|object| object.kind != ObjectKind::Analyze);
+    Ok(put_away)
+}
+
+/// What a table, or of a partition what it has for itself, is to go without.
+async fn extras(target: &mut Connection, oid: Oid, root: Option<Oid>) -> Result<Extras, Error> {
+    let found = load_extras(target, oid, root).await?;
+    Ok(Extras {
+        indexes: found.indexes,
+        constraints: found.constraints.into_iter().filter(|c| c.reference.is_some()).collect(),
+        inherited: found.inherited,
+        partitioned: found.partitioned,
+        ..Extras::default()
+    })
+}
+
+impl PutAway {
+    fn drops(&mut self, extras: &Extras, name: &QualifiedName) {
+        let constraints = extras.constraints.iter();
+        self.first
+            .extend(constraints.map(|c| format!("ALTER TABLE {name} DROP CONSTRAINT {}", c.name)));
+        let identity = extras.indexes.iter().any(|index| index.replica_identity)
+            || extras.inherited.iter().any(|index| index.replica_identity);
+        if identity {
+            // Without any, a publication of the target would refuse updates and deletes.
+            self.first.push(format!("ALTER TABLE {name} REPLICA IDENTITY FULL"));
+        }
+        for index in &extras.indexes {
+            let index_name = QualifiedName::new(name.schema.as_str(), index.name.as_str());
+            self.then.push(match &index.constraint {
+                Some(_) => format!("ALTER TABLE {name} DROP CONSTRAINT {}", index_name.name),
+                None => format!("DROP INDEX {index_name}"),
+            });
+        }
+    }
 }
 
 /// What a table of the ledger still goes without.

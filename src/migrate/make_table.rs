@@ -5,7 +5,8 @@ use super::{
 };
 use crate::{
     catalog::{
-        Extras, Names, create_table, load_extras, load_names, load_settings, load_table, objects,
+        Extras, Names, Table, create_partition, create_table, load_extras, load_names,
+        load_settings, load_table, objects, own_columns, partition_objects,
     },
     conn::{Connection, Error},
     ledger,
@@ -108,6 +109,45 @@ async fn may_use(target: &mut Connection, tablespace: &str) -> Result<(), Failur
     Ok(())
 }
 
+/// What is known of the source's table when it is made on the target.
+struct Model {
+    settings: Vec<String>,
+    extras: Extras,
+    /// Of each partition: its settings and what its columns have of their own, as clauses of ALTER
+    /// TABLE, and what else it has.
+    partitions: Vec<(Vec<String>, Vec<String>, Extras)>,
+}
+
+async fn read(source: &mut Connection, table: &Table, made: &Made) -> Result<Model, Failure> {
+    let failed = |error: Error| Failure::refused_by("looking at the source", &error);
+    let mut model = Model {
+        settings: load_settings(source, table.oid).await.map_err(failed)?,
+        extras: load_extras(source, table.oid, None).await.map_err(failed)?,
+        partitions: Vec::new(),
+    };
+    place(&mut model.extras, made);
+    for partition in &table.partitions {
+        let settings = load_settings(source, partition.oid).await.map_err(failed)?;
+        let mut extras =
+            load_extras(source, partition.oid, Some(table.oid)).await.map_err(failed)?;
+        place(&mut extras, made);
+        let found = load_table(source, &partition.name).await.map_err(failed)?;
+        let own = own_columns(table, &found.map(|found| found.columns).unwrap_or_default());
+        let own = own.map_err(|column| {
+            Failure::refused(
+                format!(
+                    "the column {column} of the partition {} is generated otherwise than that of \
+                     the whole table, so the table can't be made exactly",
+                    partition.name.plain()
+                ),
+                "make the target table by hand, and start again",
+            )
+        })?;
+        model.partitions.push((settings, own, extras));
+    }
+    Ok(model)
+}
+
 /// Makes a target table, and notes in the same transaction that it is ours and what is to follow.
 pub(super) async fn make_table(
     servers: &mut Servers,
@@ -122,10 +162,7 @@ pub(super) async fn make_table(
         hint: "make the table by hand, with what the message misses, and start again".into(),
         ..Failure::refused_by(&what, &error)
     };
-    let at_source = |error: Error| Failure::refused_by("looking at the source", &error);
-    let settings = load_settings(source, table.source.oid).await.map_err(at_source)?;
-    let mut extras = load_extras(source, table.source.oid).await.map_err(at_source)?;
-    place(&mut extras, made);
+    let model = read(source, &table.source, made).await?;
     let making = async {
         let major = target.server_version()?.major();
         target.query("BEGIN").await?;
@@ -136,15 +173,22 @@ pub(super) async fn make_table(
         for statement in create_table(&table.source, &table.key, &table.target_name) {
             target.query(&statement).await?;
         }
-        if let Some(owner) = &made.owner {
-            // The sequences of its columns go with it.
-            target.query(&format!("ALTER TABLE {} OWNER TO {owner}", table.target_name)).await?;
-        }
-        settle(target, &table.target_name, &settings, listener).await?;
+        own(target, &table.target_name, made).await?;
+        settle(target, &table.target_name, &model.settings, listener).await?;
         load_names(target, &table.target_name.schema, names).await?;
+        let partitions = make_partitions(target, (table, &model, made), names, listener).await?;
         let both = (&table.source.name, &table.target_name);
-        let objects = objects(&extras, both, &table.key.index, moved, names, major);
-        ledger::add_objects(target, migration, table.ordinal, &objects).await?;
+        let of_root = objects(&model.extras, both, &table.key.index, moved, names, major);
+        // Before the root's, with which the server chooses names for partitions.
+        let mut all = Vec::new();
+        for ((partition, name), (.., extras)) in
+            table.source.partitions.iter().zip(&partitions).zip(&model.partitions)
+        {
+            let own = (&partition.name, name);
+            all.extend(partition_objects(extras, own, both, moved, names, major));
+        }
+        all.extend(of_root);
+        ledger::add_objects(target, migration, table.ordinal, &all).await?;
         ledger::set_target_made(target, migration, table.ordinal).await?;
         target.query("COMMIT").await
     };
@@ -156,6 +200,53 @@ pub(super) async fn make_table(
     let made = made.ok_or_else(|| Failure::refused(format!("{what}: it is gone"), "try again"))?;
     table.target_key = target::fits_without_key(&table.source, &table.key, &made)?;
     table.target = Some(made);
+    Ok(())
+}
+
+/// A partition goes where the root goes, or stays in a schema of its own.
+pub(super) fn partition_schema<'a>(
+    partition: &'a QualifiedName,
+    source: &QualifiedName,
+    target: &'a QualifiedName,
+) -> &'a Ident {
+    if partition.schema == source.schema { &target.schema } else { &partition.schema }
+}
+
+/// Makes the partitions, each below the one it belongs to, and gives their names.
+async fn make_partitions(
+    target: &mut Connection,
+    (table, model, made): (&PlannedTable, &Model, &Made),
+    names: &mut Names,
+    listener: &mut dyn Listener,
+) -> Result<Vec<QualifiedName>, Error> {
+    let both = (&table.source.name, &table.target_name);
+    let mut all: Vec<QualifiedName> = Vec::new();
+    for (partition, (settings, own_clauses, _)) in
+        table.source.partitions.iter().zip(&model.partitions)
+    {
+        let schema = partition_schema(&partition.name, both.0, both.1);
+        if *schema != table.target_name.schema {
+            load_names(target, schema, names).await?;
+        }
+        let name = names.partition(&partition.name, schema, both);
+        let parent = table.source.partitions.iter().position(|p| p.oid == partition.parent);
+        let parent = parent.and_then(|at| all.get(at)).unwrap_or(&table.target_name);
+        target.query(&create_partition(partition, &name, parent)).await?;
+        own(target, &name, made).await?;
+        for clause in own_clauses {
+            target.query(&format!("ALTER TABLE {name} {clause}")).await?;
+        }
+        settle(target, &name, settings, listener).await?;
+        all.push(name);
+    }
+    Ok(all)
+}
+
+/// Gives a new table to whom it is to belong; the sequences of its columns go with it.
+async fn own(target: &mut Connection, table: &QualifiedName, made: &Made) -> Result<(), Error> {
+    if let Some(owner) = &made.owner {
+        target.query(&format!("ALTER TABLE {table} OWNER TO {owner}")).await?;
+    }
     Ok(())
 }
 

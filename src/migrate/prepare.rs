@@ -99,9 +99,12 @@ async fn make(
     }
     if migration.publication_made {
         let names: Vec<_> = tables.iter().map(|t| t.source.name.to_string()).collect();
+        // Only partitioned tables are changed by that: their changes come under their own names.
+        let is_partitioned = tables.iter().any(|table| table.source.partition_key.is_some());
         let sql = format!(
             "CREATE PUBLICATION {} FOR TABLE {}
-               WITH (publish = 'insert, update, delete, truncate')",
+               WITH (publish = 'insert, update, delete, truncate',
+                     publish_via_partition_root = {is_partitioned})",
             Ident::new(&migration.publication),
             names.join(", ")
         );

@@ -202,9 +202,10 @@ impl Journey<'_> {
 
     /// No table was rewritten since the migration began.
     async fn not_altered(&mut self) -> Result<(), Failure> {
-        for record in &self.migration.tables {
+        for (record, table) in self.migration.tables.iter().zip(&self.tables) {
             let source = preflight::load_source(&mut self.servers.source, &record.source).await?;
             resume::not_altered(&source, record)?;
+            resume::identities(&source, &table.key)?;
         }
         Ok(())
     }
@@ -267,7 +268,33 @@ impl Journey<'_> {
             _ => self.checkpoint(),
         };
         match self.apply(Stop::At(stop)).await? {
-            Outcome::Reached => self.not_altered().await,
+            Outcome::Reached => {
+                self.not_altered().await?;
+                self.not_emptied().await
+            }
+            Outcome::Interrupted => Err(Failure::interrupted()),
+        }
+    }
+
+    /// No partition was emptied by itself: one that may have been is judged once all is applied
+    /// that was there when it was looked at.
+    async fn not_emptied(&mut self) -> Result<(), Failure> {
+        let mut looked = Vec::new();
+        for record in &self.migration.tables {
+            let source = preflight::load_source(&mut self.servers.source, &record.source).await?;
+            looked.push(source);
+        }
+        let judge = |migration: &Migration| {
+            looked.iter().zip(&migration.tables).try_for_each(|(s, r)| resume::not_emptied(s, r))
+        };
+        if judge(&self.migration).is_ok() {
+            return Ok(());
+        }
+        let now = take_checkpoint(&mut self.servers.source)
+            .await
+            .map_err(|error| Failure::stopped_by("asking the source's position", &error))?;
+        match self.apply(Stop::At(now)).await? {
+            Outcome::Reached => judge(&self.migration),
             Outcome::Interrupted => Err(Failure::interrupted()),
         }
     }

@@ -51,10 +51,20 @@ pub(super) fn fits_without_key(
 }
 
 fn rows_fit(source: &Table, key: &Key, target: &Table) -> Result<(), Failure> {
-    if target.kind != 'r' {
+    if !['r', 'p'].contains(&target.kind) {
         return Err(Failure::refused(
-            format!("the target {} is not an ordinary table", target.name.plain()),
-            "name another target; partitioned tables are not supported yet",
+            format!("the target {} is not a table", target.name.plain()),
+            "name another target",
+        ));
+    }
+    if let Some(foreign) = target.partitions.iter().find(|p| !['r', 'p'].contains(&p.kind)) {
+        return Err(Failure::refused(
+            format!(
+                "{}, a partition of the target {}, is a foreign table",
+                foreign.name.plain(),
+                target.name.plain()
+            ),
+            "detach it, or name another target",
         ));
     }
     columns_fit(source, key, target)
@@ -184,8 +194,8 @@ fn nothing_breaks_in_passing(target: &Table, key: Option<&Key>) -> Result<(), Fa
     if let Some(constraint) = target.foreign_or_exclusion.first() {
         return Err(Failure::refused(
             format!(
-                "the target {name} has the constraint {constraint}, which would be violated in \
-                 passing"
+                "the target {name} has {constraint}, a constraint or an index that would be \
+                 violated in passing"
             ),
             DEFER,
         ));

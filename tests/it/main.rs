@@ -18,6 +18,7 @@ mod login;
 mod made;
 mod moves;
 mod objects;
+mod partitions;
 mod program;
 mod refusals;
 mod sabotage;
