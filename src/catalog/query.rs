@@ -29,7 +29,7 @@ SELECT c.oid, c.relkind, c.relpersistence, c.relreplident,
                 WHERE (t.tgrelid = c.oid
                        OR t.tgrelid IN (SELECT relid FROM pg_partition_tree(c.oid)))
                   AND NOT t.tgisinternal) AS has_triggers,
-       EXISTS (SELECT FROM pg_inherits i
+       c.relkind <> 'p' AND EXISTS (SELECT FROM pg_inherits i
                 WHERE c.oid IN (i.inhrelid, i.inhparent) AND NOT c.relispartition) AS inherits,
        pg_get_partkeydef(c.oid) AS partition_key, c.relfilenode::text AS file,
        (SELECT md5(string_agg(format('%s %s %s %s', attnum, attisdropped, atttypid, atttypmod),

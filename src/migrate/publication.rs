@@ -27,7 +27,6 @@ pub(super) async fn check(
     }
     let via_root = row.get::<bool>("via_root").map_err(failed)?;
     for table in tables {
-        brings_all(servers, publication, table).await?;
         if table.source.partition_key.is_some() && !via_root {
             return Err(Failure::refused(
                 format!(
@@ -41,6 +40,7 @@ pub(super) async fn check(
                 ),
             ));
         }
+        brings_all(servers, publication, table).await?;
         if via_root {
             under_its_own_name(servers, publication, table).await?;
         }

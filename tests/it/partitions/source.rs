@@ -23,7 +23,7 @@ async fn bed(binaries: &pghost::cluster::Binaries) -> (Database, Database) {
 
 /// What is done once the checkpoint has been taken, and what the failure says of it.
 const ENDS: &[(&str, &[&str])] = &[
-    ("CREATE TABLE apr PARTITION OF source FOR VALUES FROM ('2024-04-01') TO ('2024-05-01')", &["public.apr"]),
+    ("CREATE TABLE apr PARTITION OF source FOR VALUES FROM ('2026-04-01') TO ('2026-05-01')", &["public.apr"]),
     (
         "CREATE TABLE brought (LIKE source INCLUDING ALL); INSERT INTO brought VALUES (1, '2025-01-01');
          ALTER TABLE source ATTACH PARTITION brought FOR VALUES FROM ('2025-01-01') TO ('2025-02-01')",
@@ -71,13 +71,7 @@ async fn what_becomes_of_a_partition_without_being_in_the_stream_stops_the_run()
             for word in *words {
                 assert!(failure.message.contains(word), "{done}: {word}: {failure}");
             }
-            // What comes in the stream is known before the catalog is looked at.
-            let by_stream = done.contains("bigint");
-            assert_eq!(
-                failure.exit,
-                if by_stream { Exit::Stopped } else { Exit::CannotResume },
-                "{done}: {failure}"
-            );
+            assert_eq!(failure.exit, Exit::CannotResume, "{done}: {failure}");
             let again = migrate(&spec).await.unwrap_err();
             assert!(again.exit == Exit::CannotResume, "{done}: {again}");
             drop_slot(&from, &spec).await;
@@ -106,9 +100,10 @@ async fn what_leaves_the_rows_alone_is_nothing() {
             assert_same((&from, "source"), (&to, "target"), "id, day").await;
         }
         // The ledger can be told that a new file is no harm.
-        from.sql("VACUUM FULL source_rest").await;
+        from.sql("VACUUM FULL january").await;
         let failure = migrate(&spec).await.unwrap_err();
         let hint = &failure.hint;
+        assert!(hint.contains("UPDATE"), "{failure}");
         let sql = &hint[hint.find("UPDATE").unwrap()..hint.find("; and give").unwrap()];
         to.sql(sql).await;
         from.sql("UPDATE source SET n = n + 1 WHERE id % 3 = 0").await;
@@ -169,7 +164,7 @@ async fn a_publication_must_bring_changes_under_the_name_of_the_table() {
             source: QualifiedName::new("public", "source_jan"),
             target: QualifiedName::new("public", "january"),
         }];
-        from.sql("CREATE PUBLICATION both FOR TABLE source, source_jan WITH (publish_via_partition_root = true);
+        from.sql("CREATE PUBLICATION \"both\" FOR TABLE source, source_jan WITH (publish_via_partition_root = true);
                   CREATE PUBLICATION alone FOR TABLE source_jan WITH (publish_via_partition_root = true)").await;
         for publication in ["whole", "both"] {
             part.publication = Some(publication.into());
@@ -185,6 +180,7 @@ async fn a_publication_must_bring_changes_under_the_name_of_the_table() {
         drop_slot(&from, &part).await;
 
         part.publication = None;
+        part.name = Some(format!("{}_two", from.name));
         part.tables.extend(spec.tables.clone());
         to.sql("TRUNCATE target; DROP TABLE january").await;
         let failure = migrate(&part).await.unwrap_err();
