@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::{
     Failure, Listener,
     plan::PlannedTable,
+    servers::cancel,
     target,
     watch_index::{Building, TELL_AGAIN, how_far},
 };
@@ -66,11 +67,7 @@ pub(super) async fn build_key(
             built = &mut building => built.map(drop).map_err(failed)?,
             () = tell(config, &what_builds, listener) => {}
             Ok(_) = interrupt.wait_for(|stop| *stop) => {
-                if let Some(token) = token {
-                    token.cancel().await.map_err(failed)?;
-                }
-                // Ended, one way or the other, before anything else is asked.
-                let _ = building.await;
+                cancel(token.as_ref(), building).await.map_err(failed)?;
                 return Err(Failure::interrupted());
             }
         }

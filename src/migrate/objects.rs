@@ -5,12 +5,13 @@
 //! mark there, so that whatever a run dies of, the next one makes what is missing and nothing
 //! twice. Indexes are built several at a time; everything else takes turns.
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     Event, Failure, Listener, build_key,
+    servers::CANCEL_AGAIN,
     watch_index::{Building, TELL_AGAIN, how_far},
 };
 use crate::{
@@ -20,9 +21,6 @@ use crate::{
     ledger::{self, Migration, ObjectRecord},
     pg::SqlState,
 };
-
-/// A request to cancel can come between two statements: then another one follows.
-const CANCEL_AGAIN: Duration = Duration::from_millis(200);
 
 /// The making of a migration's objects.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use super::{
     make_table::{Made, make_table},
     plan::PlannedTable,
     preflight::NewMigration,
-    servers::Servers,
+    servers::{Servers, cancel},
 };
 use crate::{
     catalog::Names,
@@ -147,10 +147,7 @@ async fn make_slot(
             }
             Ok(_) = interrupt.wait_for(|stop| *stop) => {
                 // Only closing the connection would leave a slot once the wait is over.
-                if let Some(token) = token {
-                    token.cancel().await.map_err(failed)?;
-                }
-                let _ = creating.await;
+                cancel(token.as_ref(), creating).await.map_err(failed)?;
                 let undone = "what had been made is undone";
                 return Err(Failure { state: undone.into(), ..Failure::interrupted() });
             }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use pghost::{
     cluster::Binaries,
     conn::Connection,
-    migrate::{CleanupSpec, Event, Exit, MigrationSpec, TableSpec, cleanup},
+    migrate::{CleanupSpec, Event, Exit, MigrationSpec, TableSpec, cleanup, run},
     pg::QualifiedName,
 };
+use tokio::sync::watch;
 
 use crate::{
     objects::{assert_says, beside, everything, load, notices, says},
@@ -193,6 +194,30 @@ async fn before_the_first_page_all_comes_back_at_once() {
         assert_says(&before, &says(&to, "t").await);
         assert_same((&from, "t"), (&to, "t"), "id").await;
         from.sql(&format!("SELECT pg_drop_replication_slot('pghost_{}')", from.name)).await;
+    }
+}
+
+/// A request to cancel that comes before the statement does nothing; so the next one must follow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_told_to_stop_just_before_it_makes_the_slot_does() {
+    for binaries in versions_to_test() {
+        let (from, to, spec) = bed(&binaries).await;
+        let before = says(&to, "t").await;
+        let mut holder = hold_the_slot(&from).await;
+        for _ in 0..8 {
+            let (stop, interrupt) = watch::channel(false);
+            let mut on = |event: &Event| {
+                if let Event::Notice { message } = event
+                    && message.starts_with("dropped until")
+                {
+                    stop.send_replace(true);
+                }
+            };
+            let failure = run(&spec, interrupt, &mut on).await.unwrap_err();
+            assert_eq!(failure.message, "interrupted");
+            assert_says(&before, &says(&to, "t").await);
+        }
+        holder.query("ROLLBACK").await.unwrap();
     }
 }
 
