@@ -73,6 +73,7 @@ const IO: &[&str] = &[
     "migrate/watch_apply.rs",
     "migrate/watch_backfill.rs",
     "migrate/watch_index.rs",
+    "migrate/watch_source.rs",
     "replication/checkpoint.rs",
     "replication/slot.rs",
     "replication/stream.rs",

@@ -125,6 +125,43 @@ mod tests {
         }
     }
 
+    fn table(columns: Vec<Column>) -> Table {
+        Table {
+            oid: Oid(1),
+            name: QualifiedName::new("public", "a"),
+            kind: 'r',
+            persistence: 'p',
+            replica_identity: ReplicaIdentity::Default,
+            columns,
+            unique_indexes: vec![UniqueIndex {
+                name: "a_pkey".into(),
+                primary: true,
+                replica_identity: false,
+                immediate: true,
+                valid: true,
+                partial: false,
+                expressions: false,
+                default_order: true,
+                columns: vec![Ident::new("id")],
+                operators: vec![Operators::builtin()],
+            }],
+            estimated_rows: None,
+            bytes: 0,
+            has_triggers: false,
+            foreign_or_exclusion: Vec::new(),
+            always_triggers: Vec::new(),
+            inherits: false,
+            partition_key: None,
+            partitions: Vec::new(),
+            shape: Shape {
+                columns: "c".into(),
+                column_writers: "w".into(),
+                file: "f".into(),
+                partitions: Vec::new(),
+            },
+        }
+    }
+
     #[test]
     fn a_table_is_written_with_its_columns_and_its_key() {
         let operators = Operators::builtin();
@@ -143,40 +180,7 @@ mod tests {
         twice.expression = Some("(id * 2)".into());
         let mut serial = column("n", "bigint");
         serial.identity = Some(Identity::ByDefault);
-        let table = Table {
-            oid: Oid(1),
-            name: QualifiedName::new("public", "a"),
-            kind: 'r',
-            persistence: 'p',
-            replica_identity: ReplicaIdentity::Default,
-            columns: vec![id, name, twice, serial],
-            unique_indexes: vec![UniqueIndex {
-                name: "a_pkey".into(),
-                primary: true,
-                replica_identity: false,
-                immediate: true,
-                valid: true,
-                partial: false,
-                expressions: false,
-                default_order: true,
-                columns: vec![Ident::new("id")],
-                operators: vec![operators.clone()],
-            }],
-            estimated_rows: None,
-            bytes: 0,
-            has_triggers: false,
-            foreign_or_exclusion: Vec::new(),
-            always_triggers: Vec::new(),
-            inherits: false,
-            partition_key: None,
-            partitions: Vec::new(),
-            shape: Shape {
-                columns: "c".into(),
-                column_writers: "w".into(),
-                file: "f".into(),
-                partitions: Vec::new(),
-            },
-        };
+        let table = table(vec![id, name, twice, serial]);
         let key = Key {
             index: "a_pkey".into(),
             columns: vec![KeyColumn {

@@ -17,7 +17,8 @@ use crate::{
 
 const TABLE: &str = "
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS spelled,
-       c.relreplident = 'f' AS identity_full, c.relkind = 'p' AS partitioned, c.relrowsecurity, c.relforcerowsecurity
+       c.relreplident = 'f' AS identity_full, c.relkind = 'p' AS partitioned,
+       c.relrowsecurity, c.relforcerowsecurity
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid";
 
 const INDEXES: &str = "

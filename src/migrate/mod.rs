@@ -33,6 +33,7 @@ mod target;
 mod watch_apply;
 mod watch_backfill;
 mod watch_index;
+mod watch_source;
 
 pub use cleanup::{Cleaned, CleanupSpec, cleanup};
 pub use event::{Event, Listener, PhaseName, Seconds, TableReport};

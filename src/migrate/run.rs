@@ -15,9 +15,10 @@ use super::{
     standby,
     watch_apply::ApplyView,
     watch_backfill::BackfillView,
+    watch_source::Watch,
 };
 use crate::{
-    apply::{Apply, ApplyTable, Outcome, Stop},
+    apply::{Apply, ApplyTable, Moment, Outcome, Stop},
     backfill::{self, Backfill, Origin},
     conn::Error,
     ledger::{self, Migration, Phase},
@@ -325,14 +326,26 @@ impl Journey<'_> {
         let mut view = ApplyView::new();
         let listener = &mut *self.listener;
         let Servers { source, target, .. } = &mut self.servers;
-        let outcome = apply
-            .run(source, target, self.interrupt.clone(), |moment| {
-                if let Some(event) = view.on(&moment) {
-                    listener.on(&event);
-                }
-            })
-            .await
-            .map_err(|error| Failure::apply(&error));
+        let (tell_applied, applied) = watch::channel(Lsn::INVALID);
+        let watch = Watch {
+            source: &self.spec.source,
+            target: &self.spec.target,
+            migration: &self.migration,
+            tables: &self.tables,
+            applied,
+        };
+        let applying = apply.run(source, target, self.interrupt.clone(), |moment| {
+            if let Moment::Progress(progress) = &moment {
+                tell_applied.send_replace(progress.applied);
+            }
+            if let Some(event) = view.on(&moment) {
+                listener.on(&event);
+            }
+        });
+        let outcome = tokio::select! {
+            outcome = applying => outcome.map_err(|error| Failure::apply(&error)),
+            failure = watch.run(), if stop == Stop::WhenTold => Err(failure),
+        };
         let seconds = started.elapsed().as_secs_f64();
         let noted = ledger::add_seconds(target, &self.migration.name, 0.0, seconds, 0.0).await;
         let outcome = outcome?;

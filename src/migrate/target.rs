@@ -6,8 +6,9 @@ use crate::{
     pg::Ident,
 };
 
-const DEFER: &str = "give --defer-indexes: all indexes but the key, unique and exclusion constraints \
-                     and foreign keys are dropped first, and made again after the checkpoint";
+const DEFER: &str = "give --defer-indexes: all indexes but the key, unique and exclusion \
+                     constraints and foreign keys are dropped first, and made again after the \
+                     checkpoint";
 
 /// Checks the target against the source and gives the key that it shares with it.
 ///

@@ -29,8 +29,8 @@ pub(super) fn meaning(phase: PhaseName) -> &'static str {
     }
 }
 
-/// The numbers of a `progress`, `index` or `catch_up` event, what matters most first, since a terminal may
-/// be too narrow for all; `None` for other events.
+/// The numbers of a `progress`, `index` or `catch_up` event, what matters most first, since a
+/// terminal may be too narrow for all; `None` for other events.
 pub(super) fn numbers(event: &Event) -> Option<String> {
     Some(match event {
         Event::Progress {

@@ -5,7 +5,8 @@ use pghost::pg::QualifiedName;
 
 use super::{ROWS, SOURCE};
 use crate::{
-    stage::{drop_slot, migrate_with, now},
+    program::{Program, enters},
+    stage::{drop_slot, migrate_with, now, until},
     support::{Database, assert_same, migrate, server, spec, versions_to_test},
 };
 
@@ -76,6 +77,25 @@ async fn what_becomes_of_a_partition_without_being_in_the_stream_stops_the_run()
             assert!(again.exit == Exit::CannotResume, "{done}: {again}");
             drop_slot(&from, &spec).await;
         }
+    }
+}
+
+/// It does not wait for the next run; and a truncate of the whole is no harm.
+#[tokio::test]
+async fn a_partition_that_is_emptied_while_changes_are_followed_ends_the_run() {
+    for binaries in versions_to_test() {
+        let (from, to) = bed(&binaries).await;
+        let args = ["--table", "source=target", "--name", &from.name, "--then", "follow"];
+        let mut run = Program::migrate(&from, &to, &args);
+        run.event(|event| enters(event, "follow")).await;
+        from.sql("TRUNCATE source").await;
+        from.sql("INSERT INTO source VALUES (1, '2024-01-03'), (2, '2024-02-03')").await;
+        run.meets(until(&to, "SELECT count(*) = 2 FROM target")).await;
+        from.sql("TRUNCATE source_jan").await;
+        let ended = run.ends_with(4).await;
+        let message = ended.error()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("public.source_jan") && message.contains("TRUNCATE"), "{message}");
+        from.sql(&format!("SELECT pg_drop_replication_slot('pghost_{}')", from.name)).await;
     }
 }
 
