@@ -95,7 +95,12 @@ async fn a_partition_that_is_emptied_while_changes_are_followed_ends_the_run() {
         let ended = run.ends_with(4).await;
         let message = ended.error()["message"].as_str().unwrap().to_owned();
         assert!(message.contains("public.source_jan") && message.contains("TRUNCATE"), "{message}");
-        from.sql(&format!("SELECT pg_drop_replication_slot('pghost_{}')", from.name)).await;
+        // The walsender notices a little later that nobody listens.
+        let slot = format!("pghost_{}", from.name);
+        let free =
+            format!("SELECT NOT active FROM pg_replication_slots WHERE slot_name = '{slot}'");
+        until(&from, &free).await;
+        from.sql(&format!("SELECT pg_drop_replication_slot('{slot}')")).await;
     }
 }
 
