@@ -103,7 +103,7 @@ fn identity_options(sequence: &super::OwnedSequence) -> String {
 mod tests {
     use super::*;
     use crate::{
-        catalog::{OwnedSequence, Shape, UniqueIndex},
+        catalog::{BaseType, OwnedSequence, Shape, UniqueIndex},
         pg::{Ident, Oid},
         pgoutput::ReplicaIdentity,
         sql::{KeyColumn, Operators},
@@ -115,12 +115,13 @@ mod tests {
             type_oid: Oid(0),
             type_modifier: -1,
             type_name: type_name.into(),
+            base: BaseType { oid: Oid(0), name: type_name.into(), collation: None },
             not_null: false,
             expression: None,
             identity: None,
             generated: None,
             collation: None,
-            deterministic: true,
+            merges: None,
             sequence: None,
         }
     }
@@ -164,7 +165,6 @@ mod tests {
 
     #[test]
     fn a_table_is_written_with_its_columns_and_its_key() {
-        let operators = Operators::builtin();
         let mut id = column("id", "integer");
         id.not_null = true;
         id.expression = Some("nextval('public.a_id_seq'::regclass)".into());
@@ -181,14 +181,8 @@ mod tests {
         let mut serial = column("n", "bigint");
         serial.identity = Some(Identity::ByDefault);
         let table = table(vec![id, name, twice, serial]);
-        let key = Key {
-            index: "a_pkey".into(),
-            columns: vec![KeyColumn {
-                name: Ident::new("id"),
-                type_name: "integer".into(),
-                operators,
-            }],
-        };
+        let key =
+            Key { index: "a_pkey".into(), columns: vec![KeyColumn::builtin("id", 23, "integer")] };
         let target = QualifiedName::new("s", "b");
         assert_eq!(add_key(&table, &key, &target), r#"ALTER TABLE "s"."b" ADD PRIMARY KEY ("id")"#);
         let statements = create_table(&table, &key, &target);

@@ -15,10 +15,10 @@ mod types;
 
 pub use definition::{add_key, create_table};
 pub use extras::{load_extras, load_names, load_settings};
-pub use key::{Key, KeyRefusal, choose_key, matching_key};
+pub use key::{Key, KeyRefusal, choose_key, explain_key, matching_key};
 pub use model::{
-    Column, ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger, Extras, FORCE,
-    Generated, Identity, InheritedIndex, OwnedSequence, Shape, Table, UniqueIndex,
+    BaseType, Column, ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger,
+    Extras, FORCE, Generated, Identity, InheritedIndex, OwnedSequence, Shape, Table, UniqueIndex,
 };
 pub use object::{Names, Object, ObjectKind, objects, partition_objects};
 pub use partition::{
@@ -26,4 +26,4 @@ pub use partition::{
     why_not_followed,
 };
 pub use query::{load_table, schema_exists};
-pub use types::binary_is_safe;
+pub use types::{binary_is_safe, equal_means_same_bytes};

@@ -16,6 +16,7 @@ use super::{
     watch_index::{Building, TELL_AGAIN, how_far},
 };
 use crate::{
+    apply,
     catalog::{ObjectKind, add_key, load_table},
     config::Config,
     conn::{Connection, Error, SessionKind},
@@ -66,7 +67,7 @@ pub(super) async fn build_key(
         tokio::select! {
             built = &mut building => built.map(drop).map_err(failed)?,
             () = tell(config, &what_builds, listener) => {}
-            Ok(_) = interrupt.wait_for(|stop| *stop) => {
+            true = apply::stopped(interrupt) => {
                 cancel(token.as_ref(), building).await.map_err(failed)?;
                 return Err(Failure::interrupted());
             }

@@ -15,6 +15,7 @@ use super::{
     watch_index::{Building, TELL_AGAIN, how_far},
 };
 use crate::{
+    apply,
     catalog::{FORCE, Object, ObjectKind},
     config::Config,
     conn::{CancelToken, Connection, Error, SessionKind},
@@ -122,7 +123,7 @@ impl Making<'_> {
                     })?;
                     events.iter().for_each(|event| listener.on(event));
                 }
-                Ok(_) = interrupt.wait_for(|stop| *stop) => {
+                true = apply::stopped(interrupt) => {
                     stop(&mut making, &tokens).await;
                     return Err(Failure::interrupted());
                 }

@@ -9,6 +9,7 @@ use super::{
     target,
 };
 use crate::{
+    backfill::Paging,
     catalog::{
         Key, Table, choose_key, identity_statements, load_table, schema_exists, why_not_followed,
     },
@@ -64,7 +65,7 @@ pub(super) async fn look(
     }
     let mut tables = Vec::new();
     for (ordinal, table) in spec.tables.iter().enumerate() {
-        tables.push(look_at_table(servers, ordinal, table, spec.defer_indexes).await?);
+        tables.push(look_at_table(servers, ordinal, table, spec).await?);
     }
     twice_the_same(&spec.tables)?;
     no_partition_beside_its_root(&tables)?;
@@ -125,7 +126,7 @@ async fn look_at_table(
     servers: &mut Servers,
     ordinal: usize,
     spec: &TableSpec,
-    defer_indexes: bool,
+    asked: &MigrationSpec,
 ) -> Result<PlannedTable, Failure> {
     let source = load_source(&mut servers.source, &spec.source).await?;
     let key = choose_key(&source).map_err(|refusal| {
@@ -138,12 +139,13 @@ async fn look_at_table(
         )
     })?;
     identities(&source, &key)?;
+    let is_arithmetic = is_arithmetic(asked.paging, &source, &key)?;
     let at_target = |error: Error| Failure::refused_by("looking at the target", &error);
     let target = load_table(&mut servers.target, &spec.target).await.map_err(at_target)?;
     let mut target_key = None;
     if let Some(target) = &target {
         refuse_itself(servers, &source, target).await?;
-        target_key = Some(match defer_indexes {
+        target_key = Some(match asked.defer_indexes {
             true => target::fits_once_bare(&source, &key, target)?,
             false => target::fits(&source, &key, target)?,
         });
@@ -160,7 +162,28 @@ async fn look_at_table(
             }
         }
     }
-    Ok(PlannedTable { ordinal, source, key, target_name: spec.target.clone(), target, target_key })
+    Ok(PlannedTable {
+        ordinal,
+        source,
+        key,
+        target_name: spec.target.clone(),
+        target,
+        target_key,
+        is_arithmetic,
+    })
+}
+
+/// Whether a table's pages are cut by arithmetic, or the refusal if that can't be.
+pub(super) fn is_arithmetic(paging: Paging, table: &Table, key: &Key) -> Result<bool, Failure> {
+    paging.is_arithmetic(&key.columns).map_err(|obstacle| {
+        Failure::refused(
+            format!(
+                "{} can't be paged by arithmetic (--paging range): {obstacle}",
+                table.name.plain()
+            ),
+            "leave --paging out, which finds the way that fits each table, or give --paging keyset",
+        )
+    })
 }
 
 /// Loads a source table that can be moved at all.

@@ -18,6 +18,7 @@ use super::{
     servers::{Servers, cancel},
 };
 use crate::{
+    apply,
     catalog::Names,
     conn::{Connection, Error},
     ledger::{self, Migration, Phase},
@@ -145,7 +146,7 @@ async fn make_slot(
             created = &mut creating => {
                 return created.map(|slot| slot.consistent_point).map_err(failed);
             }
-            Ok(_) = interrupt.wait_for(|stop| *stop) => {
+            true = apply::stopped(interrupt) => {
                 // Only closing the connection would leave a slot once the wait is over.
                 cancel(token.as_ref(), creating).await.map_err(failed)?;
                 let undone = "what had been made is undone";

@@ -8,6 +8,7 @@
 mod changes;
 mod cleanup;
 mod cluster;
+mod crossing;
 mod deferred;
 mod invariants;
 mod journey;
@@ -18,6 +19,7 @@ mod login;
 mod made;
 mod moves;
 mod objects;
+mod paging;
 mod partitions;
 mod program;
 mod refusals;
