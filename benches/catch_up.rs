@@ -14,6 +14,7 @@
 //! of their names, `GHOST_BENCH_JOBS` the lanes. Only the ratios mean something elsewhere.
 
 mod catch_up {
+    pub(crate) mod stopped;
     pub(crate) mod workloads;
 }
 #[path = "common/process.rs"]
@@ -24,7 +25,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use catch_up::workloads::{self, Workload};
+use catch_up::{
+    stopped::Backfill,
+    workloads::{self, Workload},
+};
 use pghost::{
     cluster::{Binaries, Server},
     conn::{Connection, Error, SessionKind, parse_dsn},
@@ -33,7 +37,7 @@ use pghost::{
     replication::{StreamMessage, StreamOptions},
     sql::quote_literal,
 };
-use process::{Backfill, Usage};
+use process::Usage;
 
 type AnyError = Box<dyn std::error::Error>;
 
@@ -140,6 +144,9 @@ impl Pair {
         on_source.close().await;
         self.tear_down().await?;
         print(workload.name, decode, native, &usage);
+        if env::var_os("GHOST_BENCH_PHASES").is_some() {
+            println!("{}", usage.finished["seconds"]);
+        }
         Ok(())
     }
 
