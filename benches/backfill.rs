@@ -108,22 +108,22 @@ async fn rounds(source: &Server, target: &Server, subject: &Subject) -> Result<(
     on_source.query(&format!("VACUUM (ANALYZE) {name}")).await?;
     println!("\n{name}: {rows} rows");
     println!(
-        "round   native    limit pgcopydb   pghost      far   pghost/native   pghost/limit   CPU  memory  \
-         near/far"
+        "round   native    limit pgcopydb   pghost      far  to native   to limit    CPU  memory  \
+         near to far"
     );
     for round in 1..=number("GHOST_BENCH_ROUNDS", 3) {
         let native = native(source, target, subject).await?.as_secs_f64();
         let limit = limit(source, target, subject).await?.as_secs_f64();
         let peer = pgcopydb(source, target, subject).await?;
-        let peer = peer.map_or("-".into(), |took| format!("{:.1}s", took.as_secs_f64()));
+        let peer = peer.map_or_else(|| "-".into(), |took| format!("{:.1}s", took.as_secs_f64()));
         let ours = pghost(source, target, subject, None).await?;
         let near = pghost(source, target, subject, Some(Duration::ZERO)).await?;
         let far = pghost(source, target, subject, Some(FAR)).await?;
         let pghost = ours.took.as_secs_f64();
         let (to_native, to_limit) = (pghost / native, pghost / limit);
         println!(
-            "{round:>5}   {native:>5.1}s   {limit:>5.1}s {peer:>8}   {pghost:>5.1}s   {:>5.1}s   {to_native:>13.2}   \
-             {to_limit:>12.2} {:>4.0}% {:>4} MB  {:>8.2}",
+            "{round:>5}   {native:>5.1}s   {limit:>5.1}s {peer:>8}   {pghost:>5.1}s   {:>5.1}s  \
+             {to_native:>9.2}  {to_limit:>9.2}  {:>4.0}%  {:>3} MB  {:>11.2}",
             far.took.as_secs_f64(),
             100.0 * ours.processor.as_secs_f64() / pghost,
             ours.memory_kb / 1024,

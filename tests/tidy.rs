@@ -33,6 +33,8 @@ const IO: &[&str] = &[
     "apply/driver.rs",
     "apply/fetch.rs",
     "apply/lane.rs",
+    "apply/lanes.rs",
+    "apply/open.rs",
     "apply/run.rs",
     "backfill/find.rs",
     "backfill/page.rs",

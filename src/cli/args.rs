@@ -267,7 +267,7 @@ pub(super) enum Level {
     Trace,
 }
 
-/// The most pages or lanes at once. Each takes a connection on either side, and servers seldom allow more.
+/// The most pages or lanes at once. Each takes a connection, and servers seldom allow more.
 const COPY_JOBS_MAX: usize = 100;
 
 fn at_least_one(text: &str) -> Result<u64, String> {
