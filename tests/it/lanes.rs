@@ -33,6 +33,10 @@ const CHANGES: &[&str] = &[
     "UPDATE numbers SET k = k + 0.000, t = 'spelled anew' WHERE k > 300",
 ];
 
+/// All anew.
+const AGAIN: &str = "TRUNCATE source;
+    INSERT INTO source SELECT i, i, repeat(md5(i::text), 90) FROM generate_series(1, 2500) i";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_over_several_lanes_end_as_on_the_source() {
     for binaries in versions_to_test() {
@@ -52,7 +56,7 @@ async fn changes_over_several_lanes_end_as_on_the_source() {
                 if let Event::Progress { .. } = event {
                     pages += 1;
                     if pages == 1 {
-                        now(from.sql("TRUNCATE source; INSERT INTO source SELECT i, i, repeat(md5(i::text), 90) FROM generate_series(1, 2500) i"));
+                        now(from.sql(AGAIN));
                     }
                     CHANGES.iter().for_each(|sql| drop(now(from.sql(sql))));
                 }
