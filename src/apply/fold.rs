@@ -400,6 +400,10 @@ impl Fold {
         let row = self.entries[at].row;
         self.text = true;
         for (place, value) in values.enumerate().take(self.width) {
+            // The row was found by its key, whose bytes tell which lane it is of.
+            if self.key.contains(&place) {
+                continue;
+            }
             self.cells[row + place] = match value {
                 None => Cell::Null,
                 Some(bytes) => Cell::Text(self.store(bytes)),

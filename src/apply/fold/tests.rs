@@ -166,3 +166,23 @@ fn columns_find_their_places_by_the_mapping() {
     f.insert(tuple(&["v", "generated", "7", "w"]).tuple(), &[Some(1), None, Some(0), Some(2)]);
     assert_eq!(shown(&f), ["7 Row new v w"]);
 }
+
+/// A key that came in binary must not change its lane because its row was fetched as text: what
+/// the row was before is in the lane of the bytes.
+#[test]
+fn a_fetched_row_stays_in_the_lane_of_its_key() {
+    let lanes = 7;
+    for number in 0..50_u32 {
+        let (id, mut f) = (number.to_be_bytes(), fold());
+        let mut new = TupleBuf::default();
+        new.push(TupleValue::Binary(&id));
+        new.push(TupleValue::Text(b"a"));
+        new.push(TupleValue::Unchanged);
+        f.insert(new.tuple(), &COLUMNS);
+        let before = f.lane_of(&f.entries()[0], lanes);
+        let text = number.to_string();
+        f.fetched(0, Some([Some(text.as_bytes()), Some(b"a"), Some(b"big")].into_iter()));
+        assert_eq!(f.lane_of(&f.entries()[0], lanes), before, "{number}");
+        assert_eq!(f.value(f.row(&f.entries()[0])[0]), Some(&id[..]));
+    }
+}
