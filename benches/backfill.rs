@@ -198,6 +198,9 @@ async fn pghost(source: &Server, target: &Server, subject: &Subject) -> Result<D
         copy_from: None,
         copy_jobs: usize::try_from(number("GHOST_BENCH_JOBS", 2))?,
         then: Then::Stop,
+        wait_for_server: MigrationSpec::WAIT_FOR_SERVER,
+        stall: MigrationSpec::STALL,
+        ignore_new_columns: false,
     };
     let (_stay, interrupt) = watch::channel(false);
     let mut seconds = None;

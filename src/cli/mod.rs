@@ -14,6 +14,7 @@
 //! about servers. Names, exit codes and JSON fields are promises to scripts.
 
 mod args;
+mod duration;
 mod failure;
 mod log;
 mod options;

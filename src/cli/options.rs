@@ -88,6 +88,9 @@ pub(super) fn migrate(
             args::Then::Stop => Then::Stop,
             args::Then::Follow => Then::Follow,
         },
+        wait_for_server: args.wait_for_server,
+        stall: MigrationSpec::STALL,
+        ignore_new_columns: args.ignore_new_columns,
     };
     Ok(Migrate { spec, warnings })
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
-    migrate::{self, Event, Exit, Failure, Listener, MigrationSpec, TableSpec, Then},
+    migrate::{self, Event, Exit, Failure, Listener, MigrationSpec, TableSpec, Then, Verdict},
     pg::QualifiedName,
     verify::{self, Comparison},
 };
@@ -118,6 +118,9 @@ impl Tour<'_> {
             // One session is enough to keep two cores busy with both servers.
             copy_jobs: 1,
             then: Then::Stop,
+            wait_for_server: MigrationSpec::WAIT_FOR_SERVER,
+            stall: MigrationSpec::STALL,
+            ignore_new_columns: false,
         };
         migrate::run(&spec, self.interrupt.clone(), &mut self.listener).await?;
         self.listener.finished.take().ok_or_else(|| broken("the migration came to no end".into()))
@@ -160,6 +163,7 @@ fn failed(what: &str, error: &Error) -> Failure {
 fn broken(message: String) -> Failure {
     Failure {
         exit: Exit::Stopped,
+        verdict: Verdict::Stop,
         sqlstate: None,
         message,
         state: String::new(),

@@ -12,11 +12,14 @@
 
 mod build_key;
 mod cleanup;
+mod desk;
 mod event;
 mod failure;
 mod finish;
 mod names;
 mod objects;
+mod patience;
+mod persist;
 mod plan;
 mod preflight;
 mod prepare;
@@ -24,17 +27,21 @@ mod publication;
 mod resume;
 mod run;
 mod servers;
+mod slot_view;
 mod spec;
 mod standby;
 mod status;
 mod target;
+pub mod verdict;
 mod watch_apply;
 mod watch_backfill;
+mod watch_slot;
 
 pub use cleanup::{CleanupSpec, cleanup};
-pub use event::{Event, Listener, PhaseName, Seconds, TableReport};
+pub use event::{Event, Listener, PhaseName, Seconds, StepName, TableReport};
 pub use failure::{Exit, Failure};
 pub use names::{default_name, is_slot_name};
-pub use run::run;
+pub use persist::run;
 pub use spec::{MigrationSpec, TableSpec, Then};
 pub use status::{MigrationStatus, TableStatus, status};
+pub use verdict::Verdict;

@@ -9,7 +9,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{Event, Failure, Listener, build_key};
+use super::{Event, Failure, Listener, StepName, build_key};
 use crate::{
     catalog::{FORCE, ObjectKind},
     config::Config,
@@ -148,7 +148,11 @@ impl Making<'_> {
     fn judge(&self, ended: &Ended, listener: &mut dyn Listener) -> Option<Failure> {
         let Ended { object, result, .. } = ended;
         match result {
-            Ok(None) => None,
+            Ok(None) => {
+                let of = self.describe(object);
+                listener.on(&Event::Step { step: StepName::ObjectMade, of });
+                None
+            }
             // The constraint was left out, and told of.
             Ok(Some(_)) if object.object.kind == ObjectKind::Validation => None,
             Ok(Some(why)) => {

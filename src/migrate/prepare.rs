@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{
-    Event, Failure, Listener, failure::Exit, plan::PlannedTable, preflight::NewMigration,
+    Event, Failure, Listener, StepName, failure::Exit, plan::PlannedTable, preflight::NewMigration,
     servers::Servers, target,
 };
 use crate::{
@@ -51,6 +51,7 @@ pub(super) async fn prepare(
     ledger::begin(&mut servers.target, &migration)
         .await
         .map_err(|error| Failure::refused_by("making the ledger on the target", &error))?;
+    listener.on(&Event::Step { step: StepName::LedgerMade, of: migration.name.clone() });
     let mut tables = new.tables;
     match make(servers, &mut migration, &mut tables, interrupt, listener).await {
         Ok(()) => Ok((migration, tables)),
@@ -80,6 +81,8 @@ async fn make(
         make_table(servers, &migration.name, table, (&moved, &mut names), listener).await?;
         let message = format!("made the table {} on the target", table.target_name.plain());
         listener.on(&Event::Notice { message });
+        let of = table.target_name.plain();
+        listener.on(&Event::Step { step: StepName::TableMade, of });
     }
     if migration.publication_made {
         let names: Vec<_> = tables.iter().map(|t| t.source.name.to_string()).collect();
@@ -94,8 +97,11 @@ async fn make(
             .query(&sql)
             .await
             .map_err(|error| Failure::refused_by("making the publication", &error))?;
+        let of = migration.publication.clone();
+        listener.on(&Event::Step { step: StepName::PublicationMade, of });
     }
     let start = make_slot(servers, &migration.slot, interrupt, listener).await?;
+    listener.on(&Event::Step { step: StepName::SlotMade, of: migration.slot.clone() });
     ledger::start_backfill(&mut servers.target, &migration.name, start)
         .await
         .map_err(|error| Failure::refused_by("writing the ledger", &error))?;

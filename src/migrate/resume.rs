@@ -4,12 +4,14 @@
 //! be mended by going on: the log between would be missing, or belong to another history.
 
 use super::{
-    Failure, MigrationSpec,
+    Failure, MigrationSpec, Verdict,
     plan::PlannedTable,
     preflight::{self, load_source},
     publication,
     servers::Servers,
+    slot_view::why_lost,
     target,
+    verdict::Sign,
 };
 use crate::{
     catalog::{Shape, Table, choose_key, load_table, matching_key},
@@ -17,9 +19,6 @@ use crate::{
     ledger::{Migration, Phase, TableRecord},
     replication::find_slot,
 };
-
-const START_AGAIN: &str = "`pghost cleanup` this migration; drop the target table if pghost has \
-                           made it, else empty it; and start again: rows are copied anew";
 
 /// Checks a migration against both servers and gives its tables.
 pub(super) async fn check(
@@ -36,10 +35,11 @@ pub(super) async fn check(
     }
     check_slot(servers, migration).await?;
     publication::check(servers, &migration.publication, &tables).await.map_err(|failure| {
-        Failure::cannot_resume(
-            format!("changes may be missing from the stream: {}", failure.message),
-            START_AGAIN,
-        )
+        if failure.verdict == Verdict::Retry {
+            return failure;
+        }
+        let what = format!("changes may be missing from the stream: {}", failure.message);
+        Failure::seen(Sign::Slot, what)
     })?;
     Ok(tables)
 }
@@ -87,10 +87,8 @@ fn same_server(servers: &Servers, migration: &Migration) -> Result<(), Failure> 
     } else {
         return Ok(());
     };
-    Err(Failure::cannot_resume(
-        format!("the migration {} can't go on here: {what}", migration.name),
-        format!("name the server that it was begun on; if that is gone: {START_AGAIN}"),
-    ))
+    let what = format!("the migration {} can't go on here: {what}", migration.name);
+    Err(Failure::seen(Sign::OtherServer, what))
 }
 
 async fn check_table(
@@ -98,11 +96,12 @@ async fn check_table(
     migration: &Migration,
     record: &TableRecord,
 ) -> Result<PlannedTable, Failure> {
-    let cannot = |what: String| Failure::cannot_resume(what, START_AGAIN);
+    let cannot = |what: String| Failure::seen(Sign::Altered, what);
     let plain = record.source.plain();
     let source = load_source(&mut servers.source, &record.source).await?;
     if source.oid != record.source_oid {
-        return Err(cannot(format!("{plain} is another table of the same name now")));
+        let what = format!("{plain} is another table of the same name now");
+        return Err(Failure::seen(Sign::OtherServer, what));
     }
     not_altered(&source, record)?;
     let key = choose_key(&source)
@@ -142,42 +141,22 @@ pub(super) fn not_altered(source: &Table, record: &TableRecord) -> Result<(), Fa
     if before.is_some_and(|before| !source.shape.was_altered_since(&before)) {
         return Ok(());
     }
-    Err(Failure::cannot_resume(
-        format!(
-            "{} was altered on the source since the migration began; a rewrite of its rows is not \
-             in the stream of changes",
-            record.source.plain()
-        ),
-        START_AGAIN,
-    ))
+    let what = format!(
+        "{} was altered on the source since the migration began; a rewrite of its rows is not in \
+         the stream of changes",
+        record.source.plain()
+    );
+    Err(Failure::seen(Sign::Altered, what))
 }
 
 /// The slot must be the one that was made, and nobody else may have moved it.
 async fn check_slot(servers: &mut Servers, migration: &Migration) -> Result<(), Failure> {
     let name = &migration.slot;
-    let cannot = |what: String| Failure::cannot_resume(what, START_AGAIN);
     let slot = find_slot(&mut servers.source, name)
         .await
-        .map_err(|error| Failure::refused_by("looking at the slot", &error))?
-        .ok_or_else(|| cannot(format!("the slot {name} is gone from the source")))?;
-    if slot.plugin.as_deref() != Some("pgoutput")
-        || slot.database.as_deref() != Some(migration.source.database.as_str())
-    {
-        return Err(cannot(format!("the slot {name} is not the one that pghost made")));
-    }
-    if !slot.usable {
-        let status = slot.wal_status.unwrap_or_default();
-        return Err(cannot(format!(
-            "the slot {name} was invalidated (wal_status {status}): the log it needs is gone"
-        )));
-    }
-    // Nothing is acknowledged before it is in the ledger, so a slot that is further was made
-    // again or read by somebody else; the changes between are lost.
-    match (slot.confirmed_flush, migration.applied) {
-        (Some(confirmed), Some(applied)) if confirmed > applied => Err(cannot(format!(
-            "the slot {name} is at {confirmed}, ahead of the target at {applied}: it was made \
-             again, or somebody else has read it"
-        ))),
-        _ => Ok(()),
+        .map_err(|error| Failure::refused_by("looking at the slot", &error))?;
+    match why_lost(name, slot.as_ref(), &migration.source.database, migration.applied) {
+        Some(why) => Err(Failure::seen(Sign::Slot, why)),
+        None => Ok(()),
     }
 }

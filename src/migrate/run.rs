@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::{
-    Event, Failure, Listener, MigrationSpec, PhaseName, Seconds, TableReport, Then,
+    Event, Failure, Listener, MigrationSpec, PhaseName, Seconds, StepName, TableReport, Then,
     build_key::build_key,
+    desk::Desk,
     finish::finish,
     objects::Making,
     plan::PlannedTable,
@@ -25,34 +26,20 @@ use crate::{
     replication::take_checkpoint,
 };
 
-/// Runs a migration, or takes it up where it stopped, to what the spec asks for. `interrupt`
-/// turns true when it is to stop.
-///
-/// Errors: tell the exit code, what happened, what state things are in and what to do next.
-pub async fn run(
-    spec: &MigrationSpec,
-    interrupt: watch::Receiver<bool>,
-    listener: &mut dyn Listener,
-) -> Result<(), Failure> {
-    let started = Instant::now();
-    let mut journey = begin(spec, interrupt, listener).await?;
-    journey.backfill().await?;
-    journey.catch_up().await?;
-    journey.finish().await?;
-    if spec.then == Then::Follow {
-        journey.follow().await?;
-    }
-    journey.seconds.total = started.elapsed().as_secs_f64();
-    journey.report().await
-}
-
 /// Connects, takes the lock, and prepares a new migration or checks an old one.
-async fn begin<'a>(
+/// `is_first` unless the run has begun before and was cut off.
+pub(super) async fn begin<'a, 'l>(
     spec: &'a MigrationSpec,
     mut interrupt: watch::Receiver<bool>,
-    listener: &'a mut dyn Listener,
-) -> Result<Journey<'a>, Failure> {
-    listener.on(&Event::Phase { phase: PhaseName::Prepare });
+    desk: &'a Desk<'l>,
+    is_first: bool,
+) -> Result<Journey<'a, 'l>, Failure> {
+    let mut teller = desk;
+    let listener: &mut dyn Listener = &mut teller;
+    if is_first {
+        listener.on(&Event::Phase { phase: PhaseName::Prepare });
+    }
+    desk.set_streaming(false);
     let mut servers = tokio::select! {
         servers = servers::connect(spec) => servers?,
         Ok(_) = interrupt.wait_for(|stop| *stop) => return Err(Failure::interrupted_early()),
@@ -63,7 +50,7 @@ async fn begin<'a>(
         .await
         .map_err(failed)?
     {
-        return Err(Failure::refused(
+        return Err(Failure::busy(
             format!("another pghost is running the migration {name}"),
             "let it run, or stop it first; give another --name for another migration",
         ));
@@ -97,7 +84,7 @@ async fn begin<'a>(
         }
     };
     let seconds = Seconds::default();
-    Ok(Journey { spec, servers, migration, tables, interrupt, listener, seconds })
+    Ok(Journey { spec, servers, migration, tables, interrupt, desk, seconds })
 }
 
 /// Waits until nothing of an earlier run is in the target's hands any more: what a killed run had
@@ -134,19 +121,40 @@ async fn no_writers_left(
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A run under way.
-struct Journey<'a> {
+pub(super) struct Journey<'a, 'l> {
     spec: &'a MigrationSpec,
     servers: Servers,
     migration: Migration,
     tables: Vec<PlannedTable>,
     interrupt: watch::Receiver<bool>,
-    listener: &'a mut dyn Listener,
+    desk: &'a Desk<'l>,
     seconds: Seconds,
 }
 
-impl Journey<'_> {
-    fn enter(&mut self, phase: PhaseName) {
-        self.listener.on(&Event::Phase { phase });
+impl Journey<'_, '_> {
+    /// The migration as it stood when it was begun or taken up.
+    pub(super) const fn migration(&self) -> &Migration {
+        &self.migration
+    }
+
+    /// Goes to the end that the spec asks for. The run began at `started`.
+    pub(super) async fn go(mut self, started: Instant) -> Result<(), Failure> {
+        self.backfill().await?;
+        self.catch_up().await?;
+        self.finish().await?;
+        if self.spec.then == Then::Follow {
+            self.follow().await?;
+        }
+        self.seconds.total = started.elapsed().as_secs_f64();
+        self.report().await
+    }
+
+    fn enter(&self, phase: PhaseName) {
+        self.desk.tell(&Event::Phase { phase });
+    }
+
+    fn step(&self, step: StepName, of: String) {
+        self.desk.tell(&Event::Step { step, of });
     }
 
     /// Reads the ledger again after something has written to it.
@@ -169,8 +177,9 @@ impl Journey<'_> {
         if let (Some(standby), Some(start)) = (&self.spec.copy_from, self.migration.slot_start)
             && has_pages_left
         {
+            let mut teller = self.desk;
             tokio::select! {
-                ready = standby::caught_up(standby, start, self.listener) => ready?,
+                ready = standby::caught_up(standby, start, &mut teller) => ready?,
                 Ok(_) = self.interrupt.wait_for(|stop| *stop) => return Err(Failure::interrupted()),
             }
         }
@@ -193,10 +202,12 @@ impl Journey<'_> {
         let checkpoint = take_checkpoint(&mut self.servers.source)
             .await
             .map_err(|error| Failure::stopped_by("taking the checkpoint", &error))?;
+        self.desk
+            .tell(&Event::Step { step: StepName::CheckpointTaken, of: checkpoint.to_string() });
         ledger::start_catch_up(target, name, checkpoint)
             .await
             .map_err(|error| at_ledger(&error))?;
-        self.listener.on(&Event::Checkpoint { lsn: checkpoint });
+        self.desk.tell(&Event::Checkpoint { lsn: checkpoint });
         self.reload().await
     }
 
@@ -230,10 +241,10 @@ impl Journey<'_> {
             table: plan,
             jobs: self.spec.copy_jobs,
         };
-        let listener = &mut *self.listener;
+        let desk = self.desk;
         let copying = backfill::run(backfill, &done, |progress| {
             if let Some(event) = view.on(&progress) {
-                listener.on(&event);
+                desk.tell(&event);
             }
         });
         let copied = tokio::select! {
@@ -244,10 +255,12 @@ impl Journey<'_> {
         copied?;
         if table.target_key.is_none() {
             let name = table.target_name.plain();
-            listener.on(&Event::Notice { message: format!("building the key of {name}") });
+            desk.tell(&Event::Notice { message: format!("building the key of {name}") });
             let table = &mut self.tables[at];
             let (target, name) = (&mut self.servers.target, &self.migration.name);
             build_key(target, name, table, &mut self.interrupt).await?;
+            let of = self.tables[at].target_name.plain();
+            self.step(StepName::KeyBuilt, of);
         }
         let (target, name) = (&mut self.servers.target, &self.migration.name);
         ledger::table_backfilled(target, name, ordinal).await.map_err(|error| at_ledger(&error))
@@ -295,16 +308,16 @@ impl Journey<'_> {
             stop,
         };
         let mut view = ApplyView::new();
-        let listener = &mut *self.listener;
+        let desk = self.desk;
         let Servers { source, target, .. } = &mut self.servers;
+        desk.set_streaming(true);
         let outcome = apply
             .run(source, target, self.interrupt.clone(), |moment| {
-                if let Some(event) = view.on(&moment) {
-                    listener.on(&event);
-                }
+                view.on(&moment).iter().for_each(|event| desk.tell(event));
             })
             .await
             .map_err(|error| Failure::apply(&error));
+        desk.set_streaming(false);
         let seconds = started.elapsed().as_secs_f64();
         let noted = ledger::add_seconds(target, &self.migration.name, 0.0, seconds, 0.0).await;
         let outcome = outcome?;
@@ -327,7 +340,7 @@ impl Journey<'_> {
             migration: &self.migration,
             jobs: self.spec.copy_jobs,
         };
-        making.make(&mut self.servers.target, &mut self.interrupt, self.listener).await?;
+        making.make(&mut self.servers.target, &mut self.interrupt, &mut &*self.desk).await?;
         self.seconds.finish = started.elapsed().as_secs_f64();
         Ok(())
     }
@@ -366,7 +379,7 @@ impl Journey<'_> {
             longest_snapshot_seconds: migration.longest_snapshot_seconds,
         };
         self.enter(PhaseName::Done);
-        self.listener.on(&finished);
+        self.desk.tell(&finished);
         let Servers { source, target, .. } = self.servers;
         source.close().await;
         target.close().await;

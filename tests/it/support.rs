@@ -144,6 +144,9 @@ pub(crate) fn spec(from: &Database, to: &Database, source: &str, target: &str) -
         copy_from: None,
         copy_jobs: 2,
         then: Then::Stop,
+        wait_for_server: MigrationSpec::WAIT_FOR_SERVER,
+        stall: MigrationSpec::STALL,
+        ignore_new_columns: false,
     }
 }
 
