@@ -240,6 +240,7 @@ impl Journey<'_, '_> {
             target: self.spec.target.clone(),
             table: plan,
             jobs: self.spec.copy_jobs,
+            stall: self.spec.stall,
         };
         let desk = self.desk;
         let copying = backfill::run(backfill, &done, |progress| {

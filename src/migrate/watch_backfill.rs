@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Event, PhaseName};
+use super::{Event, PhaseName, StepName};
 use crate::{backfill::Progress, catalog::Table, ledger::PageRecord};
 
 /// What has been seen of one table's backfill.
@@ -53,6 +53,10 @@ impl BackfillView {
             Progress::AllFound { pages } => {
                 self.pages_total = Some(self.pages_done.max(*pages));
                 None
+            }
+            Progress::Read(number) => {
+                let of = format!("{} {number}", self.table);
+                Some(Event::Step { step: StepName::PageRead, of })
             }
             Progress::Copied(page) => {
                 let held = page.snapshot_held.as_secs_f64();

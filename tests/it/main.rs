@@ -15,6 +15,7 @@ mod killed;
 mod libpq;
 mod login;
 mod made;
+mod moments;
 mod moves;
 mod objects;
 mod outage;
