@@ -46,6 +46,7 @@ impl ReplicationStream {
     pub async fn chunk(&mut self) -> Result<Chunk, Error> {
         let frames = self.copy.frames().await?;
         self.feedback.heard(Instant::now());
+        self.held = 0;
         Ok(Chunk { frames })
     }
 
