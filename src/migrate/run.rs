@@ -14,6 +14,7 @@ use super::{
     preflight, prepare, resume,
     servers::{self, Servers},
     standby,
+    verdict::Sign,
     watch_apply::ApplyView,
     watch_backfill::BackfillView,
 };
@@ -22,7 +23,7 @@ use crate::{
     backfill::{self, Backfill, Origin},
     conn::Error,
     ledger::{self, Migration, Phase},
-    pg::Lsn,
+    pg::{Lsn, SqlState},
     replication::take_checkpoint,
 };
 
@@ -57,7 +58,7 @@ pub(super) async fn begin<'a, 'l>(
     }
     no_writers_left(&mut servers, &name, &mut interrupt, listener).await?;
     let mut spec_now = spec.clone();
-    let mut found = ledger::load(&mut servers.target, &name).await.map_err(failed)?;
+    let mut found = load_ledger(&mut servers, &name).await?;
     let has_pages_left = found.as_ref().is_none_or(|found| found.phase <= Phase::Backfill);
     if let Some(standby) = spec.copy_from.as_ref().filter(|_| has_pages_left) {
         standby::check(standby, &servers.identity).await?;
@@ -85,6 +86,33 @@ pub(super) async fn begin<'a, 'l>(
     };
     let seconds = Seconds::default();
     Ok(Journey { spec, servers, migration, tables, interrupt, desk, seconds })
+}
+
+/// Loads the migration, if it is there.
+///
+/// Errors: only a part of the ledger is there, or it is another version's.
+async fn load_ledger(servers: &mut Servers, name: &str) -> Result<Option<Migration>, Failure> {
+    let damaged = |what: &str| {
+        let message = format!("the ledger of the migration {name} can't be used: {what}");
+        Failure::seen(Sign::Ledger, message)
+    };
+    let failed = |error: Error| match error {
+        Error::Result(what) => damaged(&what),
+        error if is_missing(&error) => damaged(&error.to_string()),
+        error => Failure::refused_by("reading the ledger on the target", &error),
+    };
+    let target = &mut servers.target;
+    let found = ledger::load(target, name).await.map_err(failed)?;
+    match ledger::what_is_missing(target, name, found.is_some()).await.map_err(failed)? {
+        Some(what) => Err(damaged(&what)),
+        None => Ok(found),
+    }
+}
+
+/// Whether a table or column is not there.
+fn is_missing(error: &Error) -> bool {
+    let code = error.sqlstate();
+    code.is_some_and(|c| c.class() == "42" && c != SqlState::INSUFFICIENT_PRIVILEGE)
 }
 
 /// Waits until nothing of an earlier run is in the target's hands any more: what a killed run had

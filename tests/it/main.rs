@@ -8,6 +8,7 @@
 mod changes;
 mod cleanup;
 mod cluster;
+mod identity;
 mod invariants;
 mod journey;
 mod keys;
@@ -27,6 +28,7 @@ mod secure;
 mod servers;
 mod session;
 mod shapes;
+mod soak;
 mod stage;
 mod stalls;
 mod standby;

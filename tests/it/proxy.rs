@@ -1,4 +1,4 @@
-//! A proxy before a server, by which connections are cut, held and corrupted while they are in use.
+//! A proxy before a server, by which connections are cut, held and delayed while they are in use.
 
 use std::{
     sync::{
@@ -30,8 +30,6 @@ struct Harm {
     passes: AtomicI64,
     /// So many milliseconds late.
     delay: AtomicU64,
-    /// The next piece from the server has a byte with its bits turned.
-    corrupts: AtomicBool,
 }
 
 /// A proxy. Gone with the test.
@@ -57,7 +55,6 @@ impl Proxy {
             holds: AtomicBool::new(false),
             passes: AtomicI64::new(i64::MAX),
             delay: AtomicU64::new(0),
-            corrupts: AtomicBool::new(false),
         });
         let (cut, cuts) = watch::channel(0);
         let of_task = harm.clone();
@@ -100,11 +97,6 @@ impl Proxy {
     pub(crate) fn delay(&self, milliseconds: u64) {
         self.harm.delay.store(milliseconds, Ordering::Relaxed);
     }
-
-    /// Damages one byte that comes from the server.
-    pub(crate) fn corrupt(&self) {
-        self.harm.corrupts.store(true, Ordering::Relaxed);
-    }
 }
 
 async fn between(client: TcpStream, server: TcpStream, harm: &Harm) {
@@ -113,12 +105,12 @@ async fn between(client: TcpStream, server: TcpStream, harm: &Harm) {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     tokio::select! {
-        () = pass(from_client, to_server, harm, false) => {}
-        () = pass(from_server, to_client, harm, true) => {}
+        () = pass(from_client, to_server, harm) => {}
+        () = pass(from_server, to_client, harm) => {}
     }
 }
 
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, harm: &Harm, is_servers: bool) {
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, harm: &Harm) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(n) = from.read(&mut buffer).await {
         let bytes = &mut buffer[..n];
@@ -132,9 +124,6 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, harm: &Harm, is_s
         let delay = harm.delay.load(Ordering::Relaxed);
         if delay > 0 {
             tokio::time::sleep(Duration::from_millis(delay)).await;
-        }
-        if is_servers && n > 0 && harm.corrupts.swap(false, Ordering::Relaxed) {
-            bytes[n / 2] = !bytes[n / 2];
         }
         if n == 0 || to.write_all(bytes).await.is_err() {
             return;
