@@ -37,6 +37,7 @@ const IO: &[&str] = &[
     "backfill/page.rs",
     "backfill/run.rs",
     "catalog/extras.rs",
+    "catalog/prefixes.rs",
     "catalog/query.rs",
     "conn/cancel.rs",
     "conn/connection.rs",

@@ -9,6 +9,7 @@ mod extras;
 mod key;
 mod model;
 mod object;
+mod prefixes;
 mod query;
 mod types;
 
@@ -20,5 +21,6 @@ pub use object::{
     ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger, Extras, FORCE, Names,
     Object, ObjectKind, objects,
 };
+pub use prefixes::load_prefixes;
 pub use query::{load_table, schema_exists};
 pub use types::binary_is_safe;

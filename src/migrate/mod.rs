@@ -10,6 +10,7 @@
 //! Each phase is stored in the ledger when it begins ([`crate::ledger::Phase`]), and a run takes up
 //! the journey where the ledger says it is. The core does not print: it emits [`Event`]s.
 
+mod altered;
 mod build_key;
 mod cleanup;
 mod desk;

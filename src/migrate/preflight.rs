@@ -120,7 +120,15 @@ async fn look_at_table(
             format!("CREATE SCHEMA {} on the target", spec.target.schema),
         ));
     }
-    Ok(PlannedTable { ordinal, source, key, target_name: spec.target.clone(), target, target_key })
+    Ok(PlannedTable {
+        ordinal,
+        source,
+        key,
+        target_name: spec.target.clone(),
+        target,
+        target_key,
+        new_columns: Vec::new(),
+    })
 }
 
 /// Loads a source table that can be moved at all.

@@ -5,18 +5,20 @@
 
 use super::{
     Failure, MigrationSpec, Verdict,
+    altered::{self, Difference},
     plan::PlannedTable,
     preflight::{self, load_source},
     publication,
     servers::Servers,
     slot_view::why_lost,
     target,
-    verdict::Sign,
+    verdict::{START_AGAIN, Sign},
 };
 use crate::{
-    catalog::{Shape, Table, choose_key, load_table, matching_key},
+    catalog::{Table, choose_key, load_prefixes, load_table, matching_key},
     conn::Error,
     ledger::{Migration, Phase, TableRecord},
+    pg::Ident,
     replication::find_slot,
 };
 
@@ -31,7 +33,7 @@ pub(super) async fn check(
     preflight::lock_slot(&mut servers.source, &migration.slot).await?;
     let mut tables = Vec::new();
     for record in &migration.tables {
-        tables.push(check_table(servers, migration, record).await?);
+        tables.push(check_table(servers, migration, record, spec.ignore_new_columns).await?);
     }
     check_slot(servers, migration).await?;
     publication::check(servers, &migration.publication, &tables).await.map_err(|failure| {
@@ -95,15 +97,11 @@ async fn check_table(
     servers: &mut Servers,
     migration: &Migration,
     record: &TableRecord,
+    ignores_new: bool,
 ) -> Result<PlannedTable, Failure> {
     let cannot = |what: String| Failure::seen(Sign::Altered, what);
     let plain = record.source.plain();
-    let source = load_source(&mut servers.source, &record.source).await?;
-    if source.oid != record.source_oid {
-        let what = format!("{plain} is another table of the same name now");
-        return Err(Failure::seen(Sign::OtherServer, what));
-    }
-    not_altered(&source, record)?;
+    let (source, new_columns) = unaltered(servers, record, ignores_new).await?;
     let key = choose_key(&source)
         .map_err(|refusal| cannot(format!("{plain} has lost its key: {refusal}")))?;
     let columns: Vec<_> = source.stored_columns().map(|c| c.name.clone()).collect();
@@ -132,21 +130,51 @@ async fn check_table(
         target_name: record.target.clone(),
         target: Some(found),
         target_key,
+        new_columns,
     })
 }
 
+/// The source's table if it is what it was, without columns that it got since; and those.
+///
 /// A rewriting ALTER TABLE changes rows without a trace in the stream.
-pub(super) fn not_altered(source: &Table, record: &TableRecord) -> Result<(), Failure> {
-    let before = Shape::from_text(&record.shape);
-    if before.is_some_and(|before| !source.shape.was_altered_since(&before)) {
-        return Ok(());
+///
+/// Errors: it is another table, or was altered: by new columns that are not to be ignored, or
+/// otherwise.
+pub(super) async fn unaltered(
+    servers: &mut Servers,
+    record: &TableRecord,
+    ignores_new: bool,
+) -> Result<(Table, Vec<Ident>), Failure> {
+    let plain = record.source.plain();
+    let at_source = |error: Error| Failure::refused_by("looking at the source", &error);
+    let at_target = |error: Error| Failure::refused_by("looking at the target", &error);
+    let there = load_table(&mut servers.source, &record.source).await.map_err(at_source)?;
+    if there.is_none_or(|there| there.oid != record.source_oid) {
+        let what = format!("{plain} is gone from the source, or another table of the same name");
+        return Err(Failure::seen(Sign::OtherServer, what));
     }
-    let what = format!(
-        "{} was altered on the source since the migration began; a rewrite of its rows is not in \
-         the stream of changes",
-        record.source.plain()
-    );
-    Err(Failure::seen(Sign::Altered, what))
+    let mut source = load_source(&mut servers.source, &record.source).await?;
+    let prefixes = load_prefixes(&mut servers.source, source.oid).await.map_err(at_source)?;
+    let target = load_table(&mut servers.target, &record.target).await.map_err(at_target)?;
+    let what = |difference: &str| format!("{plain} was altered on the source: {difference}");
+    match altered::difference(&source, &prefixes, record, target.as_ref()) {
+        Difference::None => Ok((source, Vec::new())),
+        Difference::Added(new) if ignores_new => {
+            source.columns.retain(|column| !new.contains(&column.name));
+            Ok((source, new))
+        }
+        Difference::Added(new) => {
+            let names: Vec<_> = new.iter().map(Ident::as_str).collect();
+            Err(Failure {
+                hint: format!(
+                    "give the same command again with --ignore-new-columns, and the target stays \
+                     without them; or {START_AGAIN}"
+                ),
+                ..Failure::seen(Sign::Altered, what(&format!("added: {}", names.join(", "))))
+            })
+        }
+        Difference::Other(difference) => Err(Failure::seen(Sign::Altered, what(&difference))),
+    }
 }
 
 /// The slot must be the one that was made, and nobody else may have moved it.

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::{
     Event, Failure, Listener, MigrationSpec, PhaseName, Seconds, StepName, TableReport, Then,
+    Verdict,
     build_key::build_key,
     desk::Desk,
     finish::finish,
@@ -19,11 +20,11 @@ use super::{
     watch_backfill::BackfillView,
 };
 use crate::{
-    apply::{Apply, ApplyTable, Outcome, Stop},
+    apply::{Apply, ApplyError, ApplyTable, Outcome, Stop},
     backfill::{self, Backfill, Origin},
     conn::Error,
     ledger::{self, Migration, Phase},
-    pg::{Lsn, SqlState},
+    pg::{Ident, Lsn, SqlState},
     replication::take_checkpoint,
 };
 
@@ -77,6 +78,12 @@ pub(super) async fn begin<'a, 'l>(
     let (migration, tables) = match found {
         Some(migration) => {
             let tables = resume::check(&spec_now, &mut servers, &migration).await?;
+            for table in tables.iter().filter(|table| !table.new_columns.is_empty()) {
+                let new: Vec<_> = table.new_columns.iter().map(Ident::as_str).collect();
+                let (name, new) = (table.source.name.plain(), new.join(", "));
+                let message = format!("new columns of {name} are left out: {new}");
+                listener.on(&Event::Notice { message });
+            }
             (migration, tables)
         }
         None => {
@@ -239,13 +246,25 @@ impl Journey<'_, '_> {
         self.reload().await
     }
 
-    /// No table was rewritten since the migration began.
+    /// No table was altered since the migration began.
     async fn not_altered(&mut self) -> Result<(), Failure> {
+        let ignores_new = self.spec.ignore_new_columns;
         for record in &self.migration.tables {
-            let source = preflight::load_source(&mut self.servers.source, &record.source).await?;
-            resume::not_altered(&source, record)?;
+            resume::unaltered(&mut self.servers, record, ignores_new).await?;
         }
         Ok(())
+    }
+
+    /// A table is not what it was when this attempt began: says how, or has the next attempt leave
+    /// its new columns out.
+    async fn altered(&mut self, failure: Failure) -> Failure {
+        match self.not_altered().await {
+            Err(why) => why.in_mid_run(),
+            Ok(()) if self.spec.ignore_new_columns => {
+                Failure { verdict: Verdict::Retry, ..failure }
+            }
+            Ok(()) => failure,
+        }
     }
 
     async fn backfill_table(&mut self, at: usize, longest: &mut f64) -> Result<(), Failure> {
@@ -281,7 +300,13 @@ impl Journey<'_, '_> {
             Ok(_) = self.interrupt.wait_for(|stop| *stop) => Err(Failure::interrupted()),
         };
         *longest = longest.max(view.longest_snapshot_seconds());
-        copied?;
+        if let Err(failure) = copied {
+            // What can't be read or written as it was may have been altered; that says more.
+            let is_strange = failure.verdict == Verdict::Stop && failure.sqlstate.is_some();
+            let why = if is_strange { self.not_altered().await.err() } else { None };
+            return Err(why.map_or(failure, Failure::in_mid_run));
+        }
+        let table = &self.tables[at];
         if table.target_key.is_none() {
             let name = table.target_name.plain();
             desk.tell(&Event::Notice { message: format!("building the key of {name}") });
@@ -344,11 +369,17 @@ impl Journey<'_, '_> {
             .run(source, target, self.interrupt.clone(), |moment| {
                 view.on(&moment).iter().for_each(|event| desk.tell(event));
             })
-            .await
-            .map_err(|error| Failure::apply(&error));
+            .await;
         desk.set_streaming(false);
+        let outcome = match outcome {
+            Err(error @ ApplyError::TableChanged { .. }) => {
+                Err(self.altered(Failure::apply(&error)).await)
+            }
+            outcome => outcome.map_err(|error| Failure::apply(&error)),
+        };
         let seconds = started.elapsed().as_secs_f64();
-        let noted = ledger::add_seconds(target, &self.migration.name, 0.0, seconds, 0.0).await;
+        let (target, name) = (&mut self.servers.target, &self.migration.name);
+        let noted = ledger::add_seconds(target, name, 0.0, seconds, 0.0).await;
         let outcome = outcome?;
         noted.map_err(|error| at_ledger(&error))?;
         self.reload().await?;

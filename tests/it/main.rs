@@ -8,6 +8,7 @@
 mod changes;
 mod cleanup;
 mod cluster;
+mod ddl;
 mod identity;
 mod invariants;
 mod journey;
