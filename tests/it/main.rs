@@ -40,6 +40,7 @@ mod tls;
 mod trace;
 mod types;
 mod unique;
+mod verdicts;
 mod verify;
 mod versions;
 mod waits;
