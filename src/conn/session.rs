@@ -43,8 +43,8 @@ const PINNED: &[(&str, &str)] = &[
     ("default_transaction_isolation", "read committed"),
     // A policy that hides rows must be an error, not a smaller table.
     ("row_security", "off"),
-    // A server that still takes a lost client for one that thinks would keep its locks, and the next
-    // attempt out, for the system's two hours. Without effect on a unix socket.
+    // A server that still takes a lost client for one that thinks would keep its locks, and the
+    // next attempt out, for the system's two hours. Without effect on a unix socket.
     ("tcp_keepalives_idle", "30"),
     ("tcp_keepalives_interval", "10"),
     ("tcp_keepalives_count", "3"),

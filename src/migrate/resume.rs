@@ -33,7 +33,7 @@ pub(super) async fn check(
     preflight::lock_slot(&mut servers.source, &migration.slot).await?;
     let mut tables = Vec::new();
     for record in &migration.tables {
-        tables.push(check_table(servers, migration, record, spec.ignore_new_columns).await?);
+        tables.push(check_table(spec, servers, migration, record).await?);
     }
     check_slot(servers, migration).await?;
     publication::check(servers, &migration.publication, &tables).await.map_err(|failure| {
@@ -94,14 +94,14 @@ fn same_server(servers: &Servers, migration: &Migration) -> Result<(), Failure> 
 }
 
 async fn check_table(
+    spec: &MigrationSpec,
     servers: &mut Servers,
     migration: &Migration,
     record: &TableRecord,
-    ignores_new: bool,
 ) -> Result<PlannedTable, Failure> {
     let cannot = |what: String| Failure::seen(Sign::Altered, what);
     let plain = record.source.plain();
-    let (source, new_columns) = unaltered(servers, record, ignores_new).await?;
+    let (source, new_columns) = unaltered(servers, record, spec.ignore_new_columns).await?;
     let key = choose_key(&source)
         .map_err(|refusal| cannot(format!("{plain} has lost its key: {refusal}")))?;
     let columns: Vec<_> = source.stored_columns().map(|c| c.name.clone()).collect();
@@ -109,6 +109,7 @@ async fn check_table(
     if key_names != record.key || columns != record.columns {
         return Err(cannot(format!("the columns or the key of {plain} have changed")));
     }
+    let is_arithmetic = preflight::is_arithmetic(spec.paging, &source, &key)?;
     let at_target = |error: Error| Failure::refused_by("looking at the target", &error);
     let found = load_table(&mut servers.target, &record.target).await.map_err(at_target)?;
     let found =
@@ -131,6 +132,7 @@ async fn check_table(
         target: Some(found),
         target_key,
         new_columns,
+        is_arithmetic,
     })
 }
 

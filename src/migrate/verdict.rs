@@ -138,7 +138,8 @@ const fn rule(
 
 const AGAIN: &str = "give the same command again; it goes on where it stopped";
 /// What to do about a server that is away.
-pub const SERVER: &str = "see that the server runs and can be reached, then give the same command \
+pub const SERVER: &str = "see that the server runs and can be reached, then give the same \
+         command \
                       again; it goes on where it stopped";
 const MEND: &str = "mend the cause and give the same command again; it goes on where it stopped";
 
@@ -154,47 +155,61 @@ use Verdict::{CannotResume, Refused, Retry, Stop};
 #[rustfmt::skip]
 pub static RULES: &[Rule] = &[
     // The slot's own codes, which mean less elsewhere.
-    rule(State("42704"), Slot, "the slot or the publication was dropped", CannotResume, START_AGAIN),
-    rule(State("55000"), Slot, "the slot was invalidated, or is not ours", CannotResume, START_AGAIN),
+    rule(State("42704"), Slot,
+        "the slot or the publication was dropped", CannotResume, START_AGAIN),
+    rule(State("55000"), Slot,
+        "the slot was invalidated, or is not ours", CannotResume, START_AGAIN),
     rule(State("55006"), Slot, "another session reads the slot", Retry,
-        "stop who reads it: pg_stat_replication on the source tells who; then give the same command again"),
+        "stop who reads it: pg_stat_replication on the source tells who; then give the same \
+         command again"),
     // Servers that go away.
     rule(State("57P01"), Anywhere, "a shutdown, or pg_terminate_backend", Retry, SERVER),
-    rule(State("57P02"), Anywhere, "a crash of a server process; the server recovers", Retry, SERVER),
+    rule(State("57P02"), Anywhere,
+        "a crash of a server process; the server recovers", Retry, SERVER),
     rule(State("57P03"), Anywhere, "the server starts, stops or recovers", Retry, SERVER),
     rule(State("57P04"), Anywhere, "the database was dropped", Stop, MEND),
     rule(State("57P05"), Anywhere, "idle_session_timeout", Retry, AGAIN),
-    rule(State("57014"), Anywhere, "a statement was cancelled, or statement_timeout", Retry, AGAIN),
+    rule(State("57014"), Anywhere,
+        "a statement was cancelled, or statement_timeout", Retry, AGAIN),
     rule(State("25P03"), Anywhere, "idle_in_transaction_session_timeout", Retry, AGAIN),
     rule(State("25P04"), Anywhere, "transaction_timeout", Retry, AGAIN),
-    rule(Sign::Unreachable, Anywhere, "no server answers, or none that can be written to", Retry, SERVER),
+    rule(Sign::Unreachable, Anywhere,
+        "no server answers, or none that can be written to", Retry, SERVER),
     rule(Sign::Lost, Anywhere, "an immediate shutdown, a crash, a broken network", Retry, SERVER),
     rule(Sign::Silent, Anywhere, "a server or the network stands still", Retry, SERVER),
     rule(State("08P01"), Anywhere, "one side does not understand the other", Stop,
-        "see what is between pghost and the server, such as a proxy, and give the same command again"),
+        "see what is between pghost and the server, such as a proxy, and give the same \
+         command again"),
     rule(State("08"), Anywhere, "the server could not keep a connection", Retry, SERVER),
     // Servers that are too small.
     rule(State("53300"), Anywhere, "too many connections", Retry,
         "raise max_connections or end other sessions, then give the same command again"),
     rule(State("53100"), Anywhere, "the disk is full", Stop,
-        "make room on that server's disk and give the same command again; it goes on where it stopped"),
+        "make room on that server's disk and give the same command again; it goes on where it \
+         stopped"),
     rule(State("53200"), Anywhere, "out of memory", Retry,
-        "make memory free on that server, or use a smaller --page-rows, and give the same command again"),
+        "make memory free on that server, or use a smaller --page-rows, and give the same \
+         command again"),
     rule(State("53"), Anywhere, "another limit of the server", Stop, MEND),
     // Servers that say no for now.
     rule(State("25006"), Anywhere, "read-only after a failover", Retry,
-        "name the server that can be written to (several hosts with target_session_attrs=read-write \
-         find it), and give the same command again"),
-    rule(State("40"), Anywhere, "a deadlock, a serialization failure, a conflict with a standby's recovery",
+        "name the server that can be written to (several hosts with \
+         target_session_attrs=read-write find it), and give the same command again"),
+    rule(State("40"), Anywhere,
+        "a deadlock, a serialization failure, a conflict with a standby's recovery",
         Retry, AGAIN),
     rule(State("55P03"), Anywhere, "a lock was not to be had, or lock_timeout", Retry,
         "see who holds the lock (pg_locks), then give the same command again"),
-    rule(Sign::NotShown, Anywhere, "a commit on the source waits for a synchronous standby", Retry,
-        "see that synchronous_standby_names does not name pghost's walsender, then give the same command again"),
+    rule(Sign::NotShown, Anywhere,
+        "a commit on the source waits for a synchronous standby", Retry,
+        "see that synchronous_standby_names does not name pghost's walsender, then give the \
+         same command again"),
     // What waiting does not mend.
     rule(State("28"), Anywhere, "the server does not let pghost in", Stop,
-        "check user, password and the server's pg_hba.conf; the same command goes on where it stopped"),
-    rule(Sign::Login, Anywhere, "a login failed on our side: password, certificate, encryption", Stop,
+        "check user, password and the server's pg_hba.conf; the same command goes on where it \
+         stopped"),
+    rule(Sign::Login, Anywhere,
+        "a login failed on our side: password, certificate, encryption", Stop,
         "check user, password and TLS settings; the same command goes on where it stopped"),
     rule(State("42501"), Anywhere, "a right was taken away", Stop,
         "grant the role what the message asks for; the same command goes on where it stopped"),
@@ -202,20 +217,27 @@ pub static RULES: &[Rule] = &[
     rule(State("23"), Anywhere, "a constraint of the target refuses a row", Stop,
         "drop the constraint or mend what it speaks of, and give the same command again"),
     rule(State("42"), Anywhere, "a table, column or other object is not what it was", Stop, MEND),
-    rule(Sign::Garbled, Anywhere, "what came can't be understood: damage on the way, or a bug", Stop,
-        "use TLS, which notices damage, and give the same command again; if it stays, report the message"),
+    rule(Sign::Garbled, Anywhere,
+        "what came can't be understood: damage on the way, or a bug", Stop,
+        "use TLS, which notices damage, and give the same command again; if it stays, report \
+         the message"),
     rule(Sign::Counts, Anywhere, "a trigger or rule on the target keeps rows away", Stop,
         "drop or disable it and give the same command again"),
     rule(Sign::Diverged, Anywhere, "something else writes to the target", Stop,
         "find out what else writes to the target table; start again once it doesn't"),
     // What can't be made good by going on.
-    rule(Sign::Altered, Anywhere, "the table's definition has changed on the source", CannotResume, START_AGAIN),
+    rule(Sign::Altered, Anywhere,
+        "the table's definition has changed on the source", CannotResume, START_AGAIN),
     rule(Sign::Slot, Slot, "the slot is gone, lost, made again, or was read by somebody else",
         CannotResume, START_AGAIN),
-    rule(Sign::OtherServer, Anywhere, "another system, timeline, database or table than it was", CannotResume,
-        "name the server that it was begun on; if that is gone: `pghost cleanup`, and start again"),
-    rule(Sign::Ledger, Anywhere, "the ledger was made by another version, or only part of it was restored",
-        CannotResume, "restore the schema pghost whole, or use the pghost that began the migration"),
+    rule(Sign::OtherServer, Anywhere,
+        "another system, timeline, database or table than it was", CannotResume,
+        "name the server that it was begun on; if that is gone: `pghost cleanup`, and start \
+         again"),
+    rule(Sign::Ledger, Anywhere,
+        "the ledger was made by another version, or only part of it was restored",
+        CannotResume, "restore the schema pghost whole, or use the pghost that began the \
+         migration"),
     // Whatever it is, as long as nothing was made.
     rule(Sign::AtFirst, Anywhere, "any of these before something was made", Refused,
         "mend what the message names, and try again"),

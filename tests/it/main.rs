@@ -8,6 +8,7 @@
 mod changes;
 mod cleanup;
 mod cluster;
+mod crossing;
 mod ddl;
 mod identity;
 mod invariants;
@@ -21,6 +22,7 @@ mod moments;
 mod moves;
 mod objects;
 mod outage;
+mod paging;
 mod program;
 mod proxy;
 mod refusals;

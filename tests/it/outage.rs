@@ -7,6 +7,7 @@ use std::{
 };
 
 use pghost::{
+    backfill::Paging,
     cluster::{Binaries, Server, StopMode},
     config::Config,
     conn::{Connection, QueryResult, SessionKind, parse_dsn},
@@ -135,6 +136,8 @@ impl Two {
             slot: None,
             page_rows: Some(50),
             copy_jobs: 2,
+            apply_jobs: 2,
+            paging: Paging::Auto,
             then: Then::Stop,
             wait_for_server: Duration::from_secs(60),
             stall: MigrationSpec::STALL,

@@ -109,7 +109,9 @@ async fn of_a_role(binaries: &pghost::cluster::Binaries) -> (Two, MigrationSpec)
     let two = Two::start(binaries);
     two.source.sql(TABLE).await;
     two.target.sql("CREATE ROLE mover LOGIN SUPERUSER PASSWORD 'secret'").await;
-    two.target.sql("ALTER ROLE mover NOSUPERUSER; GRANT ALL ON DATABASE postgres TO mover; GRANT ALL ON SCHEMA public TO mover").await;
+    let grants = "ALTER ROLE mover NOSUPERUSER; GRANT ALL ON DATABASE postgres TO mover;
+        GRANT ALL ON SCHEMA public TO mover";
+    two.target.sql(grants).await;
     let dsn = two.target.dsn().replace("postgres@", "mover:secret@");
     assert!(dsn.contains("mover"), "{dsn}");
     let spec = MigrationSpec { target: parse_dsn(&dsn).unwrap(), ..two.spec() };
