@@ -122,7 +122,8 @@ async fn a_run_that_dies_at_any_event_goes_on_as_if_it_had_not() {
     }
 }
 
-async fn forget(spec: &MigrationSpec) {
+/// Removes all that a migration has made but its tables.
+pub(crate) async fn forget(spec: &MigrationSpec) {
     let (source, target) = (spec.source.clone(), spec.target.clone());
     let name = spec.name.clone().unwrap();
     migrate::cleanup(&CleanupSpec { source, target, name, dry_run: false }).await.unwrap();

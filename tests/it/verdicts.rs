@@ -17,9 +17,10 @@ use pghost::{
 };
 
 use crate::{
+    moments::forget,
     outage::{Own, Two},
     program::{Program, is},
-    stage::{drop_slot, migrate_with, now, sums},
+    stage::{migrate_with, now, sums, until},
     support::{Database, assert_same, server, spec, versions_to_test},
 };
 
@@ -47,16 +48,16 @@ fn waits(events: &[Event]) -> usize {
 async fn every_code_has_the_verdict_that_the_table_says() {
     let releases = versions_to_test();
     for (turn, binaries) in releases.iter().enumerate() {
+        let db = Database::create(&server(binaries), "verdict").await;
+        let mut spec = spec(&db, &db, "source", "target");
+        spec.page_rows = Some(100);
         let codes = RULES.iter().filter_map(|rule| match rule.sign {
             Sign::State(code) if rule.place == Place::Anywhere => Some((code, rule)),
             _ => None,
         });
         for (code, rule) in codes.skip(turn).step_by(releases.len()) {
-            let db = Database::create(&server(binaries), "verdict").await;
             db.sql(TABLE).await;
             db.sql(&raises(&format!("{code:0<5}"))).await;
-            let mut spec = spec(&db, &db, "source", "target");
-            spec.page_rows = Some(100);
             let ended = migrate_with(&spec, |_| {}).await;
             match (rule.verdict, ended) {
                 (Verdict::Retry, Ok(events)) => assert_eq!(waits(&events), 1, "{code}"),
@@ -72,8 +73,9 @@ async fn every_code_has_the_verdict_that_the_table_says() {
             let open =
                 "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database()
                           AND application_name <> 'test' AND backend_type <> 'autovacuum worker'";
-            crate::stage::until(&db, open).await;
-            drop_slot(&db, &spec).await;
+            until(&db, open).await;
+            forget(&spec).await;
+            db.sql("DROP TABLE source, target; DROP FUNCTION raises; DROP SEQUENCE times").await;
         }
     }
 }
