@@ -14,9 +14,11 @@
 //! of their names, `GHOST_BENCH_JOBS` the lanes. Only the ratios mean something elsewhere.
 
 mod catch_up {
-    pub(crate) mod process;
+    pub(crate) mod stopped;
     pub(crate) mod workloads;
 }
+#[path = "common/process.rs"]
+mod process;
 
 use std::{
     env,
@@ -24,7 +26,7 @@ use std::{
 };
 
 use catch_up::{
-    process::{self, Backfill, Usage},
+    stopped::Backfill,
     workloads::{self, Workload},
 };
 use pghost::{
@@ -35,6 +37,7 @@ use pghost::{
     replication::{StreamMessage, StreamOptions},
     sql::quote_literal,
 };
+use process::Usage;
 
 type AnyError = Box<dyn std::error::Error>;
 
@@ -141,6 +144,9 @@ impl Pair {
         on_source.close().await;
         self.tear_down().await?;
         print(workload.name, decode, native, &usage);
+        if env::var_os("GHOST_BENCH_PHASES").is_some() {
+            println!("{}", usage.finished["seconds"]);
+        }
         Ok(())
     }
 
@@ -245,7 +251,7 @@ impl Pair {
     }
 
     fn pghost(&self, workload: &Workload) -> Result<Usage, AnyError> {
-        process::catch_up(&self.arguments(workload))
+        process::run(&self.arguments(workload))
     }
 
     /// What was measured must have been done.

@@ -31,6 +31,7 @@ pub async fn load_prefixes(source: &mut Connection, oid: Oid) -> Result<Vec<Shap
             columns: row.get("columns")?,
             column_writers: row.get("column_writers")?,
             file: row.get("file")?,
+            partitions: Vec::new(),
         })
     };
     result.rows().iter().map(shape).collect()

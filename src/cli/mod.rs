@@ -79,7 +79,7 @@ fn run(command: Command, mode: progress::Mode, screen: &Screen) -> Result<(), Fa
     let meant = match command {
         Command::Demo(args) => Meant::Demo(options::demo(&args)),
         Command::Migrate(args) => {
-            let options = options::migrate(args, conn::parse_dsn, cores)?;
+            let options = options::migrate(*args, conn::parse_dsn, cores)?;
             for warning in &options.warnings {
                 screen.note(&format!("warning: {warning}"));
             }
@@ -151,8 +151,8 @@ async fn carry_out(meant: Meant, mode: progress::Mode, screen: Screen) -> Result
                 Ok(())
             }
             Meant::Cleanup(spec) => {
-                let removed = migrate::cleanup(&spec).await?;
-                screen.print(&status::removed(&spec, &removed));
+                let cleaned = migrate::cleanup(&spec).await?;
+                screen.print(&status::removed(&spec, &cleaned));
                 Ok(())
             }
             Meant::Demo(options) => {

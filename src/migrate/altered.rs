@@ -16,7 +16,7 @@ pub(super) enum Difference {
     None,
     /// It has these columns besides, and nothing else is different.
     Added(Vec<Ident>),
-    /// In another way.
+    /// In another way: a clause that goes on after its name.
     Other(String),
 }
 
@@ -28,27 +28,38 @@ pub(super) fn difference(
     record: &TableRecord,
     target: Option<&Table>,
 ) -> Difference {
+    let other = |what: String| Difference::Other(format!("was altered on the source: {what}"));
     let Some(before) = Shape::from_text(&record.shape) else {
-        return Difference::Other("what it was is not known".into());
+        return Difference::Other("has a line in the ledger that can't be read".into());
     };
     let names: Vec<_> = now.stored_columns().map(|column| column.name.clone()).collect();
     let gone = listed(record.columns.iter().filter(|name| !names.contains(name)));
     let new: Vec<_> = names.iter().filter(|name| !record.columns.contains(name)).cloned().collect();
     let same = prefixes.iter().find(|prefix| prefix.columns == before.columns);
     match same {
-        Some(same) if same.was_altered_since(&before) => Difference::Other(
+        Some(same) if was_rewritten(same, &before) => other(
             "its rows were rewritten (ALTER TABLE .. TYPE .. USING, say), of which the stream of \
              changes tells nothing"
                 .into(),
         ),
-        Some(_) if gone.is_empty() && new.is_empty() => Difference::None,
-        Some(_) if gone.is_empty() => Difference::Added(new),
+        Some(_) if gone.is_empty() && now.shape.partitions.is_empty() && !new.is_empty() => {
+            Difference::Added(new)
+        }
+        // Its partitions have them, too.
+        Some(_) if gone.is_empty() && !new.is_empty() => {
+            other(format!("added: {}, to a partitioned table", listed(new.iter())))
+        }
+        Some(same) if gone.is_empty() => {
+            let partitions = now.shape.partitions.clone();
+            let now = Shape { partitions, ..same.clone() };
+            now.altered_since(&before).map_or(Difference::None, Difference::Other)
+        }
         // The same columns in the same places under other names.
         Some(_) => {
             let pairs = record.columns.iter().zip(&names).filter(|(old, new)| old != new);
             let pairs: Vec<_> =
                 pairs.map(|(old, new)| format!("{} to {}", old.as_str(), new.as_str())).collect();
-            Difference::Other(format!("renamed: {}", pairs.join(", ")))
+            other(format!("renamed: {}", pairs.join(", ")))
         }
         None => {
             let mut parts = Vec::new();
@@ -62,9 +73,14 @@ pub(super) fn difference(
             if parts.is_empty() {
                 parts.push("the type of a column is another".into());
             }
-            Difference::Other(parts.join("; "))
+            other(parts.join("; "))
         }
     }
+}
+
+/// A rewrite gives the table another file and its columns other lines in the catalog.
+fn was_rewritten(now: &Shape, before: &Shape) -> bool {
+    now.column_writers != before.column_writers && now.file != before.file
 }
 
 fn listed<'a>(names: impl Iterator<Item = &'a Ident>) -> String {

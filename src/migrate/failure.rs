@@ -83,6 +83,12 @@ impl Failure {
         Self { verdict: Verdict::Retry, ..Self::refused(message, hint) }
     }
 
+    /// A migration that can't go on.
+    pub(super) fn cannot_resume(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        let (exit, verdict) = (Exit::CannotResume, Verdict::CannotResume);
+        Self { exit, verdict, ..Self::refused(message, hint) }
+    }
+
     /// A fault that was seen before anything was done, and that no server has told.
     pub(super) fn seen(sign: Sign, message: impl Into<String>) -> Self {
         let rule = rule_of(sign);

@@ -13,10 +13,13 @@
 mod altered;
 mod build_key;
 mod cleanup;
+mod defer;
 mod desk;
 mod event;
 mod failure;
 mod finish;
+mod load_ledger;
+mod make_table;
 mod names;
 mod objects;
 mod patience;
@@ -36,9 +39,11 @@ mod target;
 pub mod verdict;
 mod watch_apply;
 mod watch_backfill;
+mod watch_index;
 mod watch_slot;
+mod watch_source;
 
-pub use cleanup::{CleanupSpec, cleanup};
+pub use cleanup::{Cleaned, CleanupSpec, cleanup};
 pub use event::{Event, Listener, PhaseName, Seconds, StepName, TableReport};
 pub use failure::{Exit, Failure};
 pub use names::{default_name, is_slot_name};

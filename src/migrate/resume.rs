@@ -6,6 +6,7 @@
 use super::{
     Failure, MigrationSpec, Verdict,
     altered::{self, Difference},
+    failure::Exit,
     plan::PlannedTable,
     preflight::{self, load_source},
     publication,
@@ -15,11 +16,12 @@ use super::{
     verdict::{START_AGAIN, Sign},
 };
 use crate::{
-    catalog::{Table, choose_key, load_prefixes, load_table, matching_key},
-    conn::Error,
+    catalog::{Files, Key, Shape, Table, choose_key, load_prefixes, load_table, matching_key},
+    conn::{Connection, Error},
     ledger::{Migration, Phase, TableRecord},
     pg::Ident,
     replication::find_slot,
+    sql::quote_literal,
 };
 
 /// Checks a migration against both servers and gives its tables.
@@ -101,17 +103,20 @@ async fn check_table(
 ) -> Result<PlannedTable, Failure> {
     let cannot = |what: String| Failure::seen(Sign::Altered, what);
     let plain = record.source.plain();
-    let (source, new_columns) = unaltered(servers, record, spec.ignore_new_columns).await?;
+    let at_target = |error: Error| Failure::refused_by("looking at the target", &error);
+    let found = load_table(&mut servers.target, &record.target).await.map_err(at_target)?;
+    let ignores_new = spec.ignore_new_columns;
+    let (source, new_columns) =
+        unaltered(&mut servers.source, record, found.as_ref(), ignores_new).await?;
     let key = choose_key(&source)
         .map_err(|refusal| cannot(format!("{plain} has lost its key: {refusal}")))?;
+    identities(&source, &key)?;
     let columns: Vec<_> = source.stored_columns().map(|c| c.name.clone()).collect();
     let key_names: Vec<_> = key.columns.iter().map(|c| c.name.clone()).collect();
     if key_names != record.key || columns != record.columns {
         return Err(cannot(format!("the columns or the key of {plain} have changed")));
     }
     let is_arithmetic = preflight::is_arithmetic(spec.paging, &source, &key)?;
-    let at_target = |error: Error| Failure::refused_by("looking at the target", &error);
-    let found = load_table(&mut servers.target, &record.target).await.map_err(at_target)?;
     let found =
         found.ok_or_else(|| cannot(format!("the target {} is gone", record.target.plain())))?;
     // Once the target was exact, its owner may have added indexes and constraints.
@@ -143,27 +148,25 @@ async fn check_table(
 /// Errors: it is another table, or was altered: by new columns that are not to be ignored, or
 /// otherwise.
 pub(super) async fn unaltered(
-    servers: &mut Servers,
+    source: &mut Connection,
     record: &TableRecord,
+    target: Option<&Table>,
     ignores_new: bool,
 ) -> Result<(Table, Vec<Ident>), Failure> {
     let plain = record.source.plain();
     let at_source = |error: Error| Failure::refused_by("looking at the source", &error);
-    let at_target = |error: Error| Failure::refused_by("looking at the target", &error);
-    let there = load_table(&mut servers.source, &record.source).await.map_err(at_source)?;
+    let there = load_table(source, &record.source).await.map_err(at_source)?;
     if there.is_none_or(|there| there.oid != record.source_oid) {
         let what = format!("{plain} is gone from the source, or another table of the same name");
         return Err(Failure::seen(Sign::OtherServer, what));
     }
-    let mut source = load_source(&mut servers.source, &record.source).await?;
-    let prefixes = load_prefixes(&mut servers.source, source.oid).await.map_err(at_source)?;
-    let target = load_table(&mut servers.target, &record.target).await.map_err(at_target)?;
-    let what = |difference: &str| format!("{plain} was altered on the source: {difference}");
-    match altered::difference(&source, &prefixes, record, target.as_ref()) {
-        Difference::None => Ok((source, Vec::new())),
+    let mut table = load_source(source, &record.source).await?;
+    let prefixes = load_prefixes(source, table.oid).await.map_err(at_source)?;
+    match altered::difference(&table, &prefixes, record, target) {
+        Difference::None => Ok((table, Vec::new())),
         Difference::Added(new) if ignores_new => {
-            source.columns.retain(|column| !new.contains(&column.name));
-            Ok((source, new))
+            table.columns.retain(|column| !new.contains(&column.name));
+            Ok((table, new))
         }
         Difference::Added(new) => {
             let names: Vec<_> = new.iter().map(Ident::as_str).collect();
@@ -172,11 +175,60 @@ pub(super) async fn unaltered(
                     "give the same command again with --ignore-new-columns, and the target stays \
                      without them; or {START_AGAIN}"
                 ),
-                ..Failure::seen(Sign::Altered, what(&format!("added: {}", names.join(", "))))
+                ..Failure::seen(
+                    Sign::Altered,
+                    format!("{plain} was altered on the source: added: {}", names.join(", ")),
+                )
             })
         }
-        Difference::Other(difference) => Err(Failure::seen(Sign::Altered, what(&difference))),
+        Difference::Other(what) => Err(Failure::seen(Sign::Altered, format!("{plain} {what}"))),
     }
+}
+
+/// Changes that were logged by another key than the table's can't be followed.
+pub(super) fn identities(source: &Table, key: &Key) -> Result<(), Failure> {
+    preflight::identities(source, key).map_err(|failure| Failure {
+        exit: Exit::CannotResume,
+        verdict: Verdict::CannotResume,
+        hint: START_AGAIN.into(),
+        ..failure
+    })
+}
+
+/// Whether a partition may have been emptied by itself, which a publication via the root does not
+/// tell: then it has another file. `record` knows every change up to when `source` was looked at.
+///
+/// TRUNCATE of the root, which is in the stream, gives all of them new files in one transaction.
+/// VACUUM FULL and the like can't be told from TRUNCATE.
+pub(super) fn not_emptied(source: &Table, record: &TableRecord) -> Result<(), Failure> {
+    let Some(before) = Shape::from_text(&record.shape) else {
+        return Ok(());
+    };
+    let others = match source.shape.files_since(&before) {
+        Files::Same => return Ok(()),
+        Files::AllAtOnce if record.counts.truncated > 0 => return Ok(()),
+        Files::AllAtOnce => source.shape.partitions.iter().map(|shape| (shape, 0)).collect(),
+        Files::Some(others) => others,
+    };
+    let names: Vec<_> = others.iter().map(|(shape, _)| shape.name.as_str()).collect();
+    Err(Failure::cannot_resume(
+        format!(
+            "partitions of {} have new files since the migration began: {}. Each was emptied by \
+             TRUNCATE of its own, which the stream of a partitioned table's changes does not tell, \
+             so that the target may still have its rows; or it was rewritten (VACUUM FULL, \
+             CLUSTER, SET TABLESPACE), which would do no harm",
+            record.source.plain(),
+            names.join(", ")
+        ),
+        format!(
+            "if none was truncated, tell the ledger, on the target: UPDATE pghost.migration_table \
+             SET shape = {} WHERE source_schema = {} AND source_name = {}; and give the same \
+             command again. Else {START_AGAIN}",
+            quote_literal(&source.shape.to_text()),
+            quote_literal(record.source.schema.as_str()),
+            quote_literal(record.source.name.as_str())
+        ),
+    ))
 }
 
 /// The slot must be the one that was made, and nobody else may have moved it.

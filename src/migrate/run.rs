@@ -10,21 +10,22 @@ use super::{
     build_key::build_key,
     desk::Desk,
     finish::finish,
+    load_ledger,
     objects::Making,
     plan::PlannedTable,
     preflight, prepare, resume,
     servers::{self, Servers},
     standby,
-    verdict::Sign,
     watch_apply::ApplyView,
     watch_backfill::BackfillView,
+    watch_source::Watch,
 };
 use crate::{
-    apply::{Apply, ApplyError, ApplyTable, Outcome, Stop},
+    apply::{Apply, ApplyError, ApplyTable, Moment, Outcome, Stop},
     backfill::{self, Backfill, Origin},
     conn::Error,
     ledger::{self, Migration, Phase},
-    pg::{Ident, Lsn, SqlState},
+    pg::{Ident, Lsn},
     replication::take_checkpoint,
 };
 
@@ -59,7 +60,7 @@ pub(super) async fn begin<'a, 'l>(
     }
     no_writers_left(&mut servers, &name, &mut interrupt, listener).await?;
     let mut spec_now = spec.clone();
-    let mut found = load_ledger(&mut servers, &name).await?;
+    let mut found = load_ledger::load(&mut servers.target, &name).await?;
     let has_pages_left = found.as_ref().is_none_or(|found| found.phase <= Phase::Backfill);
     if let Some(standby) = spec.copy_from.as_ref().filter(|_| has_pages_left) {
         standby::check(standby, &servers.identity).await?;
@@ -96,33 +97,6 @@ pub(super) async fn begin<'a, 'l>(
     };
     let seconds = Seconds::default();
     Ok(Journey { spec, servers, migration, tables, interrupt, desk, seconds })
-}
-
-/// Loads the migration, if it is there.
-///
-/// Errors: only a part of the ledger is there, or it is another version's.
-async fn load_ledger(servers: &mut Servers, name: &str) -> Result<Option<Migration>, Failure> {
-    let damaged = |what: &str| {
-        let message = format!("the ledger of the migration {name} can't be used: {what}");
-        Failure::seen(Sign::Ledger, message)
-    };
-    let failed = |error: Error| match error {
-        Error::Result(what) => damaged(&what),
-        error if is_missing(&error) => damaged(&error.to_string()),
-        error => Failure::refused_by("reading the ledger on the target", &error),
-    };
-    let target = &mut servers.target;
-    let found = ledger::load(target, name).await.map_err(failed)?;
-    match ledger::what_is_missing(target, name, found.is_some()).await.map_err(failed)? {
-        Some(what) => Err(damaged(&what)),
-        None => Ok(found),
-    }
-}
-
-/// Whether a table or column is not there.
-fn is_missing(error: &Error) -> bool {
-    let code = error.sqlstate();
-    code.is_some_and(|c| c.class() == "42" && c != SqlState::INSUFFICIENT_PRIVILEGE)
 }
 
 /// Waits until nothing of an earlier run is in the target's hands any more: what a killed run had
@@ -252,8 +226,10 @@ impl Journey<'_, '_> {
     /// No table was altered since the migration began.
     async fn not_altered(&mut self) -> Result<(), Failure> {
         let ignores_new = self.spec.ignore_new_columns;
-        for record in &self.migration.tables {
-            resume::unaltered(&mut self.servers, record, ignores_new).await?;
+        for (record, table) in self.migration.tables.iter().zip(&self.tables) {
+            let (source, there) = (&mut self.servers.source, table.target.as_ref());
+            let (source, _) = resume::unaltered(source, record, there, ignores_new).await?;
+            resume::identities(&source, &table.key)?;
         }
         Ok(())
     }
@@ -315,7 +291,8 @@ impl Journey<'_, '_> {
             desk.tell(&Event::Notice { message: format!("building the key of {name}") });
             let table = &mut self.tables[at];
             let (target, name) = (&mut self.servers.target, &self.migration.name);
-            build_key(target, name, table, &mut self.interrupt).await?;
+            let (config, listener) = (&self.spec.target, &mut { desk });
+            build_key(target, name, table, config, &mut self.interrupt, listener).await?;
             let of = self.tables[at].target_name.plain();
             self.step(StepName::KeyBuilt, of);
         }
@@ -336,7 +313,33 @@ impl Journey<'_, '_> {
             _ => self.checkpoint(),
         };
         match self.apply(Stop::At(stop)).await? {
-            Outcome::Reached => self.not_altered().await,
+            Outcome::Reached => {
+                self.not_altered().await?;
+                self.not_emptied().await
+            }
+            Outcome::Interrupted => Err(Failure::interrupted()),
+        }
+    }
+
+    /// No partition was emptied by itself: one that may have been is judged once all is applied
+    /// that was there when it was looked at.
+    async fn not_emptied(&mut self) -> Result<(), Failure> {
+        let mut looked = Vec::new();
+        for record in &self.migration.tables {
+            let source = preflight::load_source(&mut self.servers.source, &record.source).await?;
+            looked.push(source);
+        }
+        let judge = |migration: &Migration| {
+            looked.iter().zip(&migration.tables).try_for_each(|(s, r)| resume::not_emptied(s, r))
+        };
+        if judge(&self.migration).is_ok() {
+            return Ok(());
+        }
+        let now = take_checkpoint(&mut self.servers.source)
+            .await
+            .map_err(|error| Failure::stopped_by("asking the source's position", &error))?;
+        match self.apply(Stop::At(now)).await? {
+            Outcome::Reached => judge(&self.migration),
             Outcome::Interrupted => Err(Failure::interrupted()),
         }
     }
@@ -371,18 +374,32 @@ impl Journey<'_, '_> {
         let mut view = ApplyView::new();
         let desk = self.desk;
         let Servers { source, target, .. } = &mut self.servers;
+        let (tell_applied, applied) = watch::channel(Lsn::INVALID);
+        let watch = Watch {
+            source: &self.spec.source,
+            target: &self.spec.target,
+            migration: &self.migration,
+            tables: &self.tables,
+            applied,
+            ignores_new: self.spec.ignore_new_columns,
+        };
         desk.set_streaming(true);
-        let outcome = apply
-            .run(source, target, self.interrupt.clone(), |moment| {
-                view.on(&moment).iter().for_each(|event| desk.tell(event));
-            })
-            .await;
+        let applying = apply.run(source, target, self.interrupt.clone(), |moment| {
+            if let Moment::Progress(progress) = &moment {
+                tell_applied.send_replace(progress.applied);
+            }
+            view.on(&moment).iter().for_each(|event| desk.tell(event));
+        });
+        let outcome = tokio::select! {
+            outcome = applying => outcome.map_err(|error| {
+                (Failure::apply(&error), matches!(error, ApplyError::TableChanged { .. }))
+            }),
+            failure = watch.run(), if stop == Stop::WhenTold => Err((failure, false)),
+        };
         desk.set_streaming(false);
         let outcome = match outcome {
-            Err(error @ ApplyError::TableChanged { .. }) => {
-                Err(self.altered(Failure::apply(&error)).await)
-            }
-            outcome => outcome.map_err(|error| Failure::apply(&error)),
+            Err((failure, true)) => Err(self.altered(failure).await),
+            outcome => outcome.map_err(|(failure, _)| failure),
         };
         let seconds = started.elapsed().as_secs_f64();
         let (target, name) = (&mut self.servers.target, &self.migration.name);
