@@ -22,6 +22,8 @@ mod fold;
 mod lane;
 mod messages;
 mod run;
+#[cfg(test)]
+mod simulated;
 mod table;
 mod writer;
 
