@@ -18,6 +18,7 @@ use std::{
 };
 
 use pghost::{
+    backfill::Paging,
     cluster::{Binaries, Server},
     conn::{Connection, Error, SessionKind, parse_dsn},
     demo::orders,
@@ -194,9 +195,11 @@ async fn pghost(source: &Server, target: &Server, subject: &Subject) -> Result<D
         name: Some("bench".into()),
         publication: Some(format!("pub_on_{}", subject.name)),
         slot: None,
+        paging: Paging::Auto,
         page_rows: None,
         copy_from: None,
         copy_jobs: usize::try_from(number("GHOST_BENCH_JOBS", 2))?,
+        apply_jobs: 2,
         then: Then::Stop,
     };
     let (_stay, interrupt) = watch::channel(false);

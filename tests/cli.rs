@@ -215,6 +215,15 @@ fn a_bad_table_shows_how_tables_are_spelled() {
 }
 
 #[test]
+fn pages_are_cut_in_the_ways_that_are_named() {
+    pghost()
+        .args(["migrate", "--paging", "ctid"])
+        .fails_with(2)
+        .stderr_has("--paging")
+        .stderr_has("auto, keyset, range");
+}
+
+#[test]
 fn sizes_of_zero_are_refused() {
     for option in ["--page-rows", "--copy-jobs"] {
         pghost()

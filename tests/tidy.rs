@@ -34,6 +34,7 @@ const IO: &[&str] = &[
     "apply/fetch.rs",
     "apply/lane.rs",
     "apply/run.rs",
+    "backfill/find.rs",
     "backfill/page.rs",
     "backfill/run.rs",
     "catalog/extras.rs",

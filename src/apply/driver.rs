@@ -10,13 +10,14 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    Apply, ApplyError, ApplyProgress, Moment, Stop, fetch,
+    Apply, ApplyError, ApplyProgress, Fold, Moment, Stop, fetch,
     lane::{Lane, ROWS_BY_THEIR_KEY},
+    lanes::Lanes,
     messages::{Ask, Inbox, key_bytes},
 };
 use crate::{
     conn::{Connection, Error, SessionKind},
-    ledger,
+    ledger::{self, Position},
     pg::{Ident, Lsn, SqlState},
     pgoutput::{Decoder, Update},
     replication::{
@@ -34,6 +35,13 @@ const OVERFULL: usize = 4;
 
 /// How long a position without changes may wait to be stored.
 const POSITION_INTERVAL: Duration = Duration::from_secs(5);
+/// From how many rows on a batch is handed over as soon as the lanes are idle.
+const WORTHWHILE_ROWS: usize = 2 * 1024;
+/// From how long after the one before.
+const WORTHWHILE_WAIT: Duration = Duration::from_millis(50);
+/// How long positions may be committed without being durable. Until they are, the source keeps its
+/// log; each time costs the target a write to the disk that its lane waits for.
+const DURABLE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long to wait for the lane at a time. Short: the parts of a large transaction make room
 /// without making anything durable.
 const LANE_WAIT: Duration = Duration::from_millis(20);
@@ -54,7 +62,9 @@ pub(super) struct Driver<'a> {
     pub(super) stream: ReplicationStream,
     decoder: Decoder,
     pub(super) inbox: Inbox,
-    pub(super) lane: Lane,
+    pub(super) lanes: Lanes,
+    /// One change at a time, in the order of the log, up to here.
+    careful_until: Lsn,
     /// For fetching rows and raising the checkpoint.
     source: &'a mut Connection,
     /// For what the ledger must know before a batch.
@@ -71,6 +81,8 @@ pub(super) struct Driver<'a> {
     durable: DurableLsn,
     position_queued: Lsn,
     last_position: Instant,
+    /// When a position was last to be made durable.
+    last_durable: Instant,
     pub(super) moments: Vec<Moment>,
 }
 
@@ -80,14 +92,24 @@ impl<'a> Driver<'a> {
         source: &'a mut Connection,
         target: &'a mut Connection,
         interrupt: watch::Receiver<bool>,
+        careful_until: Lsn,
     ) -> Result<Self, ApplyError> {
         let at_target = |error| ApplyError::Target { after: Lsn::INVALID, error };
         source.query(ROWS_BY_THEIR_KEY).await.map_err(ApplyError::Stream)?;
-        let lane = Connection::connect(&apply.target, SessionKind::Sql).await.map_err(at_target)?;
         let from = ledger::durable_position(target, &apply.migration).await.map_err(at_target)?;
-        let mut lane = Lane::new(lane, &apply.migration, from.lsn()).await.map_err(at_target)?;
-        if from.lsn() >= apply.checkpoint {
-            lane.be_strict();
+        let is_strict = from.lsn() >= apply.checkpoint;
+        // The source's transactions stay whole, which only one can do.
+        let jobs = if is_strict { 1 } else { apply.jobs.max(1) };
+        let mut lanes = Vec::new();
+        for _ in 0..jobs {
+            let config = &apply.target;
+            let lane = Connection::connect(config, SessionKind::Sql).await.map_err(at_target)?;
+            let lane = Lane::new(lane, &apply.migration, from.lsn()).await.map_err(at_target)?;
+            lanes.push(lane);
+        }
+        let mut lanes = Lanes::new(lanes);
+        if is_strict {
+            lanes.be_strict();
         }
         let stream = open_stream(apply, from).await.map_err(ApplyError::Stream)?;
         Ok(Self {
@@ -95,8 +117,9 @@ impl<'a> Driver<'a> {
             decoder: stream.decoder(),
             stream,
             inbox: Inbox::new(apply.tables.clone(), from.lsn()),
-            told_passed: lane.is_strict(),
-            lane,
+            told_passed: is_strict,
+            lanes,
+            careful_until,
             source,
             target,
             checkpoint: apply.checkpoint,
@@ -106,6 +129,7 @@ impl<'a> Driver<'a> {
             durable: from,
             position_queued: from.lsn(),
             last_position: Instant::now(),
+            last_durable: Instant::now(),
             moments: Vec::new(),
         })
     }
@@ -120,18 +144,18 @@ impl<'a> Driver<'a> {
 
     /// Whether everything that was asked for has been taken from the stream and queued.
     pub(super) fn is_stopping(&self) -> bool {
-        self.lane.is_strict() && self.stop_at().is_some_and(|stop| self.position_queued >= stop)
+        self.lanes.is_strict() && self.stop_at().is_some_and(|stop| self.position_queued >= stop)
     }
 
     pub(super) fn is_finished(&self) -> bool {
-        self.is_stopping() && self.lane.is_idle()
+        self.is_stopping() && self.lanes.is_idle() && self.durable.lsn() >= self.position_queued
     }
 
     /// The ledger has committed a position. (It also moves the migration's phase then.)
     pub(super) fn is_durable(&mut self, durable: DurableLsn) {
         self.durable = durable;
         self.stream.feedback().durable(durable);
-        if !self.told_passed && self.lane.is_strict() && durable.lsn() >= self.checkpoint {
+        if !self.told_passed && self.lanes.is_strict() && durable.lsn() >= self.checkpoint {
             self.told_passed = true;
             self.moments.push(Moment::CheckpointPassed(self.checkpoint));
         }
@@ -194,14 +218,24 @@ impl<'a> Driver<'a> {
         if bounds {
             self.pass_checkpoint().await?;
         }
-        let full = self.inbox.len() / FULL_ROWS + self.inbox.bytes() / FULL_BYTES;
+        let by_itself = self.lanes.is_strict() && self.is_careful() && !self.inbox.is_empty();
+        let full = if by_itself {
+            OVERFULL
+        } else {
+            self.inbox.len() / FULL_ROWS + self.inbox.bytes() / FULL_BYTES
+        };
         let in_transaction = self.inbox.accountant.in_transaction();
         // A part that was handed over is committed as soon as its transaction ends.
-        let ends_part = bounds && self.lane.is_open();
+        let ends_part = bounds && self.lanes.is_open();
         if full >= OVERFULL || !in_transaction && (full > 0 || ends_part) {
             self.hand_over().await?;
         }
         Ok(())
+    }
+
+    /// Whether each change is written by itself: a batch with one of these has met a conflict.
+    fn is_careful(&self) -> bool {
+        self.careful_until > self.inbox.accountant.complete()
     }
 
     /// A row that took another key and keeps a big value that the stream does not hold.
@@ -218,13 +252,17 @@ impl<'a> Driver<'a> {
             });
         };
         let keys = [old, new].map(|entry| key_bytes(table, &alone, entry));
-        let exact = self.lane.is_strict()
+        let exact = self.lanes.is_strict()
             || self.inbox.accountant.has_passed(self.apply.checkpoint)
                 && !keys.iter().any(|key| self.is_ahead(key));
         if exact {
             // After all that was folded before.
             self.write_folds().await?;
-            self.lane.move_row(table, &self.inbox.tables[table], &alone, (old, new));
+            while self.lanes.is_spread() && !self.lanes.is_idle() {
+                self.wait_for_lane().await?;
+                self.check_interrupt()?;
+            }
+            self.lanes.move_row(table, &self.inbox.tables[table], &alone, (old, new));
         } else {
             let [_, new] = keys;
             self.fetched.insert(new, None);
@@ -242,10 +280,20 @@ impl<'a> Driver<'a> {
         }
     }
 
+    /// How far the stream has been received.
+    pub(super) const fn received(&self) -> Lsn {
+        self.stream.received()
+    }
+
+    /// The checkpoint, as it was last raised.
+    pub(super) const fn checkpoint(&self) -> Lsn {
+        self.checkpoint
+    }
+
     /// Everything up to the checkpoint has been taken: hands it over, and is strict from then on.
     async fn pass_checkpoint(&mut self) -> Result<(), ApplyError> {
-        let mut due = self.stop_at().filter(|_| self.lane.is_strict());
-        if !self.lane.is_strict() && self.inbox.accountant.has_passed(self.checkpoint) {
+        let mut due = self.stop_at().filter(|_| self.lanes.is_strict());
+        if !self.lanes.is_strict() && self.inbox.accountant.has_passed(self.checkpoint) {
             // This may raise the checkpoint, and then it is not passed yet.
             self.write_folds().await?;
             due = Some(self.checkpoint);
@@ -253,14 +301,14 @@ impl<'a> Driver<'a> {
         let Some(position) = due.filter(|lsn| self.inbox.accountant.has_passed(*lsn)) else {
             return Ok(());
         };
-        if self.lane.is_strict() && self.position_queued >= position {
+        if self.lanes.is_strict() && self.position_queued >= position {
             return Ok(());
         }
         self.inbox.accountant.reach(position);
         self.write_folds().await?;
-        self.commit();
-        if !self.lane.is_strict() {
-            self.lane.be_strict();
+        self.commit(true);
+        if !self.lanes.is_strict() {
+            self.lanes.be_strict();
             self.fetched.clear();
         }
         Ok(())
@@ -271,19 +319,37 @@ impl<'a> Driver<'a> {
     async fn hand_over(&mut self) -> Result<(), ApplyError> {
         self.write_folds().await?;
         if !self.inbox.accountant.in_transaction() {
-            self.commit();
+            self.commit(false);
+        } else if !self.lanes.is_strict() {
+            // Rows without a position: after a crash the whole transaction comes again.
+            self.lanes.commit_rows();
         }
         Ok(())
     }
 
-    /// Hands over whatever there is when the lane has nothing to do.
+    /// Whether complete transactions wait for a batch to become worth its round.
+    pub(super) fn has_to_hand_over(&self) -> bool {
+        self.lanes.is_idle() && !self.inbox.is_empty() && !self.inbox.accountant.in_transaction()
+    }
+
+    /// Whether the batch is worth its own transaction: it is large, or old. What follows the
+    /// checkpoint is wanted at once.
+    fn is_worth_it(&self) -> bool {
+        self.lanes.is_strict()
+            || self.inbox.len() >= WORTHWHILE_ROWS
+            || self.last_position.elapsed() >= WORTHWHILE_WAIT
+    }
+
+    /// Hands over whatever there is when the lanes have nothing to do.
     pub(super) async fn hand_over_if_idle(&mut self) -> Result<(), ApplyError> {
-        if !self.lane.is_idle() || self.inbox.accountant.in_transaction() {
+        if !self.lanes.is_idle() || self.inbox.accountant.in_transaction() {
             return Ok(());
         }
         let moved = self.inbox.accountant.complete() > self.position_queued;
-        let due = moved && self.last_position.elapsed() >= POSITION_INTERVAL;
-        if !self.inbox.is_empty() || due {
+        let undurable = self.lanes.committed() > self.durable.lsn();
+        let due = moved && self.last_position.elapsed() >= POSITION_INTERVAL
+            || undurable && self.last_durable.elapsed() >= DURABLE_INTERVAL;
+        if !self.inbox.is_empty() && self.is_worth_it() || due {
             self.hand_over().await?;
         }
         Ok(())
@@ -291,25 +357,34 @@ impl<'a> Driver<'a> {
 
     /// Queues the folds' statements once the lane has room, after fetching what they wait for.
     async fn write_folds(&mut self) -> Result<(), ApplyError> {
-        while !self.lane.can_take() {
+        while !self.lanes.can_take() {
             self.wait_for_lane().await?;
             self.check_interrupt()?;
         }
         self.fetch_waiting().await?;
-        for (at, (table, fold)) in self.inbox.tables.iter().zip(&self.inbox.folds).enumerate() {
-            if !fold.is_empty() {
-                self.lane.write(at, table, fold);
-            }
+        // A TRUNCATE is for every key, so for every lane.
+        let truncates = self.inbox.folds.iter().any(Fold::truncated);
+        while truncates && self.lanes.is_spread() && !self.lanes.is_idle() {
+            self.wait_for_lane().await?;
+            self.check_interrupt()?;
+        }
+        if !self.inbox.is_empty() {
+            let from = if self.is_careful() { Lsn::INVALID } else { self.inbox.since };
+            self.lanes.write(&self.inbox.tables, &self.inbox.folds, from);
         }
         self.inbox.clear();
         Ok(())
     }
 
-    fn commit(&mut self) {
+    fn commit(&mut self, durable: bool) {
         let position = self.inbox.position();
         self.position_queued = position.applied;
         self.last_position = Instant::now();
-        self.lane.commit(position);
+        let durable = durable || self.last_durable.elapsed() >= DURABLE_INTERVAL;
+        if durable {
+            self.last_durable = Instant::now();
+        }
+        self.lanes.commit(position, durable);
     }
 
     /// Fetches rows that the folds wait for and raises the checkpoint past that moment, in the
@@ -319,7 +394,7 @@ impl<'a> Driver<'a> {
         if waiting.iter().all(Vec::is_empty) {
             return Ok(());
         }
-        if self.lane.is_strict() {
+        if self.lanes.is_strict() {
             return Err(ApplyError::OutOfPlace {
                 at: self.inbox.accountant.complete(),
                 what: "an insert without one of its values".into(),
@@ -369,7 +444,9 @@ impl<'a> Driver<'a> {
     /// walsender.
     async fn wait_for_lane(&mut self) -> Result<(), ApplyError> {
         tokio::select! {
-            durable = self.lane.durable(&self.inbox.tables) => self.is_durable(durable?.0),
+            durable = self.lanes.durable(&self.inbox.tables) => {
+                durable?.into_iter().for_each(|durable| self.is_durable(durable));
+            }
             () = tokio::time::sleep(LANE_WAIT) => {}
         }
         self.report().await
@@ -383,8 +460,15 @@ impl<'a> Driver<'a> {
         mut self,
         listen: &mut impl FnMut(Moment),
     ) -> Result<(), ApplyError> {
-        while self.lane.has_commits() {
+        while self.lanes.has_commits() {
             self.wait_for_lane().await?;
+        }
+        if self.lanes.committed() > self.durable.lsn() {
+            let applied = self.lanes.committed();
+            self.lanes.commit(Position { applied, ..Position::default() }, true);
+            while self.lanes.has_commits() {
+                self.wait_for_lane().await?;
+            }
         }
         self.tell_progress();
         self.moments.drain(..).for_each(listen);
@@ -393,7 +477,7 @@ impl<'a> Driver<'a> {
             Ok(Err(error)) => tracing::info!("ending the stream: {error}"),
             Err(_) => tracing::info!("the walsender did not end the stream in time"),
         }
-        self.lane.close().await;
+        self.lanes.close().await;
         Ok(())
     }
 }

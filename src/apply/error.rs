@@ -1,6 +1,11 @@
 //! What stops the applying of changes.
 
-use crate::{conn::Error, pg::Lsn, pgoutput::DecodeError, replication::MessageError};
+use crate::{
+    conn::Error,
+    pg::{Lsn, SqlState},
+    pgoutput::DecodeError,
+    replication::MessageError,
+};
 
 /// A failure of the catch-up or the following. Whatever it is, the position in the target says
 /// what is there, and the next run goes on from it.
@@ -98,6 +103,13 @@ pub enum ApplyError {
 }
 
 impl ApplyError {
+    /// Whether rows stood in each other's way: a unique or an exclusion constraint.
+    pub(super) fn is_conflict(&self) -> bool {
+        let conflicts = [SqlState::UNIQUE_VIOLATION, SqlState::EXCLUSION_VIOLATION];
+        matches!(self, Self::Target { error, .. }
+            if error.sqlstate().is_some_and(|code| conflicts.contains(&code)))
+    }
+
     /// The connection's error, if it is one.
     #[must_use]
     pub const fn connection_error(&self) -> Option<&Error> {

@@ -14,7 +14,10 @@ use std::hash::{BuildHasher, Hasher};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::pgoutput::{OldTuple, Tuple, TupleValue};
+use crate::{
+    pgoutput::{OldTuple, Tuple, TupleValue},
+    wire::Format,
+};
 
 /// One value of a folded row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +85,9 @@ pub struct Fold {
     index: HashTable<usize>,
     hasher: DefaultHashBuilder,
     truncated: bool,
+    /// Whether any value came as text, and whether any came in binary.
+    text: bool,
+    binary: bool,
 }
 
 impl Fold {
@@ -97,6 +103,8 @@ impl Fold {
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             truncated: false,
+            text: false,
+            binary: false,
         }
     }
 
@@ -130,7 +138,7 @@ impl Fold {
         self.cells.clear();
         self.entries.clear();
         self.index.clear();
-        self.truncated = false;
+        (self.truncated, self.text, self.binary) = (false, false, false);
     }
 
     /// Everything before is void; what comes later is folded on top.
@@ -255,8 +263,14 @@ impl Fold {
             self.cells[row + place] = match value {
                 TupleValue::Null => Cell::Null,
                 TupleValue::Unchanged => Cell::Unchanged,
-                TupleValue::Text(bytes) => Cell::Text(self.store(bytes)),
-                TupleValue::Binary(bytes) => Cell::Binary(self.store(bytes)),
+                TupleValue::Text(bytes) => {
+                    self.text = true;
+                    Cell::Text(self.store(bytes))
+                }
+                TupleValue::Binary(bytes) => {
+                    self.binary = true;
+                    Cell::Binary(self.store(bytes))
+                }
             };
         }
         row
@@ -327,6 +341,23 @@ impl Fold {
         });
     }
 
+    /// How all of its values came; `None` if some came as text and some in binary.
+    #[must_use]
+    pub const fn format(&self) -> Option<Format> {
+        match (self.text, self.binary) {
+            (true, true) => None,
+            (_, false) => Some(Format::Text),
+            (false, true) => Some(Format::Binary),
+        }
+    }
+
+    /// Which of `lanes` an entry belongs to: as long as this fold lives, each key to the same one.
+    #[must_use]
+    pub fn lane_of(&self, entry: &Entry, lanes: usize) -> usize {
+        // The index uses the lowest and the highest bits.
+        usize::try_from((self.hash(entry.row) >> 24) % lanes.max(1) as u64).unwrap_or(0)
+    }
+
     /// The keys' end states, in the order in which they were first touched.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
@@ -367,6 +398,7 @@ impl Fold {
             return;
         };
         let row = self.entries[at].row;
+        self.text = true;
         for (place, value) in values.enumerate().take(self.width) {
             self.cells[row + place] = match value {
                 None => Cell::Null,

@@ -1,4 +1,6 @@
 //! One connection to the target, and the transactions that are on their way through it.
+//!
+//! What is told of several lanes together is [`super::lanes`]'s.
 
 use std::{
     collections::VecDeque,
@@ -8,7 +10,7 @@ use std::{
 use super::{
     ApplyError, ApplyTable, Fold,
     fold::Entry,
-    writer::{Writer, Written},
+    writer::{How, Writer, Written},
 };
 use crate::{
     conn::{Connection, Pipeline},
@@ -32,17 +34,42 @@ const SYNC_AT_THE_LATEST: Duration = Duration::from_secs(30);
 pub(super) const ROWS_BY_THEIR_KEY: &str = "SET enable_seqscan = off; SET enable_hashjoin = off;
      SET enable_mergejoin = off; SET max_parallel_workers_per_gather = 0; SET jit = off";
 
+/// Whether temporary tables may be made.
+const MAY_STAGE: &str =
+    "SELECT has_database_privilege(current_database(), 'TEMPORARY') AS may_stage";
+
 /// What an outstanding reply is for.
 #[derive(Debug)]
 enum Outstanding {
-    /// BEGIN, a count of the ledger, or a Sync.
+    /// BEGIN, a staging table, a count of the ledger, or a Sync.
     Own,
     /// The ledger's position, which must find its line.
     Position,
     /// Rows.
     Written(Written),
+    /// The COMMIT of the rows of a batch.
+    Rows,
     /// The COMMIT that carries this position.
-    Commit(Position),
+    Commit(Carried),
+}
+
+/// A position on its way.
+#[derive(Clone, Debug)]
+pub(super) struct Carried {
+    pub(super) position: Position,
+    /// Whether its COMMIT makes it durable.
+    pub(super) durable: bool,
+}
+
+/// What a lane has brought about.
+#[derive(Debug)]
+pub(super) enum Committed {
+    /// Rows that no position covers yet.
+    Rows,
+    /// A position, which a crash of the target may still undo with its rows.
+    Position,
+    /// A position that stays.
+    Durable(DurableLsn),
 }
 
 /// A lane.
@@ -52,12 +79,13 @@ pub(super) struct Lane {
     writer: Writer,
     positions: PositionWriter,
     outstanding: VecDeque<Outstanding>,
+    /// The batches whose rows are not known to be committed, oldest first.
+    batches: VecDeque<u64>,
     commits: usize,
     open: bool,
     /// A position that waits until the statements before it have found what they must.
-    held: Option<Position>,
+    held: Option<Carried>,
     committed: Lsn,
-    strict: bool,
     /// When the last Sync was queued.
     synced: Instant,
 }
@@ -71,34 +99,28 @@ impl Lane {
     ) -> Result<Self, crate::conn::Error> {
         ledger::prepare_writer(&mut connection, migration).await?;
         connection.query(ROWS_BY_THEIR_KEY).await?;
-        connection.query("SET synchronous_commit = on").await?;
+        connection
+            .query("SET synchronous_commit = off; SET plan_cache_mode = force_generic_plan")
+            .await?;
+        let may_stage = connection.query(MAY_STAGE).await?.row()?.get("may_stage")?;
         let mut pipeline = Pipeline::new(connection)?;
         let positions = PositionWriter::new(&mut pipeline, migration);
         Ok(Self {
             pipeline,
-            writer: Writer::default(),
+            writer: Writer::new(may_stage),
             positions,
             outstanding: VecDeque::new(),
+            batches: VecDeque::new(),
             commits: 0,
             open: false,
             held: None,
             committed,
-            strict: false,
             synced: Instant::now(),
         })
     }
 
-    /// From now on the target is exact.
-    pub(super) const fn be_strict(&mut self) {
-        self.strict = true;
-    }
-
-    pub(super) const fn is_strict(&self) -> bool {
-        self.strict
-    }
-
     /// Whether more may be queued.
-    pub(super) fn can_take(&mut self) -> bool {
+    pub(super) fn can_take(&self) -> bool {
         // Under a load that never pauses, the lane is drained now and then for a Sync.
         let is_overdue = self.synced.elapsed() > SYNC_AT_THE_LATEST && !self.outstanding.is_empty();
         self.held.is_none()
@@ -112,7 +134,7 @@ impl Lane {
         self.outstanding.is_empty() && self.held.is_none()
     }
 
-    /// Whether a transaction was begun whose position is still to come.
+    /// Whether a transaction was begun whose end is still to come.
     pub(super) const fn is_open(&self) -> bool {
         self.open && self.held.is_none()
     }
@@ -120,6 +142,16 @@ impl Lane {
     /// Whether a COMMIT is on its way, or waits to be.
     pub(super) const fn has_commits(&self) -> bool {
         self.commits > 0 || self.held.is_some()
+    }
+
+    /// Whether the rows of every batch up to this one are committed.
+    pub(super) fn has_committed(&self, batch: u64) -> bool {
+        self.batches.front().is_none_or(|oldest| *oldest > batch)
+    }
+
+    /// The last position that this lane has committed.
+    pub(super) const fn committed(&self) -> Lsn {
+        self.committed
     }
 
     fn begin(&mut self) {
@@ -131,11 +163,11 @@ impl Lane {
     }
 
     /// Queues the folded changes of a table.
-    pub(super) fn write(&mut self, at: usize, table: &ApplyTable, fold: &Fold) {
+    pub(super) fn write(&mut self, at: usize, table: &ApplyTable, fold: &Fold, how: How) {
         self.begin();
-        let Self { writer, pipeline, outstanding, strict, .. } = self;
-        writer.write(pipeline, (at, table), fold, *strict, &mut |written| {
-            outstanding.push_back(Outstanding::Written(written));
+        let Self { writer, pipeline, outstanding, .. } = self;
+        writer.write(pipeline, (at, table), fold, how, &mut |written| {
+            outstanding.push_back(written.map_or(Outstanding::Own, Outstanding::Written));
         });
     }
 
@@ -150,46 +182,62 @@ impl Lane {
         self.begin();
         let Self { writer, pipeline, outstanding, .. } = self;
         writer.move_row(pipeline, (at, table), fold, entries, &mut |written| {
-            outstanding.push_back(Outstanding::Written(written));
+            outstanding.push_back(written.map_or(Outstanding::Own, Outstanding::Written));
         });
     }
 
-    /// Ends the transaction with a position. While strict the COMMIT waits until every statement
-    /// before it has found its rows.
-    pub(super) fn commit(&mut self, position: Position) {
-        self.begin();
-        if self.strict {
-            self.held = Some(position);
-            self.pipeline.request_replies();
-        } else {
-            self.queue_commit(position);
+    /// Ends the transaction, if one is open, without a position.
+    pub(super) fn commit_rows(&mut self, batch: u64) {
+        if self.open {
+            self.positions.commit_rows(&mut self.pipeline);
+            self.outstanding.push_back(Outstanding::Rows);
+            self.batches.push_back(batch);
+            self.ended();
         }
     }
 
-    fn queue_commit(&mut self, position: Position) {
-        self.positions.commit(&mut self.pipeline, &position);
+    /// Ends the transaction, or one of its own, with a position. `checked`: the COMMIT waits until
+    /// every statement before it has found its rows.
+    pub(super) fn commit(&mut self, carried: Carried, checked: bool) {
+        self.begin();
+        if checked {
+            self.held = Some(carried);
+            self.pipeline.request_replies();
+        } else {
+            self.queue_commit(carried);
+        }
+    }
+
+    fn queue_commit(&mut self, carried: Carried) {
+        if carried.durable {
+            self.positions.make_durable(&mut self.pipeline);
+            self.outstanding.push_back(Outstanding::Own);
+        }
+        self.positions.commit(&mut self.pipeline, &carried.position);
         self.outstanding.push_back(Outstanding::Position);
-        self.outstanding.extend(position.tables.iter().map(|_| Outstanding::Own));
-        self.outstanding.push_back(Outstanding::Commit(position));
+        self.outstanding.extend(carried.position.tables.iter().map(|_| Outstanding::Own));
+        self.outstanding.push_back(Outstanding::Commit(carried));
+        self.ended();
+    }
+
+    fn ended(&mut self) {
         self.pipeline.request_replies();
         self.commits += 1;
         self.open = false;
+        self.writer.ended();
     }
 
-    /// The next position that became durable. Sends what is queued. May be dropped at any await
+    /// The next thing that was committed. Sends what is queued. May be dropped at any await
     /// without losing anything; waits for ever when nothing is on its way.
     ///
     /// Errors: a statement failed, or found other rows than it must. Nothing behind it is or will
     /// be committed.
-    pub(super) async fn durable(
-        &mut self,
-        tables: &[ApplyTable],
-    ) -> Result<(DurableLsn, Position), ApplyError> {
+    pub(super) async fn next(&mut self, tables: &[ApplyTable]) -> Result<Committed, ApplyError> {
         loop {
             if self.outstanding.is_empty()
-                && let Some(position) = self.held.take()
+                && let Some(carried) = self.held.take()
             {
-                self.queue_commit(position);
+                self.queue_commit(carried);
             }
             let after = self.committed;
             let found = self
@@ -202,11 +250,21 @@ impl Lane {
                 Some(Outstanding::Position) if found != 1 => {
                     return Err(ApplyError::PositionLost { after });
                 }
-                Some(Outstanding::Commit(position)) => {
+                Some(Outstanding::Rows) => {
+                    self.commits -= 1;
+                    self.batches.pop_front();
+                    self.sync_if_due();
+                    return Ok(Committed::Rows);
+                }
+                Some(Outstanding::Commit(Carried { position, durable })) => {
                     self.commits -= 1;
                     self.committed = position.applied;
                     self.sync_if_due();
-                    return Ok((self.positions.committed(&position), position));
+                    return Ok(if durable {
+                        Committed::Durable(self.positions.committed(&position))
+                    } else {
+                        Committed::Position
+                    });
                 }
                 Some(Outstanding::Own | Outstanding::Position) | None => {}
             }

@@ -57,6 +57,8 @@ pub(super) struct Inbox {
     pub(super) committed_at: Option<PgTimestamp>,
     /// The transactions that the folds hold changes of.
     xids: Vec<Xid>,
+    /// What was complete before the first of them.
+    pub(super) since: Lsn,
 }
 
 impl Inbox {
@@ -71,6 +73,7 @@ impl Inbox {
             received: 0,
             committed_at: None,
             xids: Vec::new(),
+            since: from,
         }
     }
 
@@ -240,6 +243,7 @@ impl Inbox {
     /// The folds were handed over: they start anew. The open transaction goes on.
     pub(super) fn clear(&mut self) {
         self.folds.iter_mut().for_each(Fold::clear);
+        self.since = self.accountant.complete();
         let open = self.xids.last().copied().filter(|_| self.accountant.in_transaction());
         self.xids.clear();
         self.xids.extend(open);

@@ -20,14 +20,17 @@ mod error;
 mod fetch;
 mod fold;
 mod lane;
+mod lanes;
 mod messages;
 mod run;
 #[cfg(test)]
 mod simulated;
+mod staged;
 mod table;
+mod work;
 mod writer;
 
 pub use error::ApplyError;
 pub use fold::{Cell, Entry, Fold, Folded, Span, State};
-pub use run::{Apply, ApplyProgress, Moment, Outcome, Stop};
+pub use run::{Apply, ApplyProgress, Moment, Outcome, Stop, stopped};
 pub use table::{ApplyColumn, ApplyTable};

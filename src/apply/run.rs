@@ -11,10 +11,19 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 use super::{ApplyError, ApplyTable, driver::Driver};
 use crate::{
     config::Config,
-    conn::Connection,
+    conn::{Connection, Error},
+    ledger,
     pg::{Lsn, PgTimestamp},
+    replication::{Chunk, ReplicationStream},
 };
 
+/// How long more is let come where little has come: the clock's own step. What a socket holds
+/// lasts longer, so the walsender does not wait.
+const GATHER: Duration = Duration::from_millis(1);
+/// What is little.
+const LITTLE_BYTES: usize = 64 * 1024;
+/// How often lanes that were given up are looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// How often progress is told, and how late at most an answer to the walsender is.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -31,6 +40,8 @@ pub struct Apply {
     pub slot: String,
     /// The publication.
     pub publication: String,
+    /// Lanes up to the checkpoint, at least one.
+    pub jobs: usize,
     /// Whether values may come in binary.
     pub binary: bool,
     /// The tables.
@@ -91,45 +102,140 @@ impl Apply {
     /// for is reached. `source` and `target` are ordinary sessions; `interrupt` turns true when it
     /// is to stop.
     ///
+    /// A batch that meets a conflict is not an error yet: two rows may have exchanged a value of
+    /// another unique index, and a row that was taken for new may have been brought by a page. It
+    /// begins again from the ledger's position, as after a crash, and writes one change at a time
+    /// in the order of the log until the place is passed.
+    ///
     /// Errors: the stream, the target or a table is not as it must be. What was committed stays,
     /// and the position in the ledger tells how far that is.
     pub async fn run(
         &self,
         source: &mut Connection,
         target: &mut Connection,
-        mut interrupt: watch::Receiver<bool>,
+        interrupt: watch::Receiver<bool>,
         mut listen: impl FnMut(Moment),
     ) -> Result<Outcome, ApplyError> {
-        let mut driver = Driver::start(self, source, target, interrupt.clone()).await?;
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let outcome = loop {
-            if driver.is_finished() {
-                break Outcome::Reached;
-            }
-            let can_take = driver.lane.can_take() && !driver.is_stopping();
-            let step = tokio::select! {
-                biased;
-                Ok(_) = interrupt.wait_for(|stop| *stop) => break Outcome::Interrupted,
-                durable = driver.lane.durable(&driver.inbox.tables), if !driver.lane.is_idle() => {
-                    durable.map(|(durable, _)| driver.is_durable(durable))
-                }
-                chunk = driver.stream.chunk(), if can_take => match chunk {
-                    Ok(chunk) => driver.take(&chunk).await,
-                    Err(error) => Err(ApplyError::Stream(error)),
-                },
-                _ = tick.tick() => {
-                    driver.tell_progress();
-                    Ok(())
+        let mut apply = self.clone();
+        let mut careful = Careful::default();
+        loop {
+            let mut driver =
+                Driver::start(&apply, source, target, interrupt.clone(), careful.until).await?;
+            let driven = match drive(&mut driver, interrupt.clone(), &mut listen).await {
+                Ok(outcome) => driver.finish(&mut listen).await.map(|()| outcome),
+                Err(error) => {
+                    let (received, checkpoint) = (driver.received(), driver.checkpoint());
+                    drop(driver);
+                    if !(error.is_conflict() && careful.widen(received)) {
+                        return Err(error);
+                    }
+                    tracing::info!("{error}; now one change at a time up to {}", careful.until);
+                    apply.checkpoint = checkpoint;
+                    no_writers_left(target, &apply.migration, interrupt.clone()).await?;
+                    continue;
                 }
             };
-            match step.and(driver.hand_over_if_idle().await).and(driver.report().await) {
-                Err(ApplyError::Interrupted) => break Outcome::Interrupted,
-                step => step?,
-            }
-            driver.moments.drain(..).for_each(&mut listen);
-        };
-        driver.finish(&mut listen).await?;
-        Ok(outcome)
+            return driven;
+        }
     }
+}
+
+/// Up to where changes are written one at a time.
+#[derive(Debug, Default)]
+struct Careful {
+    until: Lsn,
+    /// How much further than the conflict: twice as far each time, since where rows exchange
+    /// values they do so again.
+    bytes: u64,
+}
+
+/// From there on it is no longer made twice as far: some minutes of a busy source.
+const CAREFUL_MAX: u64 = 256 * 1024 * 1024;
+
+impl Careful {
+    /// Whether there is more to be careful with than before.
+    fn widen(&mut self, received: Lsn) -> bool {
+        if received <= self.until {
+            return false;
+        }
+        self.until = Lsn(received.0.saturating_add(self.bytes));
+        self.bytes = (self.bytes * 2).clamp(64 * 1024, CAREFUL_MAX);
+        true
+    }
+}
+
+/// Waits until nothing of the lanes that were given up is in the target's hands any more: what
+/// they had sent may still be committed, and must not come on top of what is applied anew.
+async fn no_writers_left(
+    target: &mut Connection,
+    migration: &str,
+    interrupt: watch::Receiver<bool>,
+) -> Result<(), ApplyError> {
+    let failed = |error| ApplyError::Target { after: Lsn::INVALID, error };
+    while !ledger::writers(target, migration).await.map_err(failed)?.is_empty() {
+        if *interrupt.borrow() {
+            return Err(ApplyError::Interrupted);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Ok(())
+}
+
+/// Keeps everything moving until there is nothing more to do.
+async fn drive(
+    driver: &mut Driver<'_>,
+    mut interrupt: watch::Receiver<bool>,
+    listen: &mut impl FnMut(Moment),
+) -> Result<Outcome, ApplyError> {
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut little = false;
+    loop {
+        if driver.is_finished() {
+            return Ok(Outcome::Reached);
+        }
+        let can_take = driver.lanes.can_take() && !driver.is_stopping();
+        let step = tokio::select! {
+            biased;
+            true = stopped(&mut interrupt) => return Ok(Outcome::Interrupted),
+            durable = driver.lanes.durable(&driver.inbox.tables), if !driver.lanes.is_idle() => {
+                durable.map(|durable| durable.into_iter().for_each(|d| driver.is_durable(d)))
+            }
+            chunk = gather(&mut driver.stream, little), if can_take => match chunk {
+                Ok(chunk) => {
+                    little = chunk.len() < LITTLE_BYTES;
+                    driver.take(&chunk).await
+                }
+                Err(error) => Err(ApplyError::Stream(error)),
+            },
+            () = tokio::time::sleep(GATHER), if driver.has_to_hand_over() => Ok(()),
+            _ = tick.tick() => {
+                driver.tell_progress();
+                Ok(())
+            }
+        };
+        match step.and(driver.hand_over_if_idle().await).and(driver.report().await) {
+            Err(ApplyError::Interrupted) => return Ok(Outcome::Interrupted),
+            step => step?,
+        }
+        driver.moments.drain(..).for_each(&mut *listen);
+    }
+}
+
+/// The next chunk of the stream. A walsender sends each message by itself, and to be woken for
+/// each costs both sides more than the message; so where little came the last time, more is let
+/// come first.
+async fn gather(stream: &mut ReplicationStream, little: bool) -> Result<Chunk, Error> {
+    if little {
+        tokio::time::sleep(GATHER).await;
+    }
+    stream.chunk().await
+}
+
+/// Returns once the run is told to stop, or, with `false`, once nobody can tell it any more.
+///
+/// What the receiver's own `wait_for` gives holds a lock as long as it lives, and so would keep
+/// whoever goes on waiting from moving between threads.
+pub async fn stopped(interrupt: &mut watch::Receiver<bool>) -> bool {
+    interrupt.wait_for(|stop| *stop).await.is_ok()
 }

@@ -2,7 +2,7 @@
 
 use super::Fold;
 use crate::{
-    pg::{Ident, Oid, QualifiedName},
+    pg::{Ident, Lsn, Oid, QualifiedName},
     pgoutput::{Relation, ReplicaIdentity},
     sql::KeyColumn,
 };
@@ -37,6 +37,10 @@ pub struct ApplyTable {
     pub source_key: Vec<KeyColumn>,
     /// The key on the target, its columns in the same order.
     pub target_key: Vec<KeyColumn>,
+    /// Whether equal keys always have equal bytes, so that bytes tell which lane a key is of.
+    pub keys_are_bytes: bool,
+    /// Every page of it was read by then; what is later in the log was not there yet.
+    pub pages_until: Lsn,
     /// How the log names the rows that change.
     pub replica_identity: ReplicaIdentity,
     /// Columns of the source that do not travel: generated ones.
@@ -105,10 +109,7 @@ impl ApplyTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        pgoutput::{RelationColumn, encode::ColumnsBuf},
-        sql::Operators,
-    };
+    use crate::pgoutput::{RelationColumn, encode::ColumnsBuf};
 
     fn table() -> ApplyTable {
         let column = |name, oid| ApplyColumn {
@@ -117,11 +118,7 @@ mod tests {
             source_modifier: -1,
             target_type: Oid(oid),
         };
-        let key = KeyColumn {
-            name: Ident::new("id"),
-            type_name: "integer".into(),
-            operators: Operators::builtin(),
-        };
+        let key = KeyColumn::builtin("id", 23, "integer");
         ApplyTable {
             ordinal: 0,
             source_oid: Oid(1),
@@ -130,6 +127,8 @@ mod tests {
             columns: vec![column("id", 23), column("v", 25)],
             source_key: Vec::new(),
             target_key: vec![key],
+            keys_are_bytes: true,
+            pages_until: Lsn::INVALID,
             replica_identity: ReplicaIdentity::Default,
             left_out: vec![Ident::new("g")],
         }

@@ -1,15 +1,21 @@
-//! Folded changes as multi-row statements on a pipeline.
+//! Folded changes as statements on a pipeline.
 //!
-//! The form is VALUES with one parameter a value: every type travels as the bytes the source
-//! sent, text or binary, without a cast and without being taken apart (`unnest` of arrays
-//! flattens columns that are arrays themselves). Statements have a power of two of rows, so
-//! a table needs few of them and each is parsed once.
+//! | form | for | measured |
+//! |---|---|---|
+//! | COPY into a staging table, then one statement a kind | batches | [`super::staged`] |
+//! | VALUES with one parameter a value | a few rows, rows in mixed formats | here |
+//!
+//! In both forms every value travels as the bytes the source sent, text or binary, without a cast
+//! and without being taken apart. VALUES have a power of two of rows, so a table needs few
+//! statements and each is parsed once.
 
 use std::collections::HashMap;
 
 use super::{
     ApplyTable,
-    fold::{Cell, Entry, Fold, State},
+    fold::{Cell, Entry, Fold},
+    staged::{SETS_MAX, STAGED_ROWS, Staging},
+    work::{Target, Work},
 };
 use crate::{
     conn::Pipeline,
@@ -55,6 +61,27 @@ pub(super) struct Written {
     pub(super) must_find: Option<u64>,
 }
 
+/// What a fold is written by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct How {
+    /// What is known of the target.
+    pub(super) target: Target,
+    /// Only the entries of this lane of so many; those of a table whose keys can't be told apart
+    /// by their bytes are all in one.
+    pub(super) lane: (usize, usize),
+}
+
+impl How {
+    fn is_mine(self, table: &ApplyTable, fold: &Fold, entry: &Entry) -> bool {
+        let (lane, lanes) = self.lane;
+        match (lanes, table.keys_are_bytes) {
+            (0 | 1, _) => true,
+            (_, true) => fold.lane_of(entry, lanes) == lane,
+            (_, false) => table.ordinal % lanes == lane,
+        }
+    }
+}
+
 /// Prepares statements as they are needed and queues them.
 #[derive(Debug, Default)]
 pub(super) struct Writer {
@@ -63,29 +90,48 @@ pub(super) struct Writer {
     made: u64,
     /// The values of the statement being bound; kept for its memory.
     cells: Vec<Cell>,
+    /// `None` where no temporary table may be made.
+    staging: Option<Staging>,
 }
 
 impl Writer {
+    pub(super) fn new(may_stage: bool) -> Self {
+        Self { staging: may_stage.then(Staging::default), ..Self::default() }
+    }
+
+    /// The transaction was ended.
+    pub(super) fn ended(&mut self) {
+        self.staging.iter_mut().for_each(Staging::emptied);
+    }
+
     /// Queues what a fold says of a table, deletes first: of two spellings of one key the one
-    /// that goes must not take the one that stays with it.
-    ///
-    /// `strict` once the target is exact: inserts may not conflict, updates and deletes must find
-    /// their rows.
+    /// that goes must not take the one that stays with it. `queued` hears of each statement.
     pub(super) fn write(
         &mut self,
         pipeline: &mut Pipeline,
         (at, table): (usize, &ApplyTable),
         fold: &Fold,
-        strict: bool,
-        queued: &mut impl FnMut(Written),
+        how: How,
+        queued: &mut impl FnMut(Option<Written>),
     ) {
         if fold.truncated() {
             let name = self.statement(pipeline, (at, table), Kind::Truncate, 1);
             pipeline.execute(&name, std::iter::empty(), |_| {});
-            queued(Written { table: at, what: "TRUNCATE", must_find: None });
+            queued(Some(Written { table: at, what: "TRUNCATE", must_find: None }));
         }
-        let sorted = Sorted::new(table, fold, strict);
-        for (kind, entries) in sorted.groups() {
+        let mine = fold.entries().iter().filter(|entry| how.is_mine(table, fold, entry));
+        let exact = how.target == Target::Exact;
+        if let (Some(staging), Some(format)) = (&mut self.staging, fold.format()) {
+            let work = Work::new(table, fold, mine.clone(), how.target);
+            if work.len() >= STAGED_ROWS && work.updates.len() <= SETS_MAX {
+                staging.write(pipeline, (at, table), (fold, format), &work, exact, queued);
+                return;
+            }
+        }
+        // A conflict costs more than it could save here.
+        let target = if exact { Target::Exact } else { Target::Lax };
+        let work = Work::new(table, fold, mine, target);
+        for (kind, entries) in groups(&work) {
             let width = kind.parameters(table);
             let most = (PARAMETERS_MAX / width.max(1)).min(ROWS_MAX);
             for rows in powers_of_two(entries, most) {
@@ -95,9 +141,9 @@ impl Writer {
                     kind.values(fold, entry, &mut self.cells);
                 }
                 self.execute(pipeline, &name, fold);
-                let finds = strict && matches!(kind, Kind::Delete | Kind::Update(_));
+                let finds = exact && matches!(kind, Kind::Delete | Kind::Update(_));
                 let must_find = finds.then_some(rows.len() as u64);
-                queued(Written { table: at, what: kind.name(), must_find });
+                queued(Some(Written { table: at, what: kind.name(), must_find }));
             }
         }
     }
@@ -110,7 +156,7 @@ impl Writer {
         (at, table): (usize, &ApplyTable),
         fold: &Fold,
         (old, new): (&Entry, &Entry),
-        queued: &mut impl FnMut(Written),
+        queued: &mut impl FnMut(Option<Written>),
     ) {
         let row = fold.row(new);
         let set: Vec<_> = (0..row.len()).filter(|&i| row[i] != Cell::Unchanged).collect();
@@ -120,7 +166,7 @@ impl Writer {
         self.cells.extend(fold.key(old));
         self.cells.extend(set.iter().map(|&i| row[i]));
         self.execute(pipeline, &name, fold);
-        queued(Written { table: at, what: kind.name(), must_find: Some(1) });
+        queued(Some(Written { table: at, what: kind.name(), must_find: Some(1) }));
     }
 
     /// Queues a statement with the gathered values.
@@ -220,61 +266,12 @@ impl Kind {
     }
 }
 
-/// A fold's entries by the statement that writes them.
-#[derive(Default)]
-struct Sorted {
-    deletes: Vec<Entry>,
-    /// By the columns that are set.
-    updates: Vec<(Kind, Vec<Entry>)>,
-    upserts: Vec<Entry>,
-    inserts: Vec<Entry>,
-}
-
-impl Sorted {
-    fn new(table: &ApplyTable, fold: &Fold, strict: bool) -> Self {
-        let key = table.key_places();
-        let rest: Vec<_> = (0..table.columns.len()).filter(|place| !key.contains(place)).collect();
-        let mut sorted = Self::default();
-        let mut whole = Vec::new();
-        for entry in fold.entries() {
-            match entry.state {
-                // Strict, a row that came and went between two batches was never here. Lax, a
-                // page may have brought it.
-                State::Gone if strict && !entry.existed => {}
-                State::Gone => sorted.deletes.push(*entry),
-                State::Row if !strict => sorted.upserts.push(*entry),
-                State::Row if !entry.existed => sorted.inserts.push(*entry),
-                State::Row => whole.push(*entry),
-                // What was to be fetched has been by now: the driver does it before it writes.
-                State::Patch | State::Fetch => {
-                    let row = fold.row(entry);
-                    let set = rest.iter().copied().filter(|&i| row[i] != Cell::Unchanged);
-                    sorted.update(Kind::Update(set.collect()), *entry);
-                }
-            }
-        }
-        if !whole.is_empty() {
-            sorted.updates.push((Kind::Update(rest), whole));
-        }
-        // Nothing but the key, or nothing that changed: such a row is right as it is.
-        sorted.updates.retain(|(kind, _)| *kind != Kind::Update(Vec::new()));
-        sorted
-    }
-
-    fn update(&mut self, kind: Kind, entry: Entry) {
-        match self.updates.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, entries)) => entries.push(entry),
-            None => self.updates.push((kind, vec![entry])),
-        }
-    }
-
-    /// In the order in which they are written.
-    fn groups(&self) -> impl Iterator<Item = (Kind, &[Entry])> {
-        let updates = self.updates.iter().map(|(kind, rows)| (kind.clone(), rows.as_slice()));
-        std::iter::once((Kind::Delete, self.deletes.as_slice()))
-            .chain(updates)
-            .chain([(Kind::Upsert, self.upserts.as_slice()), (Kind::Insert, &self.inserts)])
-    }
+/// The rows by their statements, in the order in which they are written.
+fn groups(work: &Work) -> impl Iterator<Item = (Kind, &[Entry])> {
+    let updates = work.updates.iter().map(|(set, rows)| (Kind::Update(set.clone()), &rows[..]));
+    std::iter::once((Kind::Delete, work.deletes.as_slice()))
+        .chain(updates)
+        .chain([(Kind::Upsert, work.upserts.as_slice()), (Kind::Insert, &work.inserts)])
 }
 
 /// Cuts a list into pieces whose lengths are powers of two, the largest first.

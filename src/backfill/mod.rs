@@ -2,20 +2,26 @@
 //! an atomic one on the target.
 //!
 //! ```text
-//!   Pager ── pages ──> bounded queue ──> worker ─┬─ source: BEGIN; snapshot; COPY page OUT; COMMIT
-//!   short reads of the key's index      (N of    │             │ CopyData, forwarded unread
-//!                                       them)    └─ target: BEGIN; COPY IN; ledger line; COMMIT
+//!   Finder ── pages ──> bounded queue ──> worker ─┬─ source: BEGIN; snapshot; COPY OUT; COMMIT
+//!   short reads of the key's index,      (N of    │             │ CopyData, forwarded unread
+//!   or arithmetic                        them)    └─ target: BEGIN; COPY IN; ledger; COMMIT
 //! ```
 //!
 //! What changes while this runs is in the slot, and `apply`'s to bring. Pages are written before
 //! any change is applied: only then does replaying everything on top end in the same state.
 
+mod find;
+mod pace;
 mod page;
 mod pager;
+mod paging;
+mod range;
 mod run;
 mod size;
 
 pub use page::PageError;
 pub use pager::{Page, Pager, Step};
+pub use paging::Paging;
+pub use range::KeyRange;
 pub use run::{Backfill, Origin, PageCopied, PageRows, Progress, TablePlan, run};
 pub use size::rows_per_page;

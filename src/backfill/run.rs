@@ -1,10 +1,7 @@
 //! One pager and several workers, each with its own connection to either side.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,24 +11,25 @@ use tokio::{
 };
 
 use super::{
-    Page, Pager, Step,
+    KeyRange, Page, Pager,
+    find::Finder,
+    pace::Pace,
     page::{PageError, copy_page},
-    size::rows_after,
 };
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
     ledger::{self, PageRecord},
     pg::{Ident, Lsn, QualifiedName},
-    sql::{KeyColumn, next_bound},
+    sql::KeyColumn,
     wire::Format,
 };
 
 /// How often a page is read again that a standby gave up, and how much longer each time it waits:
 /// a minute in all, twice the longest that a standby lets a query hold up its log by default
 /// (`max_standby_streaming_delay`).
-const CONFLICTS_MAX: u32 = 15;
-const CONFLICT_WAIT: Duration = Duration::from_millis(500);
+pub(super) const CONFLICTS_MAX: u32 = 15;
+pub(super) const CONFLICT_WAIT: Duration = Duration::from_millis(500);
 
 /// What to copy and how.
 #[derive(Clone, Debug)]
@@ -46,6 +44,8 @@ pub struct TablePlan {
     pub columns: Vec<Ident>,
     /// The key it is paged by.
     pub key: Vec<KeyColumn>,
+    /// Whether pages are cut by arithmetic; only for a key of one integer column.
+    pub is_arithmetic: bool,
     /// How the rows travel.
     pub format: Format,
     /// Rows in a page.
@@ -59,14 +59,6 @@ pub enum PageRows {
     Fixed(u64),
     /// This many to begin with, then as the pages before have taught.
     Adapting(u64),
-}
-
-impl PageRows {
-    const fn first(self) -> u64 {
-        match self {
-            Self::Fixed(rows) | Self::Adapting(rows) => rows,
-        }
-    }
 }
 
 /// A backfill of one table.
@@ -111,6 +103,9 @@ pub struct PageCopied {
 pub enum Progress {
     /// A read of a bound, or a page that was given up, held a snapshot for so long.
     SnapshotHeld(Duration),
+    /// The least and the greatest key as the run begins, before any page; of a key of one integer
+    /// column, and of a table that has rows.
+    KeyRange(KeyRange),
     /// The end of the key was seen: there are this many pages in all, former runs' included.
     AllFound {
         /// How many.
@@ -133,7 +128,7 @@ pub async fn run(
     let jobs = backfill.jobs.max(1);
     let pager = Pager::new(done);
     let pages_before = done.len() as u64;
-    let page_rows = Arc::new(AtomicU64::new(backfill.table.page_rows.first()));
+    let pace = Arc::new(Pace::new(backfill.table.page_rows));
     let backfill = Arc::new(backfill);
     // Enough pages ahead that no worker waits for a bound, few enough to stay near the copying.
     let (pages, queue) = mpsc::channel(jobs * 2);
@@ -141,10 +136,10 @@ pub async fn run(
     let (tell, mut told) = mpsc::channel(jobs * 4);
 
     let mut tasks = JoinSet::new();
-    let finder = Finder { pager, found: pages_before, page_rows: page_rows.clone() };
-    tasks.spawn(find_pages(backfill.clone(), finder, pages, tell.clone()));
+    let finder = Finder::connect(backfill.clone(), pace.clone(), tell.clone());
+    tasks.spawn(async move { finder.await?.run(pager, pages_before, pages).await });
     for _ in 0..jobs {
-        tasks.spawn(work(backfill.clone(), queue.clone(), page_rows.clone(), tell.clone()));
+        tasks.spawn(work(backfill.clone(), queue.clone(), pace.clone(), tell.clone()));
     }
     drop(tell);
     drop(queue);
@@ -161,95 +156,10 @@ pub async fn run(
     }
 }
 
-/// What finding pages goes by.
-struct Finder {
-    pager: Pager,
-    /// How many pages there are so far.
-    found: u64,
-    /// How many rows the next one has; the workers change it.
-    page_rows: Arc<AtomicU64>,
-}
-
-/// Walks the key's index ahead of the copying.
-async fn find_pages(
-    backfill: Arc<Backfill>,
-    mut finder: Finder,
-    pages: mpsc::Sender<Page>,
-    tell: mpsc::Sender<Progress>,
-) -> Result<(), PageError> {
-    let table = &backfill.table;
-    let at_source = |error| PageError::Source { table: table.source.plain(), error };
-    let mut source = connect_for_pages(&backfill).await.map_err(at_source)?;
-    loop {
-        let Finder { pager, found, page_rows } = &mut finder;
-        let page = match pager.step() {
-            Step::Copy(page) => Some(page),
-            Step::FindBound(lower) => {
-                let sql = next_bound(
-                    &table.source,
-                    &table.key,
-                    lower.as_deref(),
-                    page_rows.load(Ordering::Relaxed),
-                );
-                let upper = find_bound(&backfill, &mut source, &sql, &tell).await?;
-                pager.bound_found(upper)
-            }
-            Step::End => break,
-        };
-        if let Some(page) = page {
-            *found += 1;
-            if pager.is_finished() {
-                let _ = tell.send(Progress::AllFound { pages: *found }).await;
-            }
-            if pages.send(page).await.is_err() {
-                break;
-            }
-        }
-    }
-    source.close().await;
-    Ok(())
-}
-
-/// Asks for a bound, again if a standby gave the question up.
-async fn find_bound(
-    backfill: &Backfill,
-    source: &mut Connection,
-    sql: &str,
-    tell: &mpsc::Sender<Progress>,
-) -> Result<Option<Vec<String>>, PageError> {
-    let at_source = |error| PageError::Source { table: backfill.table.source.plain(), error };
-    let mut conflicts = 0;
-    loop {
-        let asked = Instant::now();
-        let found = source.query(sql).await.map_err(at_source);
-        // A receiver that is gone means that the run is over.
-        let _ = tell.send(Progress::SnapshotHeld(asked.elapsed())).await;
-        match found {
-            Err(error) if error.is_recovery_conflict() && conflicts < CONFLICTS_MAX => {
-                conflicts += 1;
-                tokio::time::sleep(CONFLICT_WAIT * conflicts).await;
-                *source = connect_for_pages(backfill).await.map_err(at_source)?;
-            }
-            found => {
-                let upper = found?.rows().first().map(bound_values).transpose();
-                return upper.map_err(at_source);
-            }
-        }
-    }
-}
-
-fn bound_values(row: &crate::conn::Row) -> Result<Vec<String>, Error> {
-    let text = |value: &Option<bytes::Bytes>| {
-        let value = value.as_ref().ok_or_else(|| Error::Result("a key is NULL".into()))?;
-        String::from_utf8(value.to_vec()).map_err(|_| Error::Result("a key is not UTF-8".into()))
-    };
-    row.values().iter().map(text).collect()
-}
-
 async fn work(
     backfill: Arc<Backfill>,
     queue: Arc<Mutex<mpsc::Receiver<Page>>>,
-    page_rows: Arc<AtomicU64>,
+    pace: Arc<Pace>,
     tell: mpsc::Sender<Progress>,
 ) -> Result<(), PageError> {
     let table = &backfill.table;
@@ -275,13 +185,7 @@ async fn work(
                 copied => break copied?,
             }
         };
-        if let PageRows::Adapting(_) = table.page_rows {
-            let current = page_rows.load(Ordering::Relaxed);
-            let next = rows_after(current, record.rows, record.bytes, snapshot_held);
-            // Two workers that finish at once may each overwrite what the other has learnt; the
-            // next page sets it right.
-            page_rows.store(next, Ordering::Relaxed);
-        }
+        pace.page_copied(&record, snapshot_held);
         let copied = Progress::Copied(PageCopied { record, snapshot_held });
         let _ = tell.send(copied).await;
     }
@@ -292,7 +196,7 @@ async fn work(
 
 /// A session on the source whose plans are what paging needs: a walk of the key's index for
 /// every page, never a scan of the whole table, and no workers besides.
-async fn connect_for_pages(backfill: &Backfill) -> Result<Connection, Error> {
+pub(super) async fn connect_for_pages(backfill: &Backfill) -> Result<Connection, Error> {
     let mut connection = Connection::connect(&backfill.source, SessionKind::Sql).await?;
     backfill.origin.check(&mut connection).await?;
     connection

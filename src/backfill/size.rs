@@ -23,6 +23,9 @@ const PAGE_ROWS_UNKNOWN: u64 = 20_000;
 /// one row of 50 MB, says little about the others.
 const STEP_MAX: u64 = 2;
 
+/// A page with less than one in so many of the rows that it might have has few.
+const FEW: u64 = 4;
+
 /// How many rows make a page of some 16 MiB, by the planner's estimates; a middling number
 /// when there are none.
 #[must_use]
@@ -37,7 +40,11 @@ pub fn rows_per_page(table_bytes: u64, estimated_rows: Option<u64>) -> u64 {
 }
 
 /// The number of rows for pages to come, after a page of `rows` rows and `bytes` bytes that held
-/// its snapshot for `held`. A page without rows teaches nothing.
+/// its snapshot for `held`.
+///
+/// A page without rows teaches nothing. One that has few, as the last one or one cut by arithmetic
+/// where keys are sparse, tells of the bytes of a row but not of its time: that is the page's own,
+/// a round trip for a row.
 #[must_use]
 pub(super) fn rows_after(current: u64, rows: u64, bytes: u64, held: Duration) -> u64 {
     if rows == 0 {
@@ -47,7 +54,10 @@ pub(super) fn rows_after(current: u64, rows: u64, bytes: u64, held: Duration) ->
     let nanos = u64::try_from(held.as_nanos()).unwrap_or(u64::MAX).max(1);
     let aim = u64::try_from(PAGE_TIME.as_nanos()).unwrap_or(u64::MAX);
     let by_time = u128::from(rows) * u128::from(aim) / u128::from(nanos);
-    let by_time = u64::try_from(by_time).unwrap_or(u64::MAX);
+    let by_time = match u64::try_from(by_time).unwrap_or(u64::MAX) {
+        _ if rows < current / FEW && held <= PAGE_TIME => current,
+        rows => rows,
+    };
     by_bytes
         .min(by_time)
         .clamp(current / STEP_MAX, current.saturating_mul(STEP_MAX))
@@ -95,9 +105,20 @@ mod tests {
     }
 
     #[test]
+    fn a_page_of_few_rows_tells_nothing_of_time() {
+        let round_trips = Duration::from_millis(150);
+        assert_eq!(rows_after(10_000, 2, 200, round_trips), 10_000);
+        assert_eq!(rows_after(10_000, 2, 200, Duration::from_nanos(1)), 10_000);
+        assert_eq!(rows_after(10_000, 5_000, 500_000, round_trips), 10_000);
+        // Few because they are large, or slow.
+        assert_eq!(rows_after(10_000, 2, 200 * MIB, round_trips), 5_000);
+        assert_eq!(rows_after(10_000, 2, 200, Duration::from_secs(10)), 5_000);
+    }
+
+    #[test]
     fn one_strange_page_changes_little() {
         assert_eq!(rows_after(10_000, 10_000, 1000, Duration::from_secs(100)), 5_000);
-        assert_eq!(rows_after(10_000, 1, 1, Duration::ZERO), 20_000);
+        assert_eq!(rows_after(10_000, 10_000, 1, Duration::ZERO), 20_000);
         assert_eq!(rows_after(10_000, 0, 0, Duration::from_secs(100)), 10_000);
         assert_eq!(rows_after(1, 1, u64::MAX, Duration::MAX), 1);
     }

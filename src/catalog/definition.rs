@@ -101,7 +101,7 @@ fn identity_options(sequence: &super::OwnedSequence) -> String {
 mod tests {
     use super::*;
     use crate::{
-        catalog::{OwnedSequence, Shape, UniqueIndex},
+        catalog::{BaseType, OwnedSequence, Shape, UniqueIndex},
         pg::{Ident, Oid},
         pgoutput::ReplicaIdentity,
         sql::{KeyColumn, Operators},
@@ -113,19 +113,19 @@ mod tests {
             type_oid: Oid(0),
             type_modifier: -1,
             type_name: type_name.into(),
+            base: BaseType { oid: Oid(0), name: type_name.into(), collation: None },
             not_null: false,
             expression: None,
             identity: None,
             generated: None,
             collation: None,
-            deterministic: true,
+            merges: None,
             sequence: None,
         }
     }
 
     #[test]
     fn a_table_is_written_with_its_columns_and_its_key() {
-        let operators = Operators::builtin();
         let mut id = column("id", "integer");
         id.not_null = true;
         id.expression = Some("nextval('public.a_id_seq'::regclass)".into());
@@ -158,7 +158,7 @@ mod tests {
                 expressions: false,
                 default_order: true,
                 columns: vec![Ident::new("id")],
-                operators: vec![operators.clone()],
+                operators: vec![Operators::builtin()],
             }],
             estimated_rows: None,
             bytes: 0,
@@ -168,14 +168,8 @@ mod tests {
             inherits: false,
             shape: Shape { columns: "c".into(), column_writers: "w".into(), file: "f".into() },
         };
-        let key = Key {
-            index: "a_pkey".into(),
-            columns: vec![KeyColumn {
-                name: Ident::new("id"),
-                type_name: "integer".into(),
-                operators,
-            }],
-        };
+        let key =
+            Key { index: "a_pkey".into(), columns: vec![KeyColumn::builtin("id", 23, "integer")] };
         let target = QualifiedName::new("s", "b");
         assert_eq!(add_key(&table, &key, &target), r#"ALTER TABLE "s"."b" ADD PRIMARY KEY ("id")"#);
         let statements = create_table(&table, &key, &target);

@@ -65,6 +65,29 @@ pub fn choose_key(table: &Table) -> Result<Key, KeyRefusal> {
     Err(KeyRefusal::NoneUsable(refused))
 }
 
+/// Which index a table's key is, why that one, and why none of those that go before it.
+#[must_use]
+pub fn explain_key(table: &Table, key: &Key) -> String {
+    let names: Vec<_> = key.columns.iter().map(|c| c.name.to_string()).collect();
+    let index = table.unique_indexes.iter().find(|index| index.name == key.index);
+    let why = match (table.replica_identity, index) {
+        (ReplicaIdentity::Index, _) => "its replica identity",
+        (_, Some(UniqueIndex { primary: true, .. })) => "its primary key",
+        _ => "a unique index, which serves since the replica identity is FULL",
+    };
+    let before = table.unique_indexes.iter().take_while(|index| index.name != key.index);
+    let passed_over: Vec<_> = before
+        .filter_map(|index| {
+            Some(format!("{}: {}", index.name, usable_for_pages(table, index).err()?))
+        })
+        .collect();
+    let mut text = format!("{} ({}), {why}", key.index, names.join(", "));
+    if !passed_over.is_empty() {
+        text += &format!("; not by {}", passed_over.join(", nor by "));
+    }
+    text
+}
+
 /// The unique index of a target table on exactly the columns `names`, in any order, that can
 /// find and arbitrate rows.
 #[must_use]
@@ -120,10 +143,15 @@ fn usable(table: &Table, index: &UniqueIndex) -> Result<(), &'static str> {
 }
 
 fn key_of(table: &Table, index: &UniqueIndex) -> Key {
-    let columns = index.columns.iter().zip(&index.operators).map(|(name, operators)| KeyColumn {
-        name: name.clone(),
-        type_name: table.column(name).map(|c| c.type_name.clone()).unwrap_or_default(),
-        operators: operators.clone(),
+    let columns = index.columns.iter().zip(&index.operators).filter_map(|(name, operators)| {
+        let base = table.column(name)?.base.clone();
+        Some(KeyColumn {
+            name: name.clone(),
+            type_oid: base.oid,
+            type_name: base.name,
+            collation: base.collation,
+            operators: operators.clone(),
+        })
     });
     Key { index: index.name.clone(), columns: columns.collect() }
 }
@@ -132,7 +160,7 @@ fn key_of(table: &Table, index: &UniqueIndex) -> Key {
 mod tests {
     use super::*;
     use crate::{
-        catalog::model::{Column, Generated, Shape},
+        catalog::model::{BaseType, Column, Generated, Shape},
         pg::{Oid, QualifiedName},
         sql::Operators,
     };
@@ -143,12 +171,13 @@ mod tests {
             type_oid: Oid(23),
             type_modifier: -1,
             type_name: "integer".into(),
+            base: BaseType { oid: Oid(23), name: "integer".into(), collation: None },
             not_null,
             expression: None,
             identity: None,
             generated: None,
             collation: None,
-            deterministic: true,
+            merges: None,
             sequence: None,
         }
     }
@@ -246,6 +275,28 @@ mod tests {
         let key = matching_key(&target, &names).unwrap();
         assert_eq!(key.columns.iter().map(|c| &c.name).collect::<Vec<_>>(), [&names[0], &names[1]]);
         assert_eq!(matching_key(&target, &names[..1]), None);
+    }
+
+    #[test]
+    fn the_choice_is_explained() {
+        let told = |table: &Table| explain_key(table, &choose_key(table).unwrap());
+        let primary = table(ReplicaIdentity::Default, vec![index("pk", &["a", "b"])]);
+        assert_eq!(told(&primary), r#"pk ("a", "b"), its primary key"#);
+        let mut unique = index("u", &["b"]);
+        unique.replica_identity = true;
+        let other = table(ReplicaIdentity::Index, vec![index("pk", &["a"]), unique]);
+        assert_eq!(
+            told(&other),
+            r#"u ("b"), its replica identity; not by pk: the replica identity is another index"#
+        );
+        let mut deferrable = index("pk", &["a"]);
+        deferrable.immediate = false;
+        let full = table(ReplicaIdentity::Full, vec![deferrable, index("u", &["b"])]);
+        assert_eq!(
+            told(&full),
+            "u (\"b\"), a unique index, which serves since the replica identity is FULL; \
+             not by pk: it is deferrable"
+        );
     }
 
     #[test]

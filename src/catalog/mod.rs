@@ -14,11 +14,11 @@ mod types;
 
 pub use definition::{add_key, create_table};
 pub use extras::{load_extras, load_names, load_settings};
-pub use key::{Key, KeyRefusal, choose_key, matching_key};
-pub use model::{Column, Generated, Identity, OwnedSequence, Shape, Table, UniqueIndex};
+pub use key::{Key, KeyRefusal, choose_key, explain_key, matching_key};
+pub use model::{BaseType, Column, Generated, Identity, OwnedSequence, Shape, Table, UniqueIndex};
 pub use object::{
     ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger, Extras, FORCE, Names,
     Object, ObjectKind, objects,
 };
 pub use query::{load_table, schema_exists};
-pub use types::binary_is_safe;
+pub use types::{binary_is_safe, equal_means_same_bytes};

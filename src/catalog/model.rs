@@ -23,7 +23,8 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// Its unique indexes.
     pub unique_indexes: Vec<UniqueIndex>,
-    /// The planner's estimate of its rows; `None` before the first ANALYZE or VACUUM.
+    /// The planner's estimate of its rows: as dense as when it was last vacuumed or analyzed, in
+    /// all the pages that it has now. `None` before.
     pub estimated_rows: Option<u64>,
     /// Its size in bytes with TOAST, without indexes.
     pub bytes: u64,
@@ -63,6 +64,8 @@ pub struct Column {
     pub type_modifier: i32,
     /// Its type as SQL spells it, qualified and with its modifier: `character varying(20)`.
     pub type_name: String,
+    /// What its values are compared as.
+    pub base: BaseType,
     /// Whether it is declared NOT NULL.
     pub not_null: bool,
     /// The expression of its DEFAULT or of its generation.
@@ -73,10 +76,22 @@ pub struct Column {
     pub generated: Option<Generated>,
     /// Its collation as SQL spells it, if it is not its type's own.
     pub collation: Option<String>,
-    /// Whether its collation tells all strings apart; one that doesn't ignores case, say.
-    pub deterministic: bool,
+    /// Which strings its collation takes for one, as the collation's locale and rules; `None` if it
+    /// tells all strings apart.
+    pub merges: Option<String>,
     /// The sequence that belongs to it (serial or identity).
     pub sequence: Option<OwnedSequence>,
+}
+
+/// A column's type, or the one below it where it is a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseType {
+    /// Its object id, on its own server only for types that are not built in.
+    pub oid: Oid,
+    /// As SQL spells it, qualified and with its modifier.
+    pub name: String,
+    /// The column's collation as SQL spells it, if it is not this type's own.
+    pub collation: Option<String>,
 }
 
 /// Who may give an identity column its values.

@@ -4,7 +4,9 @@
 //! names that mean the same on another server.
 
 use crate::{
-    catalog::model::{Column, Generated, Identity, OwnedSequence, Shape, Table, UniqueIndex},
+    catalog::model::{
+        BaseType, Column, Generated, Identity, OwnedSequence, Shape, Table, UniqueIndex,
+    },
     conn::{Connection, Error, QueryResult, Row},
     pg::{Ident, Oid, QualifiedName},
     pgoutput::ReplicaIdentity,
@@ -13,7 +15,9 @@ use crate::{
 
 const TABLE: &str = "
 SELECT c.oid, c.relkind, c.relpersistence, c.relreplident,
-       CASE WHEN c.reltuples >= 0 THEN c.reltuples::bigint END AS estimated_rows,
+       CASE WHEN c.reltuples >= 0 AND c.relpages > 0
+            THEN (c.reltuples / c.relpages * pg_relation_size(c.oid)
+                  / current_setting('block_size')::bigint)::bigint END AS estimated_rows,
        CASE WHEN c.relkind = 'p'
             THEN (SELECT coalesce(sum(pg_table_size(relid)), 0)
                     FROM pg_partition_tree(c.oid) WHERE isleaf)
@@ -37,7 +41,14 @@ SELECT a.attname, a.atttypid, a.atttypmod,
        pg_get_expr(d.adbin, d.adrelid) AS expression, a.attidentity, a.attgenerated,
        CASE WHEN a.attcollation <> t.typcollation
             THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) END AS collation,
-       coalesce(co.collisdeterministic, true) AS deterministic,
+       -- The locale is in colliculocale from 15 on and in colllocale from 17 on; 16 has rules.
+       CASE WHEN NOT co.collisdeterministic
+            THEN concat_ws(' ', co.collcollate, to_jsonb(co) ->> 'colliculocale',
+                           to_jsonb(co) ->> 'colllocale', to_jsonb(co) ->> 'collicurules') END
+            AS merges,
+       b.oid AS base_oid, format_type(b.oid, b.modifier) AS base_name,
+       CASE WHEN a.attcollation <> bt.typcollation
+            THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) END AS base_collation,
        sn.nspname AS sequence_schema, sc.relname AS sequence_name,
        'AS ' || format_type(s.seqtypid, NULL) || ' INCREMENT ' || s.seqincrement
          || ' MINVALUE ' || s.seqmin || ' MAXVALUE ' || s.seqmax || ' START ' || s.seqstart
@@ -45,6 +56,15 @@ SELECT a.attname, a.atttypid, a.atttypmod,
          AS sequence_options
   FROM pg_attribute a
   JOIN pg_type t ON t.oid = a.atttypid
+  -- Domains are made of domains.
+ CROSS JOIN LATERAL (
+        WITH RECURSIVE below (oid, modifier, depth) AS (
+              SELECT a.atttypid, a.atttypmod, 0
+               UNION ALL
+              SELECT d.typbasetype, d.typtypmod, depth + 1
+                FROM below JOIN pg_type d ON d.oid = below.oid AND d.typtype = 'd')
+        SELECT oid, modifier FROM below ORDER BY depth DESC LIMIT 1) b
+  JOIN pg_type bt ON bt.oid = b.oid
   LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
   LEFT JOIN pg_collation co ON co.oid = a.attcollation
   LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
@@ -176,6 +196,11 @@ fn column(row: &Row) -> Result<Column, Error> {
         type_oid: row.get("atttypid")?,
         type_modifier: row.get("atttypmod")?,
         type_name: row.get("type_name")?,
+        base: BaseType {
+            oid: row.get("base_oid")?,
+            name: row.get("base_name")?,
+            collation: row.get("base_collation")?,
+        },
         not_null: row.get("attnotnull")?,
         expression: row.get("expression")?,
         identity: match row.get::<String>("attidentity")?.as_str() {
@@ -189,7 +214,7 @@ fn column(row: &Row) -> Result<Column, Error> {
             _ => None,
         },
         collation: row.get("collation")?,
-        deterministic: row.get("deterministic")?,
+        merges: row.get("merges")?,
         sequence,
     })
 }

@@ -52,6 +52,17 @@ pub fn binary_is_safe(type_oid: Oid) -> bool {
     SAFE.iter().any(|&(_, base, array)| type_oid.0 == base || type_oid.0 == array)
 }
 
+/// Types of which equal values have equal bytes, as text and in binary, if their collation tells
+/// all strings apart. Not among them: numbers with a scale (1.0 and 1.00), floats (0 and -0),
+/// intervals (24 hours and a day), padded strings, and all that is made of other types.
+const SAME_BYTES: &[u32] = &[16, 17, 19, 20, 21, 23, 25, 26, 1043, 1082, 1083, 1114, 1184, 2950];
+
+/// Whether values of this type that are equal have the same bytes, and only they.
+#[must_use]
+pub fn equal_means_same_bytes(type_oid: Oid) -> bool {
+    SAME_BYTES.contains(&type_oid.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -162,6 +162,10 @@ pub(super) struct Migrate {
     #[arg(long, value_name = "SLOT")]
     pub(super) slot: Option<String>,
 
+    /// How pages are cut
+    #[arg(long, value_enum, value_name = "HOW", default_value = "auto")]
+    pub(super) paging: Paging,
+
     /// Rows in a page, which is what one short transaction reads [default: chosen by row size]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(super) page_rows: Option<u64>,
@@ -169,6 +173,10 @@ pub(super) struct Migrate {
     /// Pages copied at once [default: the number of cores, between 2 and 4]
     #[arg(long, value_name = "N", value_parser = jobs)]
     pub(super) copy_jobs: Option<usize>,
+
+    /// Sessions that apply changes at once, up to the checkpoint [default: as --copy-jobs]
+    #[arg(long, value_name = "N", value_parser = jobs)]
+    pub(super) apply_jobs: Option<usize>,
 
     /// What happens once the target has caught up
     #[arg(long, value_enum, value_name = "WHAT", default_value = "stop")]
@@ -189,6 +197,17 @@ impl fmt::Debug for Dsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Dsn(..)")
     }
+}
+
+/// `--paging`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Paging {
+    /// By arithmetic where the key is a single integer, else by walking its index
+    Auto,
+    /// By walking the key's index
+    Keyset,
+    /// By arithmetic, for a key that is a single integer
+    Range,
 }
 
 /// `--then`.
@@ -232,7 +251,7 @@ pub(super) enum Level {
     Trace,
 }
 
-/// The most pages at once. Each takes a connection on either side, and servers seldom allow more.
+/// The most pages or lanes at once. Each takes a connection on either side, and servers seldom allow more.
 const COPY_JOBS_MAX: usize = 100;
 
 fn at_least_one(text: &str) -> Result<u64, String> {

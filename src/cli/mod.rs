@@ -24,7 +24,7 @@ mod status;
 mod table;
 mod usage;
 
-use std::{env, ffi::OsString, process::ExitCode, thread, time::Duration};
+use std::{env, ffi::OsString, panic::resume_unwind, process::ExitCode, thread, time::Duration};
 
 use clap::Parser;
 use tokio::runtime::{Builder, Runtime};
@@ -90,9 +90,15 @@ fn run(command: Command, mode: progress::Mode, screen: &Screen) -> Result<(), Fa
         }
     };
     let runtime = runtime()?;
-    let result = runtime.block_on(carry_out(meant, mode, screen));
+    // A task of the runtime, so that the thread that learns of a message is the one that takes it:
+    // to hand each to this thread would cost more than the messages do.
+    let task = runtime.spawn(carry_out(meant, mode, screen.clone()));
+    let result = runtime.block_on(task);
     runtime.shutdown_timeout(CLOSING_TIME);
-    result
+    result.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => resume_unwind(panic),
+        Err(_) => Err(Failure::interrupted()),
+    })
 }
 
 enum Meant {
@@ -128,10 +134,10 @@ fn runtime() -> Result<Runtime, Failure> {
     )
 }
 
-async fn carry_out(meant: Meant, mode: progress::Mode, screen: &Screen) -> Result<(), Failure> {
-    let mut signals = Signals::listen(mode, screen)?;
+async fn carry_out(meant: Meant, mode: progress::Mode, screen: Screen) -> Result<(), Failure> {
+    let mut signals = Signals::listen(mode, &screen)?;
     let interrupt = signals.interrupt();
-    let mut listener = progress::listener(mode, screen);
+    let mut listener = progress::listener(mode, &screen);
     let cut_short = meant.cut_short();
     let work = async {
         match meant {
@@ -149,7 +155,7 @@ async fn carry_out(meant: Meant, mode: progress::Mode, screen: &Screen) -> Resul
                 Ok(())
             }
             Meant::Demo(options) => {
-                let mut out = progress::explanation(mode, screen);
+                let mut out = progress::explanation(mode, &screen);
                 Box::pin(demo::run(options, interrupt, &mut *listener, &mut out)).await
             }
         }

@@ -7,6 +7,7 @@ use super::{
     table,
 };
 use crate::{
+    backfill::Paging,
     config::{Config, ConfigError},
     demo,
     migrate::{CleanupSpec, Failure, MigrationSpec, TableSpec, Then, is_slot_name},
@@ -82,8 +83,14 @@ pub(super) fn migrate(
         name: args.name,
         publication: args.publication,
         slot: args.slot,
+        paging: match args.paging {
+            args::Paging::Auto => Paging::Auto,
+            args::Paging::Keyset => Paging::Keyset,
+            args::Paging::Range => Paging::Range,
+        },
         page_rows: args.page_rows,
         copy_jobs: args.copy_jobs.unwrap_or_else(|| default_jobs(cores)),
+        apply_jobs: args.apply_jobs.unwrap_or_else(|| default_jobs(cores)),
         then: match args.then {
             args::Then::Stop => Then::Stop,
             args::Then::Follow => Then::Follow,
@@ -247,8 +254,9 @@ mod tests {
     fn a_table_between_two_servers_is_enough() {
         let spec = between_servers(&["--table", "t"]).unwrap().spec;
         assert_eq!(spec.tables.len(), 1);
-        assert_eq!((spec.copy_jobs, spec.page_rows), (4, None));
+        assert_eq!((spec.copy_jobs, spec.apply_jobs, spec.page_rows), (4, 4, None));
         assert_eq!((spec.then, spec.name), (Then::Stop, None));
+        assert_eq!(spec.paging, Paging::Auto);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     pg::Oid,
-    wire::{BackendMessage, Bind, Format},
+    wire::{BackendMessage, Bind, Format, Writer},
 };
 
 /// How many messages may be unanswered. Each costs us a few bytes and the server's answer some
@@ -78,6 +78,19 @@ impl Pipeline {
         self.connection.writer().execute();
         self.expect(Expected::BindComplete);
         self.expect(Expected::Execution);
+    }
+
+    /// Queues Bind and Execute of a prepared COPY .. FROM STDIN with all of its data, which `data`
+    /// writes as CopyData messages. Nothing waits for the server to say that it may come: until
+    /// CopyDone the server takes what comes for data, and after an error it passes over it
+    /// (`PostgresMain` in `postgres.c`).
+    pub fn copy(&mut self, name: &str, data: impl FnOnce(&mut Writer)) {
+        self.connection.writer().bind(name, std::iter::empty()).finish();
+        self.connection.writer().execute();
+        data(self.connection.writer());
+        self.connection.writer().copy_done();
+        self.expect(Expected::BindComplete);
+        self.expect(Expected::Copying);
     }
 
     /// Asks the server to send the replies of what was queued so far. Waiting asks for them too,

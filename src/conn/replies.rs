@@ -20,6 +20,9 @@ pub(super) enum Expected {
     CloseComplete,
     /// The answer to Execute: rows, then its completion.
     Execution,
+    /// The answer to Execute of a COPY .. FROM STDIN whose data was sent along: that it may come,
+    /// then as of any other.
+    Copying,
     /// The answer to Sync.
     ReadyForQuery,
 }
@@ -79,6 +82,10 @@ impl Replies {
         let Some(&expected) = self.queue.front() else {
             return Err(Error::Unexpected { expected: "nothing", got: message.name() });
         };
+        if let (Expected::Copying, BackendMessage::CopyInResponse(_)) = (expected, &message) {
+            self.queue[0] = Expected::Execution;
+            return Ok(Reply::Partial);
+        }
         let (reply, wanted) = match (expected, &message) {
             (Expected::ParseComplete, BackendMessage::ParseComplete)
             | (Expected::BindComplete, BackendMessage::BindComplete)
@@ -97,6 +104,7 @@ impl Replies {
             (Expected::BindComplete, _) => (None, "BindComplete"),
             (Expected::CloseComplete, _) => (None, "CloseComplete"),
             (Expected::Execution, _) => (None, "CommandComplete"),
+            (Expected::Copying, _) => (None, "CopyInResponse"),
             (Expected::ReadyForQuery, _) => (None, "ReadyForQuery"),
         };
         let reply =
@@ -133,6 +141,18 @@ mod tests {
         assert!(matches!(done, Ok(Reply::Completed(3))));
         let ready = BackendMessage::ReadyForQuery(TransactionStatus::Idle);
         assert!(matches!(replies.take(ready), Ok(Reply::Ready)));
+        assert!(replies.is_empty());
+    }
+
+    #[test]
+    fn a_copy_completes_only_after_its_data_was_asked_for() {
+        let done = || BackendMessage::CommandComplete(CommandTag("COPY 3"));
+        assert!(queue(&[Expected::Copying]).take(done()).is_err());
+        let mut replies = queue(&[Expected::Copying]);
+        let asked = crate::wire::Frame { tag: b'G', body: b"\0\0\0" };
+        let asked = BackendMessage::parse(asked).unwrap();
+        assert!(matches!(replies.take(asked), Ok(Reply::Partial)));
+        assert!(matches!(replies.take(done()), Ok(Reply::Completed(3))));
         assert!(replies.is_empty());
     }
 

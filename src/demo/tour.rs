@@ -11,6 +11,7 @@ use super::{
     workload::{Workload, WorkloadOptions},
 };
 use crate::{
+    backfill::Paging,
     config::Config,
     conn::{Connection, Error, SessionKind},
     migrate::{self, Event, Exit, Failure, Listener, MigrationSpec, TableSpec, Then},
@@ -99,7 +100,7 @@ impl Tour<'_> {
     }
 
     /// Lets the workload write for a moment.
-    async fn more_changes(&self, workload: &mut Workload) -> Result<(), Failure> {
+    async fn more_changes(&mut self, workload: &mut Workload) -> Result<(), Failure> {
         let enough = workload.counts().changes() + CHANGES_AROUND;
         unless_interrupted(self.interrupt.clone(), workload.reaches(enough)).await
     }
@@ -113,10 +114,12 @@ impl Tour<'_> {
             name: None,
             publication: None,
             slot: None,
+            paging: Paging::Auto,
             page_rows: None,
             copy_from: None,
             // One session is enough to keep two cores busy with both servers.
             copy_jobs: 1,
+            apply_jobs: 1,
             then: Then::Stop,
         };
         migrate::run(&spec, self.interrupt.clone(), &mut self.listener).await?;

@@ -63,6 +63,12 @@ impl Accountant {
         self.complete
     }
 
+    /// The first position that is complete only after everything of which something was taken.
+    #[must_use]
+    pub fn taken(&self) -> Lsn {
+        self.open.map_or(self.complete, |commit_lsn| self.complete.max(Lsn(commit_lsn.0 + 1)))
+    }
+
     /// Whether everything that was committed before `lsn` has been taken: the last complete
     /// position has reached it, or a transaction has begun that commits there or later
     /// (transactions come in the order of their commits).

@@ -27,7 +27,7 @@ pub use accountant::Accountant;
 pub use look::{is_locked, names};
 pub use model::{Migration, Phase, TableCounts, TableRecord};
 pub use object::{ObjectRecord, add_objects, load_objects, object_done, object_skipped};
-pub use page::{PageRecord, begin_page, commit_page, load_pages, rows_copied};
+pub use page::{PageRecord, begin_page, commit_page, load_pages, pages_until, rows_copied};
 pub use position::{Position, PositionWriter};
 pub use store::{
     add_seconds, begin, durable_position, forget, join_writers, load, lock, prepare_writer,

@@ -112,3 +112,16 @@ pub async fn rows_copied(
     let result = target.query(&sql).await?;
     result.rows().iter().map(|row| Ok((row.get("ordinal")?, row.get("row_count")?))).collect()
 }
+
+/// Where in the log the last page of each table was read, by the tables' places in the migration.
+pub async fn pages_until(
+    target: &mut Connection,
+    migration: &str,
+) -> Result<HashMap<usize, Lsn>, Error> {
+    let sql = format!(
+        "SELECT ordinal, max(lsn) AS lsn FROM pghost.page WHERE migration = {} GROUP BY ordinal",
+        quote_literal(migration)
+    );
+    let result = target.query(&sql).await?;
+    result.rows().iter().map(|row| Ok((row.get("ordinal")?, row.get("lsn")?))).collect()
+}

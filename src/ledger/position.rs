@@ -19,6 +19,7 @@ const POSITION: &str = "pghost_position";
 const COUNTS: &str = "pghost_counts";
 const COMMIT: &str = "pghost_commit";
 const BEGIN: &str = "pghost_begin";
+const DURABLE: &str = "pghost_durable";
 
 /// Writes positions through a pipeline.
 #[derive(Debug)]
@@ -27,10 +28,8 @@ pub struct PositionWriter {
 }
 
 impl PositionWriter {
-    /// Prepares the ledger's statements on a pipeline.
-    ///
-    /// The commit must be synchronous whatever the server's default is: a [`DurableLsn`] is made
-    /// of it.
+    /// Prepares the ledger's statements on a pipeline, in a session whose commits are
+    /// asynchronous but for those that are to be durable.
     pub fn new(pipeline: &mut Pipeline, migration: &str) -> Self {
         pipeline.prepare(BEGIN, "BEGIN", &[]);
         pipeline.prepare(
@@ -51,12 +50,24 @@ impl PositionWriter {
             &[],
         );
         pipeline.prepare(COMMIT, "COMMIT", &[]);
+        pipeline.prepare(DURABLE, "SET LOCAL synchronous_commit = on", &[]);
         Self { migration: migration.to_owned() }
     }
 
     /// Queues BEGIN.
     pub fn begin(&self, pipeline: &mut Pipeline) {
         pipeline.execute(BEGIN, std::iter::empty(), |_| {});
+    }
+
+    /// Queues that the next COMMIT waits until it is durable, and with it all that was committed
+    /// before it, in whichever session: the log is flushed from its beginning.
+    pub fn make_durable(&self, pipeline: &mut Pipeline) {
+        pipeline.execute(DURABLE, std::iter::empty(), |_| {});
+    }
+
+    /// Queues COMMIT of rows that no position covers yet.
+    pub fn commit_rows(&self, pipeline: &mut Pipeline) {
+        pipeline.execute(COMMIT, std::iter::empty(), |_| {});
     }
 
     /// Queues the position, which must find its one line, then the counts of each table, then
@@ -76,8 +87,8 @@ impl PositionWriter {
         pipeline.execute(COMMIT, std::iter::empty(), |_| {});
     }
 
-    /// The proof that a position is durable: called when the COMMIT that carried it has
-    /// completed.
+    /// The proof that a position is durable: called when the COMMIT that carried it, or a later
+    /// one, was to be durable and has completed.
     #[must_use]
     pub const fn committed(&self, position: &Position) -> DurableLsn {
         DurableLsn::assertion(position.applied)

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::{Failure, plan::PlannedTable, target};
 use crate::{
+    apply,
     catalog::{ObjectKind, add_key, load_table},
     conn::{Connection, Error},
     ledger,
@@ -50,7 +51,7 @@ pub(super) async fn build_key(
         let mut building = pin!(connection.query(&sql));
         tokio::select! {
             built = &mut building => built.map(drop).map_err(failed)?,
-            Ok(_) = interrupt.wait_for(|stop| *stop) => {
+            true = apply::stopped(interrupt) => {
                 if let Some(token) = token {
                     token.cancel().await.map_err(failed)?;
                 }

@@ -67,7 +67,9 @@ pub enum Event {
         pages_done: u64,
         /// Pages in all, once the end of the key has been seen.
         pages_total: Option<u64>,
-        /// By pages once their number is known, before that by the planner's estimate of rows.
+        /// Of the key's range as the run began, for a key of one integer column; else by pages
+        /// once their number is known, and before that by the planner's estimate of rows, while
+        /// that holds. Never falls within a run, and is 100 with the last page.
         percent: Option<f64>,
         /// In this run.
         rows_per_second: f64,

@@ -11,6 +11,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::{Event, Failure, Listener, build_key};
 use crate::{
+    apply,
     catalog::{FORCE, ObjectKind},
     config::Config,
     conn::{CancelToken, Connection, Error, SessionKind},
@@ -118,7 +119,7 @@ impl Making<'_> {
                         listener.on(&Event::Notice { message });
                     }
                 }
-                Ok(_) = interrupt.wait_for(|stop| *stop) => {
+                true = apply::stopped(interrupt) => {
                     stop(&mut making, &tokens).await;
                     return Err(Failure::interrupted());
                 }

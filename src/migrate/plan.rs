@@ -3,9 +3,9 @@
 use crate::{
     apply::{ApplyColumn, ApplyTable},
     backfill::{PageRows, TablePlan, rows_per_page},
-    catalog::{Key, Table, binary_is_safe},
+    catalog::{Key, Table, binary_is_safe, equal_means_same_bytes, explain_key},
     ledger::TableRecord,
-    pg::{Ident, QualifiedName},
+    pg::{Ident, Lsn, QualifiedName},
     wire::Format,
 };
 
@@ -21,6 +21,8 @@ pub(super) struct PlannedTable {
     /// The target's key; `None` while there is no target, and, where pghost has made it, until its
     /// rows are there.
     pub(super) target_key: Option<Key>,
+    /// Whether pages are cut by arithmetic.
+    pub(super) is_arithmetic: bool,
 }
 
 impl PlannedTable {
@@ -31,6 +33,13 @@ impl PlannedTable {
 
     pub(super) fn key_names(&self) -> Vec<Ident> {
         self.key.columns.iter().map(|c| c.name.clone()).collect()
+    }
+
+    /// Which key was chosen and why, and how pages are cut by it.
+    pub(super) fn explanation(&self) -> String {
+        let how = if self.is_arithmetic { "by arithmetic on" } else { "by walking" };
+        let key = explain_key(&self.source, &self.key);
+        format!("{} is cut into pages {how} {key}", self.source.name.plain())
     }
 
     /// As the ledger keeps it.
@@ -73,14 +82,26 @@ impl PlannedTable {
             target: self.target_name.clone(),
             columns: self.columns(),
             key: self.key.columns.clone(),
+            is_arithmetic: self.is_arithmetic,
             format: if self.binary() { Format::Binary } else { Format::Text },
             page_rows: page_rows
                 .map_or(PageRows::Adapting(estimated), |rows| PageRows::Fixed(rows.max(1))),
         }
     }
 
-    /// As `apply` needs it; `None` until there is a target with its key.
-    pub(super) fn for_apply(&self) -> Option<ApplyTable> {
+    /// Whether equal keys have equal bytes on both sides.
+    fn keys_are_bytes(&self, target: &Table) -> bool {
+        self.key.columns.iter().all(|key| {
+            [&self.source, target]
+                .into_iter()
+                .filter_map(|t| t.column(&key.name))
+                .all(|column| equal_means_same_bytes(column.type_oid) && column.merges.is_none())
+        })
+    }
+
+    /// As `apply` needs it; `None` until there is a target with its key. `pages_until`: where the
+    /// last page was read.
+    pub(super) fn for_apply(&self, pages_until: Option<Lsn>) -> Option<ApplyTable> {
         let target = self.target.as_ref()?;
         let columns = self
             .source
@@ -102,6 +123,8 @@ impl PlannedTable {
             columns,
             source_key: self.key.columns.clone(),
             target_key: self.target_key.as_ref()?.columns.clone(),
+            keys_are_bytes: self.keys_are_bytes(target),
+            pages_until: pages_until.unwrap_or(Lsn(u64::MAX)),
             replica_identity: self.source.replica_identity,
             left_out: (self.source.columns.iter().filter(|c| c.generated.is_some()))
                 .map(|c| c.name.clone())

@@ -5,7 +5,8 @@ use super::{
     servers::Servers, target,
 };
 use crate::{
-    catalog::{Table, choose_key, load_table, schema_exists},
+    backfill::Paging,
+    catalog::{Key, Table, choose_key, load_table, schema_exists},
     conn::{Connection, Error},
     ledger,
     pg::QualifiedName,
@@ -56,7 +57,7 @@ pub(super) async fn look(
     }
     let mut tables = Vec::new();
     for (ordinal, table) in spec.tables.iter().enumerate() {
-        tables.push(look_at_table(servers, ordinal, table).await?);
+        tables.push(look_at_table(servers, ordinal, table, spec.paging).await?);
     }
     twice_the_same(&spec.tables)?;
     lock_slot(&mut servers.source, &slot).await?;
@@ -96,6 +97,7 @@ async fn look_at_table(
     servers: &mut Servers,
     ordinal: usize,
     spec: &TableSpec,
+    paging: Paging,
 ) -> Result<PlannedTable, Failure> {
     let source = load_source(&mut servers.source, &spec.source).await?;
     let key = choose_key(&source).map_err(|refusal| {
@@ -107,6 +109,7 @@ async fn look_at_table(
             format!("ALTER TABLE {} ADD PRIMARY KEY (..)", spec.source),
         )
     })?;
+    let is_arithmetic = is_arithmetic(paging, &source, &key)?;
     let at_target = |error: Error| Failure::refused_by("looking at the target", &error);
     let target = load_table(&mut servers.target, &spec.target).await.map_err(at_target)?;
     let mut target_key = None;
@@ -120,7 +123,28 @@ async fn look_at_table(
             format!("CREATE SCHEMA {} on the target", spec.target.schema),
         ));
     }
-    Ok(PlannedTable { ordinal, source, key, target_name: spec.target.clone(), target, target_key })
+    Ok(PlannedTable {
+        ordinal,
+        source,
+        key,
+        target_name: spec.target.clone(),
+        target,
+        target_key,
+        is_arithmetic,
+    })
+}
+
+/// Whether a table's pages are cut by arithmetic, or the refusal if that can't be.
+pub(super) fn is_arithmetic(paging: Paging, table: &Table, key: &Key) -> Result<bool, Failure> {
+    paging.is_arithmetic(&key.columns).map_err(|obstacle| {
+        Failure::refused(
+            format!(
+                "{} can't be paged by arithmetic (--paging range): {obstacle}",
+                table.name.plain()
+            ),
+            "leave --paging out, which finds the way that fits each table, or give --paging keyset",
+        )
+    })
 }
 
 /// Loads a source table that can be moved at all.

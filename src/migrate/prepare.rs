@@ -13,6 +13,7 @@ use super::{
     servers::Servers, target,
 };
 use crate::{
+    apply,
     catalog::{Names, create_table, load_extras, load_names, load_settings, load_table, objects},
     conn::{Connection, Error},
     ledger::{self, Migration, Phase},
@@ -192,7 +193,7 @@ async fn make_slot(
             created = &mut creating => {
                 return created.map(|slot| slot.consistent_point).map_err(failed);
             }
-            Ok(_) = interrupt.wait_for(|stop| *stop) => {
+            true = apply::stopped(interrupt) => {
                 // Only closing the connection would leave a slot once the wait is over.
                 if let Some(token) = token {
                     token.cancel().await.map_err(failed)?;

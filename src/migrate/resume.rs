@@ -32,7 +32,7 @@ pub(super) async fn check(
     preflight::lock_slot(&mut servers.source, &migration.slot).await?;
     let mut tables = Vec::new();
     for record in &migration.tables {
-        tables.push(check_table(servers, migration, record).await?);
+        tables.push(check_table(spec, servers, migration, record).await?);
     }
     check_slot(servers, migration).await?;
     publication::check(servers, &migration.publication, &tables).await.map_err(|failure| {
@@ -94,6 +94,7 @@ fn same_server(servers: &Servers, migration: &Migration) -> Result<(), Failure> 
 }
 
 async fn check_table(
+    spec: &MigrationSpec,
     servers: &mut Servers,
     migration: &Migration,
     record: &TableRecord,
@@ -112,6 +113,7 @@ async fn check_table(
     if key_names != record.key || columns != record.columns {
         return Err(cannot(format!("the columns or the key of {plain} have changed")));
     }
+    let is_arithmetic = preflight::is_arithmetic(spec.paging, &source, &key)?;
     let at_target = |error: Error| Failure::refused_by("looking at the target", &error);
     let found = load_table(&mut servers.target, &record.target).await.map_err(at_target)?;
     let found =
@@ -133,6 +135,7 @@ async fn check_table(
         target_name: record.target.clone(),
         target: Some(found),
         target_key,
+        is_arithmetic,
     })
 }
 

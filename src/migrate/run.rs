@@ -93,6 +93,9 @@ async fn begin<'a>(
         }
         None => {
             let new = preflight::look(&spec_now, &mut servers, name).await?;
+            for table in &new.tables {
+                listener.on(&Event::Notice { message: table.explanation() });
+            }
             prepare::prepare(&mut servers, new, &mut interrupt, listener).await?
         }
     };
@@ -279,7 +282,10 @@ impl Journey<'_> {
 
     async fn apply(&mut self, stop: Stop) -> Result<Outcome, Failure> {
         let started = Instant::now();
-        let tables: Vec<ApplyTable> = (self.tables.iter().map(PlannedTable::for_apply))
+        let (target, name) = (&mut self.servers.target, &self.migration.name);
+        let until = ledger::pages_until(target, name).await.map_err(|error| at_ledger(&error))?;
+        let of_table = |table: &PlannedTable| table.for_apply(until.get(&table.ordinal).copied());
+        let tables: Vec<ApplyTable> = (self.tables.iter().map(of_table))
             .collect::<Option<_>>()
             .ok_or_else(|| at_ledger(&Error::Result("a table has no key on the target".into())))?;
         let checkpoint = self.checkpoint();
@@ -289,6 +295,7 @@ impl Journey<'_> {
             target: self.spec.target.clone(),
             slot: self.migration.slot.clone(),
             publication: self.migration.publication.clone(),
+            jobs: self.spec.apply_jobs,
             binary: self.tables.iter().all(PlannedTable::binary),
             tables,
             checkpoint,

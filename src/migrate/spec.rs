@@ -1,6 +1,6 @@
 //! What was asked for.
 
-use crate::{config::Config, pg::QualifiedName};
+use crate::{backfill::Paging, config::Config, pg::QualifiedName};
 
 /// A migration as it was asked for; nothing of it has been checked against a server.
 #[derive(Clone, Debug)]
@@ -19,10 +19,14 @@ pub struct MigrationSpec {
     pub publication: Option<String>,
     /// The name of the slot to make.
     pub slot: Option<String>,
+    /// How the bounds of pages are found.
+    pub paging: Paging,
     /// Rows in a page, if it was given.
     pub page_rows: Option<u64>,
     /// Pages under way at once.
     pub copy_jobs: usize,
+    /// Sessions that apply changes at once, up to the checkpoint.
+    pub apply_jobs: usize,
     /// What happens at the end.
     pub then: Then,
 }

@@ -38,7 +38,8 @@ impl ApplyView {
 
     #[expect(clippy::cast_precision_loss, reason = "for display")]
     fn event(&mut self, progress: &ApplyProgress, elapsed: f64, now: PgTimestamp) -> Event {
-        let new = progress.changes - self.changes;
+        // Less than before where changes came again.
+        let new = progress.changes.saturating_sub(self.changes);
         self.changes = progress.changes;
         let furthest = progress.received.max(progress.checkpoint);
         let caught_up = progress.applied >= progress.received;

@@ -25,6 +25,8 @@ impl SqlState {
     pub const OBJECT_IN_USE: Self = Self(*b"55006");
     /// The object can't be used as it is; for slots: invalidated, or of another database.
     pub const OBJECT_NOT_IN_PREREQUISITE_STATE: Self = Self(*b"55000");
+    /// Two rows conflict by an EXCLUDE constraint.
+    pub const EXCLUSION_VIOLATION: Self = Self(*b"23P01");
     /// A cancel request, or a COPY ended by CopyFail.
     pub const QUERY_CANCELED: Self = Self(*b"57014");
     /// An administrator ended the session, or its slot was invalidated.

@@ -98,6 +98,12 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    /// How many bytes it has.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.frames.len()
+    }
+
     /// Its messages in order, as views.
     pub fn messages(&self) -> impl Iterator<Item = Result<StreamMessage<'_>, MessageError>> {
         Frames::new(&self.frames).map(|frame| StreamMessage::parse(frame.body))

@@ -5,17 +5,49 @@
 //! neither search_path nor an alias of the same name can change what is compared.
 
 use super::quote_literal;
-use crate::pg::Ident;
+use crate::pg::{Ident, Oid};
 
 /// One column of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyColumn {
     /// Its name.
     pub name: Ident,
-    /// Its type as SQL spells it.
+    /// The type it is compared as: its own, or the one below a domain.
+    pub type_oid: Oid,
+    /// That type as SQL spells it. A bound is no value of a domain: it may lie between two keys,
+    /// and a condition of the domain's is none of its.
     pub type_name: String,
+    /// The collation it is compared in, where that is not the type's own. Who compares it must
+    /// name it: `name` and domains have collations of their own, and of two the server takes none.
+    pub collation: Option<String>,
     /// How its index compares it.
     pub operators: Operators,
+}
+
+impl KeyColumn {
+    /// One of a built-in type, for tests.
+    #[cfg(test)]
+    pub(crate) fn builtin(name: &str, type_oid: u32, type_name: &str) -> Self {
+        Self {
+            name: Ident::new(name),
+            type_oid: Oid(type_oid),
+            type_name: type_name.into(),
+            collation: None,
+            operators: Operators::builtin(),
+        }
+    }
+
+    /// `smallint`, `integer` or `bigint`: the oids of `pg_type.dat`.
+    #[must_use]
+    pub const fn is_integer(&self) -> bool {
+        matches!(self.type_oid, Oid(20 | 21 | 23))
+    }
+
+    /// ` COLLATE ..`, to stand after what it is compared with.
+    #[must_use]
+    pub fn collate(&self) -> String {
+        self.collation.as_ref().map_or_else(String::new, |name| format!(" COLLATE {name}"))
+    }
 }
 
 /// The schema in which a B-tree's operators stand, and the names of those that paging needs.
@@ -119,7 +151,7 @@ fn compare(
     let values: Vec<_> = key
         .iter()
         .zip(bound)
-        .map(|(c, v)| format!("{}::{}", quote_literal(v), c.type_name))
+        .map(|(c, v)| format!("{}::{}{}", quote_literal(v), c.type_name, c.collate()))
         .collect();
     let same = key.windows(2).all(|pair| last(&pair[0].operators) == last(&pair[1].operators));
     match key {
@@ -169,9 +201,8 @@ mod tests {
 
     fn column(name: &str, type_name: &str, schema: &str) -> KeyColumn {
         KeyColumn {
-            name: Ident::new(name),
-            type_name: type_name.into(),
             operators: Operators { schema: Ident::new(schema), ..Operators::builtin() },
+            ..KeyColumn::builtin(name, 0, type_name)
         }
     }
 
@@ -187,6 +218,16 @@ mod tests {
         assert_eq!(
             up_to(&citext, &values(&["O'B"])),
             r#"t."k""x" OPERATOR("public".<=) 'O''B'::public.citext"#
+        );
+    }
+
+    #[test]
+    fn a_collation_that_is_not_the_types_own_is_named() {
+        let mut key = [column("k", "name", "pg_catalog")];
+        key[0].collation = Some(r#"public."de""#.into());
+        assert_eq!(
+            after(&key, &values(&["x"])),
+            r#"t."k" OPERATOR("pg_catalog".>) 'x'::name COLLATE public."de""#
         );
     }
 

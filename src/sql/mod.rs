@@ -6,11 +6,13 @@
 mod key;
 mod literal;
 mod page;
+mod stage;
 mod write;
 
 pub use key::{KeyColumn, KeyValues, Operators, after, columns_of_t, up_to};
 pub use literal::quote_literal;
-pub use page::{copy_page_in, copy_page_out, next_bound};
+pub use page::{copy_page_in, copy_page_out, key_ends, next_bound};
+pub use stage::Stage;
 pub use write::{
     FETCH_NUMBER, delete_rows, fetch_rows, insert_rows, move_row, truncate, update_rows,
     upsert_rows,

@@ -23,6 +23,17 @@ pub fn next_bound(
     )
 }
 
+/// The least and the greatest key of an integer column, each by one short read of its index; NULL
+/// if there is none.
+#[must_use]
+pub fn key_ends(table: &QualifiedName, column: &KeyColumn) -> String {
+    let k = format!("t.{}", column.name);
+    format!(
+        "SELECT (SELECT {k} FROM {table} AS t ORDER BY {k} LIMIT 1)::bigint AS least, \
+         (SELECT {k} FROM {table} AS t ORDER BY {k} DESC LIMIT 1)::bigint AS greatest"
+    )
+}
+
 /// The rows after `lower` up to `upper`, both open where `None`.
 ///
 /// COPY takes no parameters, so the bounds are literals.
@@ -54,7 +65,7 @@ pub fn copy_page_in(table: &QualifiedName, columns: &[Ident], format: Format) ->
     format!("COPY {table} ({}) FROM STDIN{}", columns.join(", "), options(format))
 }
 
-const fn options(format: Format) -> &'static str {
+pub(super) const fn options(format: Format) -> &'static str {
     match format {
         Format::Text => "",
         Format::Binary => " (FORMAT binary)",
@@ -64,14 +75,9 @@ const fn options(format: Format) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sql::Operators;
 
     fn key() -> Vec<KeyColumn> {
-        vec![KeyColumn {
-            name: Ident::new("id"),
-            type_name: "integer".into(),
-            operators: Operators::builtin(),
-        }]
+        vec![KeyColumn::builtin("id", 23, "integer")]
     }
 
     #[test]

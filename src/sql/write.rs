@@ -20,14 +20,18 @@ fn value_rows(rows: usize, columns: usize) -> String {
     text
 }
 
-fn list(names: &[Ident]) -> String {
+pub(super) fn list(names: &[Ident]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// `t.k = value`, as the target's own index compares.
+fn equal(column: &KeyColumn, value: &str) -> String {
+    format!("t.{} {} {value}{}", column.name, column.operators.equal(), column.collate())
+}
+
 /// `t.k = v.k AND ..`, by the operators of the target's own index.
-fn same_key(key: &[KeyColumn]) -> String {
-    let parts: Vec<_> =
-        key.iter().map(|c| format!("t.{0} {1} v.{0}", c.name, c.operators.equal())).collect();
+pub(super) fn same_key(key: &[KeyColumn]) -> String {
+    let parts: Vec<_> = key.iter().map(|c| equal(c, &format!("v.{}", c.name))).collect();
     parts.join(" AND ")
 }
 
@@ -50,6 +54,11 @@ pub fn upsert_rows(
     key: &[KeyColumn],
     rows: usize,
 ) -> String {
+    format!("{} {}", insert_rows(table, columns, rows), on_conflict(columns, key))
+}
+
+/// `ON CONFLICT (key) DO UPDATE SET ..` all other columns.
+pub(super) fn on_conflict(columns: &[Ident], key: &[KeyColumn]) -> String {
     let is_key = |name: &Ident| key.iter().any(|k| k.name == *name);
     let set: Vec<_> = columns
         .iter()
@@ -63,11 +72,7 @@ pub fn upsert_rows(
         format!("UPDATE SET {}", set.join(", "))
     };
     let arbiter: Vec<_> = key.iter().map(|c| c.name.to_string()).collect();
-    format!(
-        "{} ON CONFLICT ({}) DO {action}",
-        insert_rows(table, columns, rows),
-        arbiter.join(", ")
-    )
+    format!("ON CONFLICT ({}) DO {action}", arbiter.join(", "))
 }
 
 /// Updates of `set` in the rows named by their keys. A row's parameters are its key, then `set`.
@@ -109,11 +114,8 @@ pub fn move_row(
     key: &[KeyColumn],
     set: &[Ident],
 ) -> String {
-    let condition: Vec<_> = key
-        .iter()
-        .enumerate()
-        .map(|(i, c)| format!("t.{} {} ${}", c.name, c.operators.equal(), i + 1))
-        .collect();
+    let condition: Vec<_> =
+        key.iter().enumerate().map(|(i, c)| equal(c, &format!("${}", i + 1))).collect();
     let values: Vec<_> = columns
         .iter()
         .map(|name| match set.iter().position(|s| s == name) {
@@ -169,14 +171,9 @@ pub fn fetch_rows(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sql::Operators;
 
     fn key() -> Vec<KeyColumn> {
-        vec![KeyColumn {
-            name: Ident::new("k"),
-            type_name: "integer".into(),
-            operators: Operators::builtin(),
-        }]
+        vec![KeyColumn::builtin("k", 23, "integer")]
     }
 
     fn table() -> QualifiedName {

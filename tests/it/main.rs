@@ -8,6 +8,7 @@
 mod changes;
 mod cleanup;
 mod cluster;
+mod crossing;
 mod invariants;
 mod journey;
 mod keys;
@@ -17,6 +18,7 @@ mod login;
 mod made;
 mod moves;
 mod objects;
+mod paging;
 mod program;
 mod refusals;
 mod sabotage;

@@ -27,7 +27,7 @@ async fn inventory(database: &Database) -> String {
 }
 
 /// Runs a migration that must be refused, in words that hold all of `words`.
-async fn refused(from: &Database, to: &Database, spec: &MigrationSpec, words: &[&str]) {
+pub(crate) async fn refused(from: &Database, to: &Database, spec: &MigrationSpec, words: &[&str]) {
     let before = (inventory(from).await, inventory(to).await);
     let major = from.server.version().major();
     let Err(failure) = migrate(spec).await else {

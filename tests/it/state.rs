@@ -356,6 +356,41 @@ async fn keys_of_collations(binaries: &Binaries, source: &str, target: &str, may
     }
 }
 
+/// Two collations of one name: what counts is which strings they take for one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collation_is_what_it_says_not_what_it_is_called() {
+    for binaries in versions_to_test() {
+        let server = server(&binaries);
+        let (from, to) =
+            (Database::create(&server, "words").await, Database::create(&server, "words").await);
+        let make = |name: &str, locale: &str| {
+            format!(
+                "DROP TABLE IF EXISTS words; DROP COLLATION IF EXISTS loose;
+                 CREATE COLLATION {name} (provider = icu, locale = '{locale}', deterministic = false);
+                 CREATE TABLE words (k text COLLATE {name} PRIMARY KEY)"
+            )
+        };
+        let mut connection = from.connect().await;
+        if connection.query(&make("loose", "und-u-ks-level2")).await.is_err() {
+            return; // a build without ICU
+        }
+        connection.close().await;
+        from.sql("INSERT INTO words VALUES ('resume'), ('résumé')").await;
+        // Without a look at accents the two are one.
+        to.sql(&make("loose", "und-u-ks-level1")).await;
+        let spec = spec(&from, &to, "words", "words");
+        let failure = migrate(&spec).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Refused, "{failure}");
+        assert!(failure.message.contains("rows would be lost"), "{failure}");
+        to.sql(&make("called_otherwise", "und-u-ks-level2")).await;
+        migrate(&spec).await.unwrap();
+        from.sql("UPDATE words SET k = upper(k)").await;
+        migrate(&spec).await.unwrap();
+        assert_same((&from, "words"), (&to, "words"), "k COLLATE \"C\"").await;
+        drop_slot(&from, &spec).await;
+    }
+}
+
 /// A row with values that any reading and printing anew would change, by page and by change.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_need_not_be_parsed_is_not() {

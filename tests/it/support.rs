@@ -11,6 +11,7 @@ use std::{
 };
 
 use pghost::{
+    backfill::Paging,
     cluster::{Binaries, Server},
     config::Config,
     conn::{Connection, QueryResult, SessionKind, parse_dsn},
@@ -140,9 +141,11 @@ pub(crate) fn spec(from: &Database, to: &Database, source: &str, target: &str) -
         name: Some(from.name.clone()),
         publication: None,
         slot: None,
+        paging: Paging::Auto,
         page_rows: None,
         copy_from: None,
         copy_jobs: 2,
+        apply_jobs: 2,
         then: Then::Stop,
     }
 }

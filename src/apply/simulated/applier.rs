@@ -1,46 +1,25 @@
 //! A run of applying: the decisions of `Driver`, with lanes that commit whenever they like.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use super::{
-    Failure, Outcome, check,
+    Failure, Outcome,
+    lanes::Lanes,
     message::TEXT,
     mistake::Mistake,
-    source::Source,
     walsender::{Event, Walsender},
     world::World,
-    write::{Write, key_of, writes},
+    write::{Write, key_of},
 };
 use crate::{
     apply::{
-        ApplyColumn, ApplyError, ApplyTable, State,
+        ApplyColumn, ApplyError, ApplyTable, Fold, State,
         messages::{Ask, Inbox, key_bytes},
     },
-    ledger::Position,
     pg::{Ident, Lsn, QualifiedName},
     pgoutput::{Decoder, Message, ProtoVersion, Streaming, Update},
-    sql::{KeyColumn, Operators},
+    sql::KeyColumn,
 };
-
-/// How much a lane may have before it.
-const WORK_MAX: usize = 4;
-
-/// A transaction of a lane.
-#[derive(Debug)]
-struct Work {
-    batch: u64,
-    writes: Vec<Write>,
-    /// What it brings the ledger to, where rows and position are one transaction.
-    position: Option<Stored>,
-}
-
-/// A position on its way into the ledger.
-#[derive(Clone, Debug)]
-struct Stored {
-    position: Position,
-    /// Whether the target is exactly what the source was.
-    exact: bool,
-}
 
 /// A run of applying, lost when it crashes.
 #[derive(Debug)]
@@ -48,13 +27,10 @@ pub(super) struct Applier {
     walsender: Walsender,
     decoder: Decoder,
     pub(super) inbox: Inbox,
-    lanes: Vec<VecDeque<Work>>,
-    /// Statements of the transaction whose position is still to come.
-    open: Vec<Write>,
-    /// Positions that wait for all lanes, each with its batch.
-    positions: VecDeque<(u64, Stored)>,
-    batch: u64,
-    pub(super) strict: bool,
+    pub(super) lanes: Lanes,
+    careful_until: Lsn,
+    durable: Lsn,
+    received: Lsn,
     /// As it was when the run began, and as it has been raised.
     known_checkpoint: Lsn,
     checkpoint: Lsn,
@@ -62,17 +38,19 @@ pub(super) struct Applier {
     fetched: HashMap<Vec<u8>, Option<Lsn>>,
     position_queued: Lsn,
     from: Lsn,
+    pub(super) stop: Option<Lsn>,
     commit_lsn: Lsn,
     keepalive: Lsn,
     deleted: Vec<Write>,
 }
 
-fn tables(source: &Source) -> Vec<ApplyTable> {
-    let key = KeyColumn {
-        name: Ident::new("id"),
-        type_name: "text".into(),
-        operators: Operators::builtin(),
+fn tables(world: &World) -> Vec<ApplyTable> {
+    let source = &world.source;
+    let pages_until = |table: usize| {
+        let pages = world.target.ledger.pages.iter().filter(|((of, _), _)| *of == table);
+        pages.map(|(_, lsn)| *lsn).max().unwrap_or_default()
     };
+    let key = KeyColumn::builtin("id", TEXT.0, "text");
     let column = |name: &&str| ApplyColumn {
         name: Ident::new(*name),
         source_type: TEXT,
@@ -89,6 +67,8 @@ fn tables(source: &Source) -> Vec<ApplyTable> {
         target_key: vec![key.clone()],
         replica_identity: table.identity(),
         left_out: Vec::new(),
+        keys_are_bytes: true,
+        pages_until: pages_until(ordinal),
     };
     source.tables.iter().enumerate().take(source.migrated()).map(table).collect()
 }
@@ -99,26 +79,29 @@ fn refused(error: &ApplyError) -> Failure {
 
 impl Applier {
     /// Goes on from where the ledger says.
-    pub(super) fn start(world: &World) -> Self {
+    pub(super) fn start(world: &mut World, careful_until: Lsn) -> Self {
+        world.target.make_durable();
         let checkpoint = world.target.ledger.checkpoint.unwrap_or_default();
         let from = match world.mistake {
             Some(Mistake::SlotSaysWhere) => world.source.slot.confirmed,
             _ => world.target.ledger.applied,
         };
+        let strict = from >= checkpoint || world.makes(Mistake::StrictTooSoon);
+        let many = world.makes(Mistake::LanesAfterCheckpoint);
         Self {
             walsender: Walsender::start(&world.source, from),
             decoder: Decoder::new(ProtoVersion::V1, Streaming::Off),
-            inbox: Inbox::new(tables(&world.source), from),
-            lanes: (0..world.lanes).map(|_| VecDeque::new()).collect(),
-            open: Vec::new(),
-            positions: VecDeque::new(),
-            batch: 1,
-            strict: from >= checkpoint || world.makes(Mistake::StrictTooSoon),
+            inbox: Inbox::new(tables(world), from),
+            lanes: Lanes::new(if strict && !many { 1 } else { world.lanes }, strict),
+            careful_until,
+            durable: from,
+            received: from,
             known_checkpoint: checkpoint,
             checkpoint,
             fetched: HashMap::new(),
             position_queued: from,
             from,
+            stop: None,
             commit_lsn: Lsn::INVALID,
             keepalive: Lsn::INVALID,
             deleted: Vec::new(),
@@ -129,14 +112,15 @@ impl Applier {
     pub(super) fn receive(&mut self, world: &mut World) -> Outcome<()> {
         match self.walsender.event(&world.source, &mut world.rng)? {
             Event::Keepalive(wal_end) => {
+                self.received = self.received.max(wal_end);
                 self.inbox.accountant.keepalive(wal_end);
                 self.keepalive = self.keepalive.max(wal_end);
                 self.pass_checkpoint(world)?;
             }
-            Event::Message(at, payload) => self.change(world, at, &payload)?,
-        }
-        if world.makes(Mistake::ReceivedAcknowledged) {
-            world.source.slot.confirmed = self.inbox.accountant.complete();
+            Event::Message(at, payload) => {
+                self.received = self.received.max(at);
+                self.change(world, at, &payload)?;
+            }
         }
         Ok(())
     }
@@ -154,7 +138,26 @@ impl Applier {
         if bounds {
             self.pass_checkpoint(world)?;
         }
+        let by_itself = self.lanes.is_strict() && self.is_careful() && !self.inbox.is_empty();
+        let ends_part = bounds && self.lanes.is_open();
+        if by_itself || ends_part && !self.inbox.accountant.in_transaction() {
+            self.hand_over(world)?;
+        }
         Ok(())
+    }
+
+    /// Up to where to be careful after a conflict: what has come, and the whole of a transaction of
+    /// which something has.
+    pub(super) fn conflicts_until(&self, world: &World) -> Lsn {
+        if world.makes(Mistake::CarefulUpToReceived) {
+            return self.received;
+        }
+        self.received.max(self.inbox.accountant.taken())
+    }
+
+    /// `Driver::is_careful`.
+    fn is_careful(&self) -> bool {
+        self.careful_until > self.inbox.accountant.complete()
     }
 
     /// The message as a mistake takes it, `None` if it is taken for nothing.
@@ -167,7 +170,7 @@ impl Applier {
             Message::Update(update) => (update.relation, update.new),
             Message::Delete(delete) => (delete.relation, delete.old.tuple()),
             Message::Truncate(_) => {
-                let skips = world.makes(Mistake::TruncateSkipped) && !self.strict;
+                let skips = world.makes(Mistake::TruncateSkipped) && !self.lanes.is_strict();
                 return (!skips).then_some(m);
             }
             _ => return Some(m),
@@ -207,14 +210,16 @@ impl Applier {
         let ahead = keys.iter().any(|key| self.is_ahead(key))
             && !world.makes(Mistake::FetchedTakenForExact);
         let trusts = world.makes(Mistake::MovedFromTarget);
-        if self.strict || passed && !ahead || trusts {
+        if self.lanes.is_strict() || passed && !ahead || trusts {
             self.write_folds(world)?;
             world.seen.moved += 1;
-            world.seen.moved_lax += usize::from(!self.strict);
+            world.seen.moved_lax += u64::from(!self.lanes.is_strict());
             let mut write = Write::move_row(table, &alone, (old, new));
             write.must_find = !trusts;
-            let waits = !world.makes(Mistake::MoveDoesNotWait);
-            self.alone(world, write, waits)?;
+            if !world.makes(Mistake::MoveDoesNotWait) {
+                self.wait_if_spread(world)?;
+            }
+            self.lanes.move_row(world, write);
         } else {
             let [_, new] = keys;
             self.fetched.insert(new, None);
@@ -232,99 +237,88 @@ impl Applier {
         }
     }
 
-    /// `Driver::pass_checkpoint`. Several lanes pass it together.
+    /// `Driver::pass_checkpoint`.
     fn pass_checkpoint(&mut self, world: &mut World) -> Outcome<()> {
-        if self.strict || !self.inbox.accountant.has_passed(self.checkpoint) {
+        let mut due = self.stop.map(|stop| stop.max(self.checkpoint));
+        due = due.filter(|_| self.lanes.is_strict());
+        if !self.lanes.is_strict() && self.inbox.accountant.has_passed(self.checkpoint) {
+            self.write_folds(world)?;
+            due = Some(self.checkpoint);
+        }
+        let Some(position) = due.filter(|lsn| self.inbox.accountant.has_passed(*lsn)) else {
+            return Ok(());
+        };
+        if self.lanes.is_strict() && self.position_queued >= position {
             return Ok(());
         }
+        self.inbox.accountant.reach(position);
         self.write_folds(world)?;
-        if !self.inbox.accountant.has_passed(self.checkpoint) {
-            return Ok(());
+        self.commit(world, [true, true]);
+        if !self.lanes.is_strict() {
+            if !world.makes(Mistake::LanesPassApart) {
+                self.wait_if_spread(world)?;
+            }
+            world.note(|| format!("strict from {position}"));
+            self.lanes.be_strict();
+            self.fetched.clear();
         }
-        self.inbox.accountant.reach(self.checkpoint);
-        self.commit(world, true)?;
-        if self.is_split(world) && !world.makes(Mistake::LanesPassApart) {
-            self.drain(world)?;
-        }
-        world.note(|| format!("strict from {}", self.checkpoint));
-        self.strict = true;
-        self.fetched.clear();
         Ok(())
     }
 
-    /// Hands over what is folded, as a whole or as a part of a transaction.
-    pub(super) fn hand_over(&mut self, world: &mut World) -> Outcome<()> {
-        self.write_folds(world)?;
-        if self.inbox.accountant.in_transaction() {
-            world.seen.parts += 1;
-            return Ok(());
-        }
-        self.commit(world, self.strict)
+    /// `Driver::is_stopping`.
+    pub(super) fn is_stopping(&self) -> bool {
+        let stop = self.stop.map(|stop| stop.max(self.checkpoint));
+        self.lanes.is_strict() && stop.is_some_and(|stop| self.position_queued >= stop)
     }
 
-    /// Whether several lanes share what is written.
-    fn is_split(&self, world: &World) -> bool {
-        let several = !self.strict || world.makes(Mistake::LanesAfterCheckpoint);
-        several && self.lanes.len() > 1
+    /// `Driver::hand_over`.
+    pub(super) fn hand_over(&mut self, world: &mut World) -> Outcome<()> {
+        self.write_folds(world)?;
+        if !self.inbox.accountant.in_transaction() {
+            let durable = world.chance(50);
+            self.commit(world, [durable, self.lanes.is_strict()]);
+        } else if !self.lanes.is_strict() {
+            world.seen.parts += 1;
+            self.lanes.commit_rows();
+        }
+        Ok(())
     }
 
     /// `Driver::write_folds`.
     fn write_folds(&mut self, world: &mut World) -> Outcome<()> {
-        self.fetch_waiting(world)?;
-        for at in 0..self.inbox.tables.len() {
-            let fold = &self.inbox.folds[at];
-            let all = writes(at, &self.inbox.tables[at], fold, self.strict, world.mistake);
-            if fold.truncated() {
-                world.seen.truncates += 1;
-                let waits = !world.makes(Mistake::TruncateDoesNotWait);
-                self.alone(world, Write::truncate(at), waits)?;
-            }
-            self.write(world, all)?;
+        while !self.lanes.can_take(world) {
+            self.advance(world)?;
         }
-        let deleted = std::mem::take(&mut self.deleted);
-        self.write(world, deleted)?;
+        self.fetch_waiting(world)?;
+        let truncates = self.inbox.folds.iter().any(Fold::truncated);
+        if truncates && !world.makes(Mistake::TruncateDoesNotWait) {
+            self.wait_if_spread(world)?;
+        }
+        if !self.inbox.is_empty() {
+            let careful = if world.makes(Mistake::CarefulWhereComplete) {
+                self.is_careful()
+            } else {
+                self.careful_until > self.inbox.since
+            };
+            let from = if careful { Lsn::INVALID } else { self.inbox.since };
+            self.lanes.write(world, &self.inbox.tables, &self.inbox.folds, from);
+        }
+        for write in std::mem::take(&mut self.deleted) {
+            self.lanes.move_row(world, write);
+        }
         self.inbox.clear();
         Ok(())
     }
 
-    /// Writes something that must find all that was written before, and be found by all that
-    /// comes after.
-    fn alone(&mut self, world: &mut World, write: Write, waits: bool) -> Outcome<()> {
-        if !self.is_split(world) {
-            self.open.push(write);
-            return Ok(());
-        }
-        if waits {
-            self.drain(world)?;
-        }
-        self.write(world, vec![write])?;
-        if waits { self.drain(world) } else { Ok(()) }
-    }
-
-    /// Gives statements to the lanes, by their keys.
-    fn write(&mut self, world: &mut World, all: Vec<Write>) -> Outcome<()> {
-        if !self.is_split(world) {
-            self.open.extend(all);
-            return Ok(());
-        }
-        let mut shares = vec![Vec::new(); self.lanes.len()];
-        for write in all {
-            let by_key = write.key.bytes().map(usize::from).sum::<usize>();
-            let by_batch = usize::try_from(self.batch).unwrap_or_default();
-            let by = if world.makes(Mistake::LanesByBatch) { by_batch } else { by_key };
-            shares[by % self.lanes.len()].push(write);
-        }
-        for (lane, writes) in shares.into_iter().enumerate().filter(|(_, w)| !w.is_empty()) {
-            while self.lanes[lane].len() >= WORK_MAX {
-                self.commit_lane(world, lane)?;
-            }
-            self.lanes[lane].push_back(Work { batch: self.batch, writes, position: None });
+    fn wait_if_spread(&mut self, world: &mut World) -> Outcome<()> {
+        while self.lanes.is_spread(world) && !self.lanes.is_idle() {
+            self.advance(world)?;
         }
         Ok(())
     }
 
     /// `Driver::commit`.
-    fn commit(&mut self, world: &mut World, exact: bool) -> Outcome<()> {
+    fn commit(&mut self, world: &mut World, durable_exact: [bool; 2]) {
         let mut position = self.inbox.position();
         if world.makes(Mistake::KeepaliveInTransaction) {
             position.applied = position.applied.max(self.keepalive);
@@ -332,75 +326,43 @@ impl Applier {
         if world.makes(Mistake::CountsApart) {
             world.target.count(&position);
         }
-        self.position_queued = position.applied;
-        let stored = Stored { position, exact };
         if world.makes(Mistake::PositionBeforeRows) {
-            Self::store(world, &Stored { exact: false, ..stored.clone() })?;
+            world.target.ledger.applied = position.applied;
         }
-        let batch = self.batch;
-        self.batch += 1;
-        if self.is_split(world) {
-            self.positions.push_back((batch, stored));
-            return Ok(());
-        }
-        let writes = std::mem::take(&mut self.open);
-        self.lanes[0].push_back(Work { batch, writes, position: Some(stored) });
-        while self.lanes[0].len() >= WORK_MAX {
-            self.commit_lane(world, 0)?;
-        }
-        Ok(())
+        self.position_queued = position.applied;
+        self.lanes.commit(world, position, durable_exact);
     }
 
-    /// A lane commits its next transaction.
-    fn commit_lane(&mut self, world: &mut World, lane: usize) -> Outcome<()> {
-        let Some(work) = self.lanes[lane].pop_front() else { return Ok(()) };
-        world.note(|| format!("lane {lane} batch {}: {}", work.batch, shown(&work.writes)));
-        for write in &work.writes {
-            world.target.execute(write)?;
-        }
-        match work.position {
-            Some(stored) => Self::store(world, &stored),
-            None => Ok(()),
-        }
-    }
-
-    /// Some lane commits, or a position is stored that all have passed.
+    /// A lane commits something.
     pub(super) fn advance(&mut self, world: &mut World) -> Outcome<()> {
-        let lane = world.rng.usize(..=self.lanes.len());
-        if lane < self.lanes.len() {
-            return self.commit_lane(world, lane);
-        }
-        self.store_passed(world)
-    }
-
-    fn store_passed(&mut self, world: &mut World) -> Outcome<()> {
-        let Some((batch, stored)) = self.positions.front().cloned() else { return Ok(()) };
-        let mut passed = self.lanes.iter().map(|lane| lane.iter().all(|work| work.batch > batch));
-        let stores = if world.makes(Mistake::FirstLaneDecides) {
-            passed.any(|passed| passed)
-        } else {
-            passed.all(|passed| passed)
-        };
-        if stores {
-            self.positions.pop_front();
-            // Lanes may be ahead, and then the target is not at any position.
-            let exact = stored.exact && self.lanes.iter().all(VecDeque::is_empty);
-            Self::store(world, &Stored { exact, ..stored })?;
+        if let Some(durable) = self.lanes.advance_any(world)? {
+            self.durable = self.durable.max(durable);
         }
         Ok(())
     }
 
     /// Waits for all lanes.
     pub(super) fn drain(&mut self, world: &mut World) -> Outcome<()> {
-        for lane in 0..self.lanes.len() {
-            while !self.lanes[lane].is_empty() {
-                self.commit_lane(world, lane)?;
-            }
-        }
-        while !self.positions.is_empty() {
-            self.store_passed(world)?;
+        while !self.lanes.is_idle() {
+            self.advance(world)?;
         }
         Ok(())
+    }
+
+    /// Tells the slot what is durable.
+    pub(super) fn acknowledge(&self, world: &mut World) {
+        let applied = match world.mistake {
+            Some(Mistake::ReceivedAcknowledged) => self.inbox.accountant.complete(),
+            Some(Mistake::CommittedAcknowledged) => world.target.ledger.applied,
+            _ => self.durable,
+        };
+        world.source.slot.confirmed = world.source.slot.confirmed.max(applied);
+    }
+
+    /// Whether the target may have more than the position says.
+    pub(super) fn is_in_the_middle(&self) -> bool {
+        let part = self.inbox.accountant.in_transaction();
+        !self.lanes.is_strict() && (part || self.lanes.is_ahead())
     }
 
     /// Whether everything before this has come.
@@ -408,40 +370,16 @@ impl Applier {
         self.inbox.accountant.complete() >= lsn && !self.inbox.accountant.in_transaction()
     }
 
-    /// Whether lanes may have committed more than the position says.
-    pub(super) fn is_ahead_of_position(&self) -> bool {
-        !self.positions.is_empty()
-    }
-
-    fn store(world: &mut World, stored: &Stored) -> Outcome<()> {
-        let position = &stored.position;
-        world.note(|| format!("position {}", position.applied));
-        if position.applied < world.target.ledger.applied {
-            return Err(Failure::Refused("the position goes backwards".into()));
-        }
-        world.target.ledger.applied = position.applied;
-        if !world.makes(Mistake::CountsApart) {
-            world.target.count(position);
-        }
-        if stored.exact {
-            world.seen.exact += 1;
-            world.unwritten.clear();
-            return check::equal(world, position.applied);
-        }
-        check::not_older(world, position.applied)
-    }
-
     /// `Driver::fetch_waiting`.
     fn fetch_waiting(&mut self, world: &mut World) -> Outcome<()> {
-        let is_waiting =
-            |fold: &crate::apply::Fold, at: &usize| fold.entries()[*at].state == State::Fetch;
+        let is_waiting = |fold: &Fold, at: &usize| fold.entries()[*at].state == State::Fetch;
         let waiting: Vec<_> = (self.inbox.folds.iter())
             .map(|fold| (0..fold.len()).filter(|at| is_waiting(fold, at)).collect::<Vec<_>>())
             .collect();
         if waiting.iter().all(Vec::is_empty) {
             return Ok(());
         }
-        if self.strict {
+        if self.lanes.is_strict() {
             return Err(Failure::Refused("an insert without one of its values".into()));
         }
         if !world.makes(Mistake::FetchedTooSoon) {
@@ -479,21 +417,11 @@ impl Applier {
             if !world.makes(Mistake::CheckpointRaisedInMemory) {
                 let raised = world.target.ledger.checkpoint.max(Some(checkpoint));
                 world.target.ledger.checkpoint = raised;
+                // That is a transaction of its own, and a durable one.
+                world.target.make_durable();
             }
         }
         self.fetched.extend(keys.into_iter().map(|key| (key, Some(checkpoint))));
         Ok(())
     }
-}
-
-fn shown(writes: &[Write]) -> String {
-    let one = |write: &Write| {
-        let value = |value: &Option<Option<String>>| match value {
-            None => "?".to_owned(),
-            Some(value) => value.clone().unwrap_or_else(|| "-".into()),
-        };
-        let values: Vec<_> = write.values.iter().map(value).collect();
-        format!("{:?} {} {} ({})", write.kind, write.table, write.key, values.join(" "))
-    };
-    writes.iter().map(one).collect::<Vec<_>>().join("; ")
 }

@@ -32,6 +32,8 @@ pub(super) enum Mistake {
     ChangesBeforePositionSkipped,
     /// What was received is acknowledged.
     ReceivedAcknowledged,
+    /// What is committed on the target is acknowledged before it is durable there.
+    CommittedAcknowledged,
     /// The slot says where to go on.
     SlotSaysWhere,
     /// What was counted is stored apart from the position.
@@ -74,6 +76,13 @@ pub(super) enum Mistake {
     LanesAfterCheckpoint,
     /// Strict before all lanes have passed the checkpoint.
     LanesPassApart,
+    /// After a conflict it is careful up to what was received, which can be less than the
+    /// transaction that met it.
+    CarefulUpToReceived,
+    /// .. and only as long as the last transaction of a batch lies before that, not the first.
+    CarefulWhereComplete,
+    /// A run begins before what the last one had sent is committed or void.
+    WritersLinger,
     /// A truncate does not wait for the other lanes.
     TruncateDoesNotWait,
     /// A move of a row on the target does not wait for the other lanes.

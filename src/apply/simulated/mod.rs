@@ -34,6 +34,7 @@
 
 mod applier;
 mod check;
+mod lanes;
 mod message;
 mod mistake;
 mod run;
@@ -68,6 +69,8 @@ enum Failure {
     NotCovered(String),
     /// Something was refused: a statement, or a message.
     Refused(String),
+    /// A row is there already.
+    Conflict(String),
     /// The changes that were counted are not those of the log.
     Miscounted(String),
     /// It does not come to an end.

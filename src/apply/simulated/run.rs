@@ -6,8 +6,8 @@ use super::{
     Failure, Outcome, Row,
     applier::Applier,
     check,
+    lanes::Lanes,
     mistake::Mistake,
-    source::Source,
     target::PageId,
     world::{Seen, World},
 };
@@ -73,6 +73,8 @@ fn journey(world: &mut World) -> Outcome<()> {
         world.source.make_slot();
         world.target.ledger.applied = world.source.slot.start;
     }
+    let most = world.busy * 8;
+    steps(world, most);
     if world.target.ledger.checkpoint.is_none() {
         let flushed = world.source.flushed;
         let checkpoint = world.source.take_checkpoint();
@@ -82,7 +84,7 @@ fn journey(world: &mut World) -> Outcome<()> {
     world.note(|| "the pages are copied".into());
     follow(world)?;
     check::equal(world, world.source.insert)?;
-    world.seen.transactions = world.source.log.len();
+    world.seen.transactions = world.source.log.len() as u64;
     if world.mistake.is_none_or(|mistake| mistake == Mistake::CountsApart) {
         check::counted(world)?;
     }
@@ -103,7 +105,8 @@ fn backfill(world: &mut World) -> Outcome<()> {
     let tables = world.source.migrated();
     let mut hand: Vec<InHand> = Vec::new();
     while world.target.ledger.pages.len() < tables * PAGES {
-        steps(world, 3);
+        let most = world.busy;
+        steps(world, most);
         match world.rng.u8(..100) {
             0..4 => {
                 world.note(|| "crash".into());
@@ -177,49 +180,127 @@ fn source_crashes(world: &mut World) {
     world.source.crash();
 }
 
+/// Up to where changes are written one at a time: `Careful` of `apply::run`.
+#[derive(Debug, Default)]
+struct Careful {
+    until: Lsn,
+    bytes: u64,
+}
+
+impl Careful {
+    fn widen(&mut self, received: Lsn) -> bool {
+        if received <= self.until {
+            return false;
+        }
+        self.until = Lsn(received.0 + self.bytes);
+        self.bytes = (self.bytes * 2).clamp(64, 1024);
+        true
+    }
+}
+
 /// Applies until the source has come to rest and the target has all of it.
 fn follow(world: &mut World) -> Outcome<()> {
-    let mut applier = Applier::start(world);
+    let mut applier = Applier::start(world, Lsn::INVALID);
+    let mut careful = Careful::default();
+    // Lanes of former runs that are not at their end, by mistake.
+    let mut lingering: Vec<Lanes> = Vec::new();
     let mut steps_left = world.rng.usize(..=120);
-    let crashes = world.rng.u8(..=4);
+    if world.chance(15) {
+        // The source comes to rest before the catch-up.
+        world.source.settle();
+        steps_left = 0;
+    }
+    world.crashes_left = world.rng.usize(..=10);
     for _ in 0..EVENTS_MAX {
-        match world.rng.u8(..100) {
-            0..30 if steps_left > 0 => {
-                steps_left -= 1;
-                world.source.step();
-                if steps_left == 0 {
-                    world.source.settle();
-                }
+        lingering.retain_mut(|lanes| lanes.advance_any(world).is_ok());
+        let done = match event(world, &mut applier, &mut steps_left) {
+            Ok(Next::Go) => continue,
+            Ok(Next::Done) => return Ok(()),
+            Ok(Next::Crash) => {
+                careful = Careful::default();
+                Ok(())
             }
-            30..78 => applier.receive(world)?,
-            78..91 => applier.advance(world)?,
-            91..95 => applier.hand_over(world)?,
-            95 if world.rng.u8(..4) < crashes => {
-                world.note(|| "crash".into());
-                world.seen.crashes += 1;
-                world.seen.ahead += usize::from(applier.is_ahead_of_position());
-                applier = Applier::start(world);
+            Err(Failure::Conflict(_)) if careful.widen(applier.conflicts_until(world)) => {
+                world.seen.conflicts += 1;
+                Ok(())
             }
-            96 if steps_left > 0 && world.rng.u8(..4) < crashes => {
-                source_crashes(world);
-                applier = Applier::start(world);
-            }
-            97 => acknowledge(&mut world.source, world.target.ledger.applied),
-            98 if world.rng.bool() => world.source.slot.saved = world.source.slot.confirmed,
-            _ => {}
+            Err(failure) => Err(failure),
+        };
+        done?;
+        world.note(|| format!("once more, carefully up to {}", careful.until));
+        world.seen.ahead += u64::from(applier.lanes.is_ahead());
+        if world.makes(Mistake::WritersLinger) {
+            lingering.push(std::mem::replace(&mut applier.lanes, Lanes::new(1, false)));
+        } else {
+            applier.lanes.abandon(world)?;
         }
-        if steps_left == 0 && applier.has_taken(world.source.insert) {
-            applier.hand_over(world)?;
-            applier.drain(world)?;
-            if applier.strict && world.target.ledger.applied >= world.source.insert {
-                return Ok(());
-            }
-        }
+        applier = Applier::start(world, careful.until);
     }
     Err(Failure::Endless)
 }
 
-/// Tells the slot what is durable.
-fn acknowledge(source: &mut Source, applied: Lsn) {
-    source.slot.confirmed = source.slot.confirmed.max(applied);
+enum Next {
+    Go,
+    /// The run is over, and another one begins.
+    Crash,
+    Done,
+}
+
+/// Something happens.
+fn event(world: &mut World, applier: &mut Applier, steps_left: &mut usize) -> Outcome<Next> {
+    match world.rng.u8(..120) {
+        0..30 if *steps_left > 0 => {
+            *steps_left -= 1;
+            world.source.step();
+            if *steps_left == 0 {
+                world.source.settle();
+            }
+        }
+        30..78 if !applier.is_stopping() => applier.receive(world)?,
+        78..91 => applier.advance(world)?,
+        91..95 => applier.hand_over(world)?,
+        100..115 if world.hasty => applier.hand_over(world)?,
+        95 if world.may_crash() => {
+            world.note(|| "crash".into());
+            world.seen.crashes += 1;
+            return Ok(Next::Crash);
+        }
+        96 if world.may_crash() => {
+            world.note(|| "the target crashes".into());
+            world.seen.target_crashes += 1;
+            world.target.crash(&mut world.rng);
+            applier.lanes.are_gone();
+            return Ok(Next::Crash);
+        }
+        97 if *steps_left > 0 && world.may_crash() => {
+            source_crashes(world);
+            return Ok(Next::Crash);
+        }
+        98 | 118.. => applier.acknowledge(world),
+        99 if world.rng.bool() => world.source.slot.saved = world.source.slot.confirmed,
+        97 if applier.stop.is_none() => {
+            // As a run is asked to stop that begins when the checkpoint is passed.
+            let stop = world.source.take_checkpoint();
+            applier.stop = Some(stop).filter(|_| applier.lanes.is_strict());
+        }
+        115..118 if applier.is_in_the_middle() && world.may_crash() => {
+            world.note(|| "crash".into());
+            world.seen.crashes += 1;
+            return Ok(Next::Crash);
+        }
+        _ => {}
+    }
+    if applier.is_stopping() {
+        applier.drain(world)?;
+        world.seen.stops += 1;
+        return Ok(Next::Crash);
+    }
+    if *steps_left == 0 && applier.has_taken(world.source.insert) {
+        applier.hand_over(world)?;
+        applier.drain(world)?;
+        if applier.lanes.is_strict() && world.target.ledger.applied >= world.source.insert {
+            return Ok(Next::Done);
+        }
+    }
+    Ok(Next::Go)
 }

@@ -60,7 +60,10 @@ pub(super) struct Source {
     keys: usize,
     /// How likely a commit is to wait before it can be seen, or before it is flushed, in percent.
     hides: u8,
+    shows: u8,
     asynchronous: u8,
+    /// How likely a transaction is to end rather than go on.
+    ends: u8,
     rng: Rng,
     work: State,
     pub(super) visible: State,
@@ -102,9 +105,11 @@ impl Source {
         let tables: Vec<_> = (0..count).map(table).collect();
         let empty: State = tables.iter().map(|_| BTreeMap::new()).collect();
         Self {
-            keys: rng.usize(2..=6),
-            hides: [0, 30, 70][rng.usize(..3)],
+            keys: rng.usize(2..=7),
+            hides: [0, 50, 90][rng.usize(..3)],
+            shows: [4, 12][rng.usize(..2)],
             asynchronous: [0, 50, 95][rng.usize(..3)],
+            ends: [6, 20][rng.usize(..2)],
             rng: rng.fork(),
             work: empty.clone(),
             visible: empty.clone(),
@@ -136,13 +141,13 @@ impl Source {
     /// Something happens.
     pub(super) fn step(&mut self) {
         match self.rng.u8(..100) {
-            0..12 if !self.hidden.is_empty() => {
+            0..12 if !self.hidden.is_empty() && self.rng.u8(..12) < self.shows => {
                 let at = self.rng.usize(..self.hidden.len());
                 self.show(self.hidden[at]);
             }
             0..15 => self.flushed = self.insert,
-            15..35 if self.open.len() < OPEN_MAX => self.begin(),
-            35..55 if !self.open.is_empty() => {
+            15..30 if self.open.len() < OPEN_MAX => self.begin(),
+            30.. if !self.open.is_empty() && self.rng.u8(..70) < self.ends => {
                 let at = self.rng.usize(..self.open.len());
                 self.end(at);
             }
@@ -328,11 +333,11 @@ impl Source {
             return self.write(at, table, &key, Some(row));
         };
         match kind {
-            4..24 => {
+            4..32 => {
                 self.record(at, vec![table], of.delete(&before));
                 self.write(at, table, &key, None);
             }
-            24..62 => {
+            32..62 => {
                 let mut after = before.as_ref().clone();
                 self.touch(&mut after);
                 self.record(at, vec![table], of.update(&before, &after));

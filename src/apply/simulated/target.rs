@@ -1,6 +1,9 @@
-//! A target: rows and a ledger. Whatever is done here has been committed, and outlives a crash.
+//! A target: rows and a ledger. Transactions commit one after the other; a crash undoes the last
+//! ones, but none before one that was made durable.
 
 use std::{collections::BTreeMap, rc::Rc};
+
+use fastrand::Rng;
 
 use super::{
     Failure, Outcome, Row, State,
@@ -29,6 +32,8 @@ pub(super) struct Ledger {
 pub(super) struct Target {
     pub(super) tables: State,
     pub(super) ledger: Ledger,
+    /// What there was before each transaction that a crash may undo.
+    undo: Vec<(State, Ledger)>,
 }
 
 impl Target {
@@ -36,7 +41,33 @@ impl Target {
         Self {
             tables: vec![BTreeMap::new(); tables],
             ledger: Ledger { counts: vec![TableCounts::default(); tables], ..Ledger::default() },
+            undo: Vec::new(),
         }
+    }
+
+    pub(super) fn begin(&mut self) {
+        self.undo.push((self.tables.clone(), self.ledger.clone()));
+    }
+
+    /// Undoes the last transaction.
+    pub(super) fn roll_back(&mut self) {
+        if let Some((tables, ledger)) = self.undo.pop() {
+            (self.tables, self.ledger) = (tables, ledger);
+        }
+    }
+
+    /// All that was committed stays.
+    pub(super) fn make_durable(&mut self) {
+        self.undo.clear();
+    }
+
+    /// Loses some of what is not durable.
+    pub(super) fn crash(&mut self, rng: &mut Rng) {
+        let kept = rng.usize(..=self.undo.len());
+        while self.undo.len() > kept {
+            self.roll_back();
+        }
+        self.make_durable();
     }
 
     /// COPY of a page's rows: a key that is there already is an error.
@@ -72,7 +103,9 @@ impl Target {
                     write.set(Rc::make_mut(row));
                 }
             }
-            Kind::Insert if found => return refused("conflicts"),
+            Kind::Insert if found => {
+                return Err(Failure::Conflict(format!("{write:?} conflicts")));
+            }
             Kind::InsertOrNothing if found => {}
             Kind::Insert | Kind::InsertOrNothing | Kind::Upsert => {
                 if write.values.contains(&None) {

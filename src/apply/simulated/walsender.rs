@@ -63,7 +63,8 @@ impl Walsender {
     fn enqueue(&mut self, source: &Source, rng: &mut Rng) -> Outcome<()> {
         let transaction = &source.log[self.next - 1];
         let (commit_lsn, end_lsn) = (transaction.commit_lsn, transaction.end_lsn);
-        self.queue.push_back((commit_lsn, message::begin(transaction.xid, commit_lsn)));
+        let first = transaction.records.first().map_or(commit_lsn, |record| record.lsn);
+        self.queue.push_back((first, message::begin(transaction.xid, commit_lsn)));
         for record in &transaction.records {
             if record.lsn < source.publication {
                 return Err(Failure::Refused("the publication does not exist".into()));

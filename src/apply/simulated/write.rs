@@ -1,7 +1,10 @@
-//! What the entries of a fold ask of the target: the rules of `Sorted` in `writer`, row by row.
+//! The statements that a fold's work comes to, row by row.
 
 use super::{Row, mistake::Mistake};
-use crate::apply::{ApplyTable, Cell, Entry, Fold, State};
+use crate::apply::{
+    ApplyTable, Cell, Entry, Fold,
+    work::{Target as Known, Work},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -71,45 +74,58 @@ pub(super) fn key_of(fold: &Fold, entry: &Entry) -> String {
     fold.key(entry).filter_map(|cell| fold.value(cell)).map(text).collect()
 }
 
-/// A fold's statements but for the truncate, in the order in which they are executed.
-pub(super) fn writes(
-    at: usize,
-    table: &ApplyTable,
+/// The statements of some entries, in the order in which they are executed.
+pub(super) fn writes<'e>(
+    (at, table): (usize, &ApplyTable),
     fold: &Fold,
-    strict: bool,
+    entries: impl Iterator<Item = &'e Entry>,
+    known: Known,
     mistake: Option<Mistake>,
 ) -> Vec<Write> {
-    let key = table.key_places();
-    let [mut deletes, mut updates, mut upserts, mut inserts] = [const { Vec::new() }; 4];
-    for entry in fold.entries() {
-        let write = |kind| {
-            let must_find = strict && matches!(kind, Kind::Delete | Kind::Update);
-            Write { must_find, ..Write::new(at, kind, fold, entry) }
-        };
-        match entry.state {
-            State::Gone if strict && !entry.existed => {}
-            State::Gone => deletes.push(write(Kind::Delete)),
-            State::Row if !strict => upserts.push(write(match mistake {
+    let work = Work::new(table, fold, entries, known);
+    let row = |kind, entry: &Entry| Write::new(at, kind, fold, entry);
+    let exact = known == Known::Exact;
+    let mut all = Vec::new();
+    for entry in &work.deletes {
+        all.push(Write { must_find: exact, ..row(Kind::Delete, entry) });
+    }
+    for entry in work.updates.iter().flat_map(|(_, entries)| entries) {
+        let mut write = Write { must_find: exact, ..row(Kind::Update, entry) };
+        if mistake == Some(Mistake::UnchangedIsNull) {
+            write.kind = Kind::Upsert;
+            for value in &mut write.values {
+                value.get_or_insert(None);
+            }
+        }
+        all.push(write);
+    }
+    for entry in &work.upserts {
+        all.push(row(
+            match mistake {
                 Some(Mistake::ConflictDoesNothing) => Kind::InsertOrNothing,
                 Some(Mistake::InsertUpdates) if !entry.existed => Kind::Update,
                 _ => Kind::Upsert,
-            })),
-            State::Row if !entry.existed => inserts.push(write(Kind::Insert)),
-            State::Row => updates.push(write(Kind::Update)),
-            State::Patch | State::Fetch if mistake == Some(Mistake::UnchangedIsNull) => {
-                let mut write = write(Kind::Upsert);
-                for value in &mut write.values {
-                    value.get_or_insert(None);
-                }
-                upserts.push(write);
-            }
-            State::Patch | State::Fetch => updates.push(write(Kind::Update)),
-        }
+            },
+            entry,
+        ));
     }
-    // Nothing but the key: such a row is right as it is.
-    updates.retain(|write| {
-        let is_set = |(place, value): (usize, &Option<_>)| value.is_some() && !key.contains(&place);
-        write.values.iter().enumerate().any(is_set)
-    });
-    [deletes, updates, upserts, inserts].concat()
+    let insert = match mistake {
+        Some(Mistake::ConflictDoesNothing) if !exact => Kind::InsertOrNothing,
+        _ => Kind::Insert,
+    };
+    all.extend(work.inserts.iter().map(|entry| row(insert, entry)));
+    all
+}
+
+/// For a person.
+pub(super) fn shown(writes: &[Write]) -> String {
+    let one = |write: &Write| {
+        let value = |value: &Option<Option<String>>| match value {
+            None => "?".to_owned(),
+            Some(value) => value.clone().unwrap_or_else(|| "-".into()),
+        };
+        let values: Vec<_> = write.values.iter().map(value).collect();
+        format!("{:?} {} {} ({})", write.kind, write.table, write.key, values.join(" "))
+    };
+    writes.iter().map(one).collect::<Vec<_>>().join("; ")
 }
