@@ -6,28 +6,39 @@
 //!
 //!  - native: `CREATE SUBSCRIPTION` into an empty table with its key, until the table is in sync;
 //!  - limit: one binary COPY into a bare table, then the key, and nothing else;
-//!  - pghost: the whole run, from looking at both servers to having caught up.
+//!  - pgcopydb, if it is installed: `clone` of that one table with four jobs;
+//!  - pghost: the program itself, from its start to having caught up. Its processor time and its
+//!    most memory are those of the process;
+//!  - far: pghost once more, with 10 ms more to and from either server, beside itself over the
+//!    same proxies without a delay.
 //!
 //! `GHOST_BENCH_YOLOS` and `GHOST_BENCH_ORDERS` set the rows (10,000,000 of one int; 3,000,000 of
 //! nine columns), 0 leaves a table out; `GHOST_BENCH_JOBS` the pages under way at once. Only the
 //! ratios mean something elsewhere.
 
+#[path = "common/process.rs"]
+mod process;
+#[path = "common/proxy.rs"]
+mod proxy;
+
 use std::{
     env,
+    process::Command,
     time::{Duration, Instant},
 };
 
 use pghost::{
-    backfill::Paging,
     cluster::{Binaries, Server},
     conn::{Connection, Error, SessionKind, parse_dsn},
     demo::orders,
-    migrate::{self, Event, MigrationSpec, TableSpec, Then},
     pg::QualifiedName,
 };
-use tokio::sync::watch;
+use process::Usage;
 
 type AnyError = Box<dyn std::error::Error>;
+
+/// How far away either server is made to be, in each direction.
+const FAR: Duration = Duration::from_millis(10);
 
 /// A table to be copied.
 struct Subject {
@@ -70,7 +81,7 @@ fn main() -> Result<(), AnyError> {
         return Ok(());
     }
     let binaries = Binaries::find(&mut |line| println!("{line}"))?;
-    let settings = [("listen_addresses", ""), ("max_wal_size", "8GB")];
+    let settings = [("listen_addresses", "127.0.0.1"), ("max_wal_size", "8GB")];
     let source = Server::start(&binaries, &settings)?;
     let target = Server::start(&binaries, &settings)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -96,15 +107,27 @@ async fn rounds(source: &Server, target: &Server, subject: &Subject) -> Result<(
     on_source.query(&format!("CREATE PUBLICATION pub_on_{name} FOR TABLE {name}")).await?;
     on_source.query(&format!("VACUUM (ANALYZE) {name}")).await?;
     println!("\n{name}: {rows} rows");
-    println!("round   native    limit   pghost   pghost/native   pghost/limit");
+    println!(
+        "round   native    limit pgcopydb   pghost      far  to native   to limit    CPU  memory  \
+         near to far"
+    );
     for round in 1..=number("GHOST_BENCH_ROUNDS", 3) {
         let native = native(source, target, subject).await?.as_secs_f64();
         let limit = limit(source, target, subject).await?.as_secs_f64();
-        let pghost = pghost(source, target, subject).await?.as_secs_f64();
+        let peer = pgcopydb(source, target, subject).await?;
+        let peer = peer.map_or_else(|| "-".into(), |took| format!("{:.1}s", took.as_secs_f64()));
+        let ours = pghost(source, target, subject, None).await?;
+        let near = pghost(source, target, subject, Some(Duration::ZERO)).await?;
+        let far = pghost(source, target, subject, Some(FAR)).await?;
+        let pghost = ours.took.as_secs_f64();
         let (to_native, to_limit) = (pghost / native, pghost / limit);
         println!(
-            "{round:>5}   {native:>5.1}s   {limit:>5.1}s   {pghost:>5.1}s   {to_native:>13.2}   \
-             {to_limit:>12.2}"
+            "{round:>5}   {native:>5.1}s   {limit:>5.1}s {peer:>8}   {pghost:>5.1}s   {:>5.1}s  \
+             {to_native:>9.2}  {to_limit:>9.2}  {:>4.0}%  {:>3} MB  {:>11.2}",
+            far.took.as_secs_f64(),
+            100.0 * ours.processor.as_secs_f64() / pghost,
+            ours.memory_kb / 1024,
+            near.took.as_secs_f64() / far.took.as_secs_f64(),
         );
     }
     Ok(())
@@ -132,7 +155,7 @@ async fn fresh_target(
     for sql in [&drop, make, "CHECKPOINT"] {
         on_target.query(sql).await?;
     }
-    std::process::Command::new("sync").status()?;
+    Command::new("sync").status()?;
     Ok(on_target)
 }
 
@@ -184,39 +207,90 @@ async fn limit(source: &Server, target: &Server, subject: &Subject) -> Result<Du
     Ok(started.elapsed())
 }
 
-/// The whole run: looking, preparing, backfill, key, catch-up.
-async fn pghost(source: &Server, target: &Server, subject: &Subject) -> Result<Duration, AnyError> {
-    let mut on_target = fresh_target(source, target, subject, "").await?;
-    let table = QualifiedName::new("public", subject.name);
-    let spec = MigrationSpec {
-        source: parse_dsn(&source.dsn("postgres"))?,
-        target: parse_dsn(&target.dsn("postgres"))?,
-        tables: vec![TableSpec { source: table.clone(), target: table }],
-        name: Some("bench".into()),
-        publication: Some(format!("pub_on_{}", subject.name)),
-        slot: None,
-        paging: Paging::Auto,
-        page_rows: None,
-        copy_from: None,
-        copy_jobs: usize::try_from(number("GHOST_BENCH_JOBS", 2))?,
-        apply_jobs: 2,
-        then: Then::Stop,
-    };
-    let (_stay, interrupt) = watch::channel(false);
-    let mut seconds = None;
+/// pgcopydb's `clone` of the one table; `None` if it is not installed.
+async fn pgcopydb(
+    source: &Server,
+    target: &Server,
+    subject: &Subject,
+) -> Result<Option<Duration>, AnyError> {
+    if Command::new("pgcopydb").arg("--version").output().is_err() {
+        return Ok(None);
+    }
+    fresh_target(source, target, subject, "").await?.close().await;
+    let dir = env::temp_dir().join(format!("pghost-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&dir)?;
+    let filters = dir.join("filters.ini");
+    std::fs::write(&filters, format!("[include-only-table]\npublic.{}\n", subject.name))?;
     let started = Instant::now();
-    migrate::run(&spec, interrupt, &mut |event: &Event| {
-        if let Event::Finished { seconds: of_phases, .. } = event {
-            seconds = Some(*of_phases);
-        }
-    })
-    .await?;
+    let ended = Command::new("pgcopydb")
+        .args([
+            "clone",
+            "--table-jobs",
+            "4",
+            "--index-jobs",
+            "4",
+            "--no-owner",
+            "--no-acl",
+            "--restart",
+            "--not-consistent",
+        ])
+        .args(["--source", &source.dsn("postgres"), "--target", &target.dsn("postgres")])
+        .args([std::ffi::OsStr::new("--filters"), filters.as_os_str()])
+        .args([std::ffi::OsStr::new("--dir"), dir.join("work").as_os_str()])
+        .output()?;
     let took = started.elapsed();
+    std::fs::remove_dir_all(&dir)?;
+    if !ended.status.success() {
+        return Err(format!("pgcopydb: {}", String::from_utf8_lossy(&ended.stderr)).into());
+    }
+    Ok(Some(took))
+}
+
+/// The program's whole run: looking, preparing, backfill, key, catch-up. Over proxies, if a delay
+/// is given.
+async fn pghost(
+    source: &Server,
+    target: &Server,
+    subject: &Subject,
+    delay: Option<Duration>,
+) -> Result<Usage, AnyError> {
+    let mut on_target = fresh_target(source, target, subject, "").await?;
+    let mut dsns = [source.dsn("postgres"), target.dsn("postgres")];
+    if let Some(delay) = delay {
+        for (dsn, server) in dsns.iter_mut().zip([source, target]) {
+            let port = proxy::start(server.port(), delay).await?;
+            *dsn =
+                server.tcp_dsn("postgres").replace(&server.port().to_string(), &port.to_string());
+        }
+    }
+    let [from, to] = dsns;
+    let jobs = number("GHOST_BENCH_JOBS", 2).to_string();
+    let publication = format!("pub_on_{}", subject.name);
+    let arguments = [
+        "migrate",
+        "--source",
+        &from,
+        "--target",
+        &to,
+        "--table",
+        subject.name,
+        "--name",
+        "bench",
+        "--publication",
+        &publication,
+        "--copy-jobs",
+        &jobs,
+    ]
+    .map(String::from);
+    // The proxies are tasks of this runtime.
+    let usage =
+        tokio::task::spawn_blocking(move || process::run(&arguments).map_err(|e| e.to_string()))
+            .await??;
     if env::var_os("GHOST_BENCH_PHASES").is_some() {
-        println!("{seconds:?}");
+        println!("{}", usage.finished["seconds"]);
     }
     let drop_slot = "SELECT pg_drop_replication_slot('pghost_bench')";
     connect(source).await?.query(drop_slot).await?;
     on_target.query("DROP SCHEMA pghost CASCADE").await?;
-    Ok(took)
+    Ok(usage)
 }

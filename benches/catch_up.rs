@@ -2,9 +2,10 @@
 //! of this machine's own.
 //!
 //! `cargo bench --bench catch_up` prints seconds and ratios. For each workload the same changes
-//! wait in three slots of one source, and are taken from them in turn:
+//! wait in four slots of one source, and are taken from them in turn:
 //!
-//!  - decode: the walsender sends them in binary and they are thrown away unread;
+//!  - decode: `pg_recvlogical` writes them to a file, values as text, as a subscription gets them;
+//!  - binary: the walsender sends them as pghost asks for them, and they are thrown away unread;
 //!  - native: a subscription applies them, set up as CREATE SUBSCRIPTION does by itself;
 //!  - pghost: the program itself, started again after its backfill was stopped, from its start to
 //!    its end; its processor time and its most memory are those of the process.
@@ -14,17 +15,20 @@
 //! of their names, `GHOST_BENCH_JOBS` the lanes. Only the ratios mean something elsewhere.
 
 mod catch_up {
-    pub(crate) mod process;
+    pub(crate) mod stopped;
     pub(crate) mod workloads;
 }
+#[path = "common/process.rs"]
+mod process;
 
 use std::{
     env,
+    process::Command,
     time::{Duration, Instant},
 };
 
 use catch_up::{
-    process::{self, Backfill, Usage},
+    stopped::Backfill,
     workloads::{self, Workload},
 };
 use pghost::{
@@ -35,6 +39,7 @@ use pghost::{
     replication::{StreamMessage, StreamOptions},
     sql::quote_literal,
 };
+use process::Usage;
 
 type AnyError = Box<dyn std::error::Error>;
 
@@ -62,14 +67,14 @@ fn main() -> Result<(), AnyError> {
         binaries.version
     );
     println!(
-        "{:<28} {:>8} {:>8} {:>8} {:>14} {:>14} {:>6} {:>8}",
-        "", "decode", "native", "pghost", "native/pghost", "pghost/decode", "CPU", "memory"
+        "{:<27} {:>7} {:>7} {:>7} {:>7} {:>10} {:>9} {:>5} {:>7}",
+        "", "decode", "binary", "native", "pghost", "x native", "/ decode", "CPU", "memory"
     );
     let only = env::var("GHOST_BENCH_ONLY").unwrap_or_default();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.worker_threads(2).enable_all();
     runtime.build()?.block_on(async {
-        let pair = Pair { source, target };
+        let pair = Pair { binaries, source, target };
         pair.prepare(rows).await?;
         for _ in 0..number("GHOST_BENCH_ROUNDS", 1) {
             for workload in workloads::all(rows).iter().filter(|w| w.name.contains(&only)) {
@@ -100,6 +105,7 @@ async fn run_all(connection: &mut Connection, statements: &[String]) -> Result<(
 
 /// The two servers.
 struct Pair {
+    binaries: Binaries,
     source: Server,
     target: Server,
 }
@@ -132,7 +138,7 @@ impl Pair {
         on_source.query("SELECT pg_logical_emit_message(false, 'bench', 'the end')").await?;
 
         self.settle().await?;
-        let decode = self.decode(end).await?;
+        let decode = [self.decode_text(end)?, self.decode(end).await?];
         self.settle().await?;
         let native = self.native(end).await?;
         self.settle().await?;
@@ -141,6 +147,9 @@ impl Pair {
         on_source.close().await;
         self.tear_down().await?;
         print(workload.name, decode, native, &usage);
+        if env::var_os("GHOST_BENCH_PHASES").is_some() {
+            println!("{}", usage.finished["seconds"]);
+        }
         Ok(())
     }
 
@@ -149,7 +158,7 @@ impl Pair {
         for server in [&self.source, &self.target] {
             connect(server, "postgres").await?.query("CHECKPOINT").await?;
         }
-        std::process::Command::new("sync").status()?;
+        Command::new("sync").status()?;
         Ok(())
     }
 
@@ -168,6 +177,7 @@ impl Pair {
             "CREATE TABLE gate (id int PRIMARY KEY)".into(),
             format!("CREATE PUBLICATION pub FOR TABLE {tables}, gate"),
             slot("decode"),
+            slot("recvlogical"),
             slot("native"),
         ];
         run_all(&mut on_source, &statements).await?;
@@ -199,6 +209,28 @@ impl Pair {
         arguments
     }
 
+    /// `pg_recvlogical` into a file.
+    fn decode_text(&self, end: Lsn) -> Result<Duration, AnyError> {
+        let file = env::temp_dir().join(format!("pghost-bench-{}", std::process::id()));
+        let mut command = Command::new(self.binaries.bin.join("pg_recvlogical"));
+        if let Some(lib) = &self.binaries.lib {
+            command.env("LD_LIBRARY_PATH", lib);
+        }
+        let started = Instant::now();
+        let ended = command
+            .args(["--start", "--slot", "recvlogical", "--no-loop", "--endpos", &end.to_string()])
+            .args(["-o", "proto_version=1", "-o", "publication_names=pub", "--dbname"])
+            .args([self.source.dsn(DATABASE).as_ref(), "--file".as_ref(), file.as_os_str()])
+            .output()?;
+        let took = started.elapsed();
+        std::fs::remove_file(&file)?;
+        if !ended.status.success() {
+            let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+            return Err(format!("pg_recvlogical: {said}").into());
+        }
+        Ok(took)
+    }
+
     async fn decode(&self, end: Lsn) -> Result<Duration, AnyError> {
         let config = parse_dsn(&self.source.dsn(DATABASE))?;
         let started = Instant::now();
@@ -225,7 +257,8 @@ impl Pair {
         let mut on_target = connect(&self.target, NATIVE).await?;
         let mut on_source = connect(&self.source, DATABASE).await?;
         let applied = format!(
-            "SELECT confirmed_flush_lsn >= '{end}' AS applied FROM pg_replication_slots WHERE slot_name = 'native'"
+            "SELECT confirmed_flush_lsn >= '{end}' AS applied FROM pg_replication_slots
+              WHERE slot_name = 'native'"
         );
         let started = Instant::now();
         on_target
@@ -245,7 +278,7 @@ impl Pair {
     }
 
     fn pghost(&self, workload: &Workload) -> Result<Usage, AnyError> {
-        process::catch_up(&self.arguments(workload))
+        process::run(&self.arguments(workload))
     }
 
     /// What was measured must have been done.
@@ -257,7 +290,8 @@ impl Pair {
             {
                 let mut connection = connect(server, database).await?;
                 let sql = format!(
-                    "SELECT count(*) || ' ' || coalesce(sum(hashtext(t::text)), 0) AS sum FROM {table} t"
+                    "SELECT count(*) || ' ' || coalesce(sum(hashtext(t::text)), 0) AS sum
+                       FROM {table} t"
                 );
                 sums.push(connection.query(&sql).await?.row()?.get::<String>("sum")?);
                 connection.close().await;
@@ -280,13 +314,14 @@ impl Pair {
     }
 }
 
-fn print(name: &str, decode: Duration, native: Duration, usage: &Usage) {
-    let (decode, native) = (decode.as_secs_f64(), native.as_secs_f64());
-    let pghost = usage.took.as_secs_f64();
+fn print(name: &str, decode: [Duration; 2], native: Duration, usage: &Usage) {
+    let [text, binary] = decode.map(|took| took.as_secs_f64());
+    let (native, pghost) = (native.as_secs_f64(), usage.took.as_secs_f64());
     println!(
-        "{name:<28} {decode:>7.1}s {native:>7.1}s {pghost:>7.1}s {:>14.2} {:>14.2} {:>5.0}% {:>5} MB",
+        "{name:<27} {text:>6.1}s {binary:>6.1}s {native:>6.1}s {pghost:>6.1}s {:>10.2} {:>9.2} \
+         {:>4.0}% {:>4} MB",
         native / pghost,
-        pghost / decode,
+        pghost / text,
         100.0 * usage.processor.as_secs_f64() / pghost,
         usage.memory_kb / 1024,
     );

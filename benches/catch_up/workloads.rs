@@ -22,40 +22,46 @@ pub(crate) fn all(rows: u64) -> Vec<Workload> {
     // Each turn of the loop commits; the table's order is not the order of the changes.
     let each = |count: u64, statement: &str| {
         format!(
-            "DO $$ DECLARE k bigint; BEGIN FOR i IN 0..{} LOOP {statement}; COMMIT; END LOOP; END $$",
+            "DO $$ DECLARE k bigint;
+             BEGIN FOR i IN 0..{} LOOP {statement}; COMMIT; END LOOP; END $$",
             count.saturating_sub(1)
         )
     };
     // The key first: a condition that calls random() is asked anew for every row.
     let one_of = |rows| format!("k := 1 + floor(random() * {rows}); {UPDATE} WHERE id = k");
+    let range = format!("id > i * {batch} AND id <= (i + 1) * {batch}");
     let orders = |name, sql| Workload { name, tables: &["orders"], sql };
     vec![
         orders("one-row updates", each(half, &one_of(rows))),
         orders("updates, one transaction", UPDATE.to_owned()),
-        orders("updates, 1000 transactions", each(batches, &format!("{UPDATE} WHERE id > i * {batch} AND id <= (i + 1) * {batch}"))),
+        orders("updates, 1000 transactions", each(batches, &format!("{UPDATE} WHERE {range}"))),
         orders(
             "inserts, 1000 transactions",
             each(
                 batches,
                 &format!(
-                    "INSERT INTO orders SELECT id + {rows}, reference, note, amount, tags, details, paid,
-                            created_at, updated_at FROM orders WHERE id > i * {batch} AND id <= (i + 1) * {batch}"
+                    "INSERT INTO orders SELECT id + {rows}, reference, note, amount, tags, details,
+                            paid, created_at, updated_at FROM orders WHERE {range}"
                 ),
             ),
         ),
-        orders("deletes, 1000 transactions", each(batches, &format!("DELETE FROM orders WHERE id > i * {batch} AND id <= (i + 1) * {batch}"))),
+        orders(
+            "deletes, 1000 transactions",
+            each(batches, &format!("DELETE FROM orders WHERE {range}")),
+        ),
         orders("updates of hot rows", each(half, &one_of(hot))),
         Workload {
             name: "TPC-B",
             tables: &["accounts", "tellers", "branches", "history"],
             sql: each(
                 rows / 5,
-                "SELECT 1 + floor(random() * 100000), 1 + floor(random() * 10), 1, floor(random() * 10001) - 5000
-                   INTO a, t, b, d;
+                "SELECT 1 + floor(random() * 100000), 1 + floor(random() * 10), 1,
+                        floor(random() * 10001) - 5000 INTO a, t, b, d;
                  UPDATE accounts SET abalance = abalance + d WHERE aid = a;
                  UPDATE tellers SET tbalance = tbalance + d WHERE tid = t;
                  UPDATE branches SET bbalance = bbalance + d WHERE bid = b;
-                 INSERT INTO history (tid, bid, aid, delta, mtime) VALUES (t, b, a, d, clock_timestamp())",
+                 INSERT INTO history (tid, bid, aid, delta, mtime)
+                 VALUES (t, b, a, d, clock_timestamp())",
             )
             .replace("DECLARE k bigint;", "DECLARE a int; t int; b int; d int;"),
         },
@@ -66,10 +72,12 @@ pub(crate) fn all(rows: u64) -> Vec<Workload> {
 /// rows apart.
 pub(crate) const TPC_B: &str = "
     CREATE TABLE branches (bid int PRIMARY KEY, bbalance int NOT NULL, filler char(88));
-    CREATE TABLE tellers (tid int PRIMARY KEY, bid int NOT NULL, tbalance int NOT NULL, filler char(84));
-    CREATE TABLE accounts (aid int PRIMARY KEY, bid int NOT NULL, abalance int NOT NULL, filler char(84));
-    CREATE TABLE history (hid bigserial PRIMARY KEY, tid int, bid int, aid int, delta int, mtime timestamptz,
-                          filler char(22));
+    CREATE TABLE tellers (tid int PRIMARY KEY, bid int NOT NULL, tbalance int NOT NULL,
+                          filler char(84));
+    CREATE TABLE accounts (aid int PRIMARY KEY, bid int NOT NULL, abalance int NOT NULL,
+                           filler char(84));
+    CREATE TABLE history (hid bigserial PRIMARY KEY, tid int, bid int, aid int, delta int,
+                          mtime timestamptz, filler char(22));
     INSERT INTO branches VALUES (1, 0, '');
     INSERT INTO tellers SELECT t, 1, 0, '' FROM generate_series(1, 10) t;
     INSERT INTO accounts SELECT a, 1, 0, '' FROM generate_series(1, 100000) a";

@@ -14,15 +14,14 @@ use super::{
     lane::{Lane, ROWS_BY_THEIR_KEY},
     lanes::Lanes,
     messages::{Ask, Inbox, key_bytes},
+    open::open_stream,
 };
 use crate::{
     conn::{Connection, Error, SessionKind},
     ledger::{self, Position},
-    pg::{Ident, Lsn, SqlState},
+    pg::Lsn,
     pgoutput::{Decoder, Update},
-    replication::{
-        self, Chunk, DurableLsn, ReplicationStream, StreamMessage, StreamOptions, take_checkpoint,
-    },
+    replication::{Chunk, DurableLsn, ReplicationStream, StreamMessage, take_checkpoint},
 };
 
 /// How full the folds may get before they are handed over at the next commit. Statements of a
@@ -45,10 +44,6 @@ const DURABLE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long to wait for the lane at a time. Short: the parts of a large transaction make room
 /// without making anything durable.
 const LANE_WAIT: Duration = Duration::from_millis(20);
-/// How long a slot may be in use by somebody else. A walsender notices a closed socket as soon as
-/// it writes, which it does at the latest half a `wal_sender_timeout` (60 s) after the last word.
-const SLOT_PATIENCE: Duration = Duration::from_secs(60);
-const TRY_AGAIN: Duration = Duration::from_millis(200);
 /// How long the source may take to show a transaction that it has sent.
 const SHOWN_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the end of the stream may take.
@@ -479,31 +474,6 @@ impl<'a> Driver<'a> {
         }
         self.lanes.close().await;
         Ok(())
-    }
-}
-
-/// Starts streaming. A walsender that served a run which was killed may hold the slot until it
-/// notices.
-async fn open_stream(apply: &Apply, from: DurableLsn) -> Result<ReplicationStream, Error> {
-    let options = StreamOptions {
-        binary: apply.binary,
-        // Asked for because pghost marks the checkpoint with one: from 15 on an empty transaction
-        // sends nothing, and an idle source would never be seen to pass the checkpoint.
-        messages: true,
-        ..StreamOptions::plain(vec![Ident::new(&apply.publication)])
-    };
-    let started = Instant::now();
-    loop {
-        let walsender = Connection::connect(&apply.source, SessionKind::Replication).await?;
-        match replication::start(walsender, &apply.slot, &options, from).await {
-            Err(error)
-                if error.sqlstate() == Some(SqlState::OBJECT_IN_USE)
-                    && started.elapsed() < SLOT_PATIENCE =>
-            {
-                tokio::time::sleep(TRY_AGAIN).await;
-            }
-            started => return started,
-        }
     }
 }
 

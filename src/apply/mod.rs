@@ -1,19 +1,22 @@
 //! The stream of changes into the target.
 //!
 //! ```text
-//!   ReplicationStream ──> Driver ──> Fold ──> Writer ──> Lane ──> BEGIN; rows; position; COMMIT
-//!                           ^      one row   multi-row  pipelined,            │
-//!                           │      per key   statements window bounded        │
-//!                           └──────────── DurableLsn: status updates <────────┘
+//!   ReplicationStream ──> Driver ──> Fold ──> Lanes ──┬─> Lane ──> BEGIN; rows; COMMIT
+//!                           ^      one row    by key  ├─> Lane ──> BEGIN; rows; COMMIT
+//!                           │      per key            └─> .. ───── then BEGIN; position; COMMIT
+//!                           └──────────── DurableLsn: status updates <───────────┘
 //! ```
 //!
 //! Until the checkpoint is passed, a change may find its effect already on the target, brought by
 //! a page that was read later; so writing is lax: upserts, and updates and deletes that may find
 //! nothing. After it the target is exactly the source at the position, and writing is strict: an
-//! insert that conflicts, an update or delete that finds nothing is an error.
+//! insert that conflicts, an update or delete that finds nothing is an error, and the source's
+//! transactions stay whole, in one lane.
 //!
 //! Batches form by themselves: while one is on its way, the next one gathers whatever the source
-//! sends, folded so that no statement names a key twice.
+//! sends, folded so that no statement names a key twice. Each is written by COPY into a staging
+//! table and a statement for each kind of change, pipelined (`staged.rs`). One that meets a
+//! conflict is replayed change by change before that is called an error (`run.rs`).
 
 mod driver;
 mod error;
@@ -22,6 +25,7 @@ mod fold;
 mod lane;
 mod lanes;
 mod messages;
+mod open;
 mod run;
 #[cfg(test)]
 mod simulated;

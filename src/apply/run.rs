@@ -203,7 +203,7 @@ async fn drive(
             }
             chunk = gather(&mut driver.stream, little), if can_take => match chunk {
                 Ok(chunk) => {
-                    little = chunk.len() < LITTLE_BYTES;
+                    little = chunk.bytes() < LITTLE_BYTES;
                     driver.take(&chunk).await
                 }
                 Err(error) => Err(ApplyError::Stream(error)),

@@ -2,7 +2,7 @@
 //!
 //! | form | for | measured |
 //! |---|---|---|
-//! | COPY into a staging table, then one statement a kind | batches | [`super::staged`] |
+//! | COPY into a staging table, then one statement a kind | batches | `staged.rs` |
 //! | VALUES with one parameter a value | a few rows, rows in mixed formats | here |
 //!
 //! In both forms every value travels as the bytes the source sent, text or binary, without a cast

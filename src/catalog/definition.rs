@@ -23,7 +23,9 @@ pub fn create_table(source: &Table, key: &Key, target: &QualifiedName) -> Vec<St
         let in_key = key.columns.iter().any(|k| k.name == column.name);
         lines.push(format!("    {}", column_line(column, sequence.as_ref(), in_key)));
     }
-    statements.push(format!("CREATE TABLE {target} (\n{}\n)", lines.join(",\n")));
+    let by = source.partition_key.as_ref().map(|key| format!(" PARTITION BY {key}"));
+    let by = by.unwrap_or_default();
+    statements.push(format!("CREATE TABLE {target} (\n{}\n){by}", lines.join(",\n")));
     statements.append(&mut owners);
     statements
 }
@@ -124,30 +126,14 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_table_is_written_with_its_columns_and_its_key() {
-        let mut id = column("id", "integer");
-        id.not_null = true;
-        id.expression = Some("nextval('public.a_id_seq'::regclass)".into());
-        id.sequence = Some(OwnedSequence {
-            name: QualifiedName::new("public", "a_id_seq"),
-            options: "AS integer INCREMENT 1".into(),
-        });
-        let mut name = column("na\"me", "text");
-        name.collation = Some("pg_catalog.\"C\"".into());
-        name.expression = Some("'x'::text".into());
-        let mut twice = column("twice", "integer");
-        twice.generated = Some(Generated::Stored);
-        twice.expression = Some("(id * 2)".into());
-        let mut serial = column("n", "bigint");
-        serial.identity = Some(Identity::ByDefault);
-        let table = Table {
+    fn table(columns: Vec<Column>) -> Table {
+        Table {
             oid: Oid(1),
             name: QualifiedName::new("public", "a"),
             kind: 'r',
             persistence: 'p',
             replica_identity: ReplicaIdentity::Default,
-            columns: vec![id, name, twice, serial],
+            columns,
             unique_indexes: vec![UniqueIndex {
                 name: "a_pkey".into(),
                 primary: true,
@@ -166,8 +152,35 @@ mod tests {
             foreign_or_exclusion: Vec::new(),
             always_triggers: Vec::new(),
             inherits: false,
-            shape: Shape { columns: "c".into(), column_writers: "w".into(), file: "f".into() },
-        };
+            partition_key: None,
+            partitions: Vec::new(),
+            shape: Shape {
+                columns: "c".into(),
+                column_writers: "w".into(),
+                file: "f".into(),
+                partitions: Vec::new(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_table_is_written_with_its_columns_and_its_key() {
+        let mut id = column("id", "integer");
+        id.not_null = true;
+        id.expression = Some("nextval('public.a_id_seq'::regclass)".into());
+        id.sequence = Some(OwnedSequence {
+            name: QualifiedName::new("public", "a_id_seq"),
+            options: "AS integer INCREMENT 1".into(),
+        });
+        let mut name = column("na\"me", "text");
+        name.collation = Some("pg_catalog.\"C\"".into());
+        name.expression = Some("'x'::text".into());
+        let mut twice = column("twice", "integer");
+        twice.generated = Some(Generated::Stored);
+        twice.expression = Some("(id * 2)".into());
+        let mut serial = column("n", "bigint");
+        serial.identity = Some(Identity::ByDefault);
+        let table = table(vec![id, name, twice, serial]);
         let key =
             Key { index: "a_pkey".into(), columns: vec![KeyColumn::builtin("id", 23, "integer")] };
         let target = QualifiedName::new("s", "b");

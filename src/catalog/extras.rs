@@ -3,9 +3,12 @@
 //! `quote_ident` and `pg_get_*` spell names alike, so what a definition begins with can be put
 //! together here and taken off it letter by letter; see [`super::object`].
 
-use super::object::{
-    ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger, Extras, FORCE, Names,
-    after, split_reference,
+use super::{
+    model::{
+        ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger, Extras, FORCE,
+        InheritedIndex,
+    },
+    object::{Names, after, split_reference},
 };
 use crate::{
     conn::{Connection, Error, Row},
@@ -14,7 +17,8 @@ use crate::{
 
 const TABLE: &str = "
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS spelled,
-       c.relreplident = 'f' AS identity_full, c.relrowsecurity, c.relforcerowsecurity
+       c.relreplident = 'f' AS identity_full, c.relkind = 'p' AS partitioned,
+       c.relrowsecurity, c.relforcerowsecurity
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid";
 
 const INDEXES: &str = "
@@ -28,13 +32,27 @@ SELECT ic.relname AS name, quote_ident(ic.relname) AS spelled, i.indisunique,
           FROM pg_attribute WHERE attrelid = i.indexrelid AND attstattarget >= 0) AS targets,
        obj_description(i.indexrelid, 'pg_class') AS comment,
        obj_description(con.oid, 'pg_constraint') AS con_comment,
-       i.indisclustered, i.indisreplident
+       i.indisclustered, i.indisreplident, coalesce(s.spcname, '') AS tablespace
   FROM pg_index i
   JOIN pg_class ic ON ic.oid = i.indexrelid
+  LEFT JOIN pg_tablespace s ON s.oid = ic.reltablespace
   LEFT JOIN pg_constraint con ON con.conindid = i.indexrelid AND con.conrelid = i.indrelid
         AND con.contype IN ('p', 'u', 'x')
  WHERE i.indrelid = $1::oid AND i.indisvalid AND i.indisready
+   AND NOT ($2::boolean AND EXISTS (
+       SELECT FROM pg_partition_ancestors(i.indexrelid) a(relid)
+         JOIN pg_index r ON r.indexrelid = a.relid
+        WHERE a.relid <> i.indexrelid AND r.indisvalid))
  ORDER BY ic.relname";
+
+/// What is said of a partition's indexes that belong to the root's (`$2`).
+const INHERITED: &str = "
+SELECT rc.relname AS root, i.indisreplident, i.indisclustered
+  FROM pg_index i
+ CROSS JOIN LATERAL pg_partition_ancestors(i.indexrelid) a(relid)
+  JOIN pg_index r ON r.indexrelid = a.relid AND r.indrelid = $2::oid
+  JOIN pg_class rc ON rc.oid = r.indexrelid
+ WHERE i.indrelid = $1::oid AND (i.indisreplident OR i.indisclustered) ORDER BY rc.relname";
 
 /// Of a foreign key to a partitioned table there is one line for each partition; only the first is
 /// one that was declared.
@@ -56,6 +74,7 @@ SELECT con.conname, pg_get_constraintdef(con.oid) AS definition, con.convalidate
  WHERE con.conrelid = $1::oid AND con.contype IN ('c', 'f')
    AND NOT EXISTS (SELECT FROM pg_constraint p
                     WHERE p.oid = con.conparentid AND p.conrelid = con.conrelid)
+   AND NOT ($2::boolean AND (con.conparentid <> 0 OR con.contype = 'c' AND con.coninhcount > 0))
  ORDER BY con.conname";
 
 const STATISTICS: &str = "
@@ -79,7 +98,8 @@ SELECT t.tgname, quote_ident(t.tgname) AS spelled, pg_get_triggerdef(t.oid) AS d
                  JOIN pg_attribute a ON a.attrelid = t.tgrelid AND a.attnum = u.attnum), '') END,
            CASE WHEN (t.tgtype & 32) > 0 THEN 'TRUNCATE' END) AS events,
        obj_description(t.oid, 'pg_trigger') AS comment
-  FROM pg_trigger t WHERE t.tgrelid = $1::oid AND NOT t.tgisinternal ORDER BY t.tgname";
+  FROM pg_trigger t WHERE t.tgrelid = $1::oid AND NOT t.tgisinternal
+   AND NOT ($2::boolean AND t.tgparentid <> 0) ORDER BY t.tgname";
 
 const POLICIES: &str = "
 SELECT p.polname, obj_description(p.oid, 'pg_policy') AS comment,
@@ -171,16 +191,36 @@ pub async fn load_names(
     Ok(())
 }
 
-/// Reads what a table has besides its columns and rows.
+/// Reads what a table has besides its columns and rows; of a partition, what it has besides what
+/// comes with `root`.
 ///
 /// Errors: the connection's, or a definition that does not look as 14 to 18 write it.
-pub async fn load_extras(connection: &mut Connection, oid: Oid) -> Result<Extras, Error> {
+pub async fn load_extras(
+    connection: &mut Connection,
+    oid: Oid,
+    root: Option<Oid>,
+) -> Result<Extras, Error> {
     let oid = oid.to_string();
     let by_oid = [Some(oid.as_str())];
+    let own = [Some(oid.as_str()), Some(if root.is_some() { "true" } else { "false" })];
     let found = connection.query_with(TABLE, &by_oid).await?;
     let table = found.row()?;
     let spelled: String = table.get("spelled")?;
-    let mut extras = Extras { identity_full: table.get("identity_full")?, ..Extras::default() };
+    let mut extras = Extras {
+        identity_full: table.get("identity_full")?,
+        partitioned: table.get("partitioned")?,
+        ..Extras::default()
+    };
+    if let Some(root) = root.map(|root| root.to_string()) {
+        let of_root = [Some(oid.as_str()), Some(root.as_str())];
+        for row in connection.query_with(INHERITED, &of_root).await?.rows() {
+            extras.inherited.push(InheritedIndex {
+                root: row.get("root")?,
+                replica_identity: row.get("indisreplident")?,
+                clustered: row.get("indisclustered")?,
+            });
+        }
+    }
     for (flag, clause) in
         [("relrowsecurity", "ENABLE ROW LEVEL SECURITY"), ("relforcerowsecurity", FORCE)]
     {
@@ -188,16 +228,16 @@ pub async fn load_extras(connection: &mut Connection, oid: Oid) -> Result<Extras
             extras.row_security.push(clause);
         }
     }
-    for row in connection.query_with(INDEXES, &by_oid).await?.rows() {
+    for row in connection.query_with(INDEXES, &own).await?.rows() {
         extras.indexes.push(index(row, &spelled)?);
     }
-    for row in connection.query_with(CONSTRAINTS, &by_oid).await?.rows() {
+    for row in connection.query_with(CONSTRAINTS, &own).await?.rows() {
         extras.constraints.push(constraint(row)?);
     }
     for row in connection.query_with(STATISTICS, &by_oid).await?.rows() {
         extras.statistics.push(statistics(row, &spelled)?);
     }
-    for row in connection.query_with(TRIGGERS, &by_oid).await?.rows() {
+    for row in connection.query_with(TRIGGERS, &own).await?.rows() {
         extras.triggers.push(trigger(row, &spelled)?);
     }
     for row in connection.query_with(POLICIES, &by_oid).await?.rows() {
@@ -227,14 +267,19 @@ fn index(row: &Row, table: &str) -> Result<ExtraIndex, Error> {
     let definition: String = row.get("definition")?;
     let unique: bool = row.get("indisunique")?;
     let kind = if unique { "UNIQUE INDEX" } else { "INDEX" };
-    let head = format!("CREATE {kind} {} ON {table} USING ", row.get::<String>("spelled")?);
-    let using = after(&definition, &head).ok_or_else(|| strange(&definition))?;
+    let spelled: String = row.get("spelled")?;
+    // Of a partitioned table's the server speaks without those of the partitions.
+    let using = ["", "ONLY "].iter().find_map(|only| {
+        after(&definition, &format!("CREATE {kind} {spelled} ON {only}{table} USING "))
+    });
+    let using = using.ok_or_else(|| strange(&definition))?;
     Ok(ExtraIndex {
         name: row.get("name")?,
         unique,
         using: using.to_owned(),
         constraint: row.get("con")?,
         options: row.get("options")?,
+        tablespace: Some(row.get("tablespace")?),
         targets: row.get("targets")?,
         comment: row.get("comment")?,
         constraint_comment: row.get("con_comment")?,

@@ -213,7 +213,14 @@ mod tests {
             foreign_or_exclusion: Vec::new(),
             always_triggers: Vec::new(),
             inherits: false,
-            shape: Shape { columns: "c".into(), column_writers: "w".into(), file: "f".into() },
+            partition_key: None,
+            partitions: Vec::new(),
+            shape: Shape {
+                columns: "c".into(),
+                column_writers: "w".into(),
+                file: "f".into(),
+                partitions: Vec::new(),
+            },
         }
     }
 

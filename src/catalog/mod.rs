@@ -9,16 +9,21 @@ mod extras;
 mod key;
 mod model;
 mod object;
+mod partition;
 mod query;
 mod types;
 
 pub use definition::{add_key, create_table};
 pub use extras::{load_extras, load_names, load_settings};
 pub use key::{Key, KeyRefusal, choose_key, explain_key, matching_key};
-pub use model::{BaseType, Column, Generated, Identity, OwnedSequence, Shape, Table, UniqueIndex};
-pub use object::{
-    ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger, Extras, FORCE, Names,
-    Object, ObjectKind, objects,
+pub use model::{
+    BaseType, Column, ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger,
+    Extras, FORCE, Generated, Identity, InheritedIndex, OwnedSequence, Shape, Table, UniqueIndex,
+};
+pub use object::{Names, Object, ObjectKind, objects, partition_objects};
+pub use partition::{
+    Files, Partition, PartitionShape, create_partition, identity_statements, own_columns,
+    why_not_followed,
 };
 pub use query::{load_table, schema_exists};
 pub use types::{binary_is_safe, equal_means_same_bytes};

@@ -1,5 +1,6 @@
 //! The shapes of tables and what belongs to them.
 
+use super::partition::{Files, Partition, PartitionShape, changed, files};
 use crate::{
     pg::{Ident, Oid, QualifiedName},
     pgoutput::ReplicaIdentity,
@@ -34,9 +35,14 @@ pub struct Table {
     pub always_triggers: Vec<String>,
     /// Whether it inherits from another table or is inherited from.
     pub inherits: bool,
+    /// What it is partitioned by, as PARTITION BY takes it.
+    pub partition_key: Option<String>,
+    /// Its partitions, at all levels, each after what it is a partition of.
+    pub partitions: Vec<Partition>,
     /// What it is made of, to tell later whether it was rewritten.
     pub shape: Shape,
-    /// The names of its exclusion constraints and foreign keys.
+    /// The names of its exclusion constraints and foreign keys, and of what its partitions have of
+    /// these and of unique indexes for themselves.
     pub foreign_or_exclusion: Vec<String>,
 }
 
@@ -159,28 +165,183 @@ pub struct Shape {
     pub column_writers: String,
     /// `relfilenode`.
     pub file: String,
+    /// The same of its partitions.
+    pub partitions: Vec<PartitionShape>,
 }
 
 impl Shape {
     /// As the ledger keeps it.
     #[must_use]
     pub fn to_text(&self) -> String {
-        format!("{} {} {}", self.columns, self.column_writers, self.file)
+        let own = format!("{} {} {}", self.columns, self.column_writers, self.file);
+        // Strings and numbers: there is nothing in it that JSON could not hold.
+        match serde_json::to_string(&self.partitions) {
+            Ok(partitions) if !self.partitions.is_empty() => format!("{own} {partitions}"),
+            _ => own,
+        }
     }
 
     /// The inverse; `None` if the text is not a shape.
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
-        let mut parts = text.split(' ').map(str::to_owned);
-        Some(Self { columns: parts.next()?, column_writers: parts.next()?, file: parts.next()? })
+        let mut parts = text.splitn(4, ' ');
+        Some(Self {
+            columns: parts.next()?.to_owned(),
+            column_writers: parts.next()?.to_owned(),
+            file: parts.next()?.to_owned(),
+            partitions: match parts.next() {
+                Some(partitions) => serde_json::from_str(partitions).ok()?,
+                None => Vec::new(),
+            },
+        })
     }
 
-    /// Whether the table's columns were changed, or its rows rewritten, since `before`.
+    /// What became of the table since `before` that the stream of changes does not tell, as a
+    /// clause that goes on after its name.
     #[must_use]
-    pub fn was_altered_since(&self, before: &Self) -> bool {
-        self.columns != before.columns
+    pub fn altered_since(&self, before: &Self) -> Option<String> {
+        if self.columns != before.columns
             || self.column_writers != before.column_writers && self.file != before.file
+        {
+            let what = "was altered on the source since the migration began; a rewrite of its \
+                        rows is not in the stream of changes";
+            return Some(what.to_owned());
+        }
+        changed(&self.partitions, &before.partitions)
     }
+
+    /// Whether partitions have other files than `before`.
+    #[must_use]
+    pub fn files_since(&self, before: &Self) -> Files<'_> {
+        files(&self.partitions, &before.partitions)
+    }
+}
+
+/// Row security that the table's owner obeys, too.
+pub const FORCE: &str = "FORCE ROW LEVEL SECURITY";
+
+/// What a source table has besides its columns and rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// Valid indexes, those of constraints and the key's among them.
+    pub indexes: Vec<ExtraIndex>,
+    /// CHECK constraints and foreign keys.
+    pub constraints: Vec<ExtraConstraint>,
+    /// Extended statistics.
+    pub statistics: Vec<ExtraStatistics>,
+    /// Triggers that are not internal.
+    pub triggers: Vec<ExtraTrigger>,
+    /// Policies: the name, and `AS .. WITH CHECK ..`.
+    pub policies: Vec<(Ident, String, Option<String>)>,
+    /// Privileges of roles that are not the owner.
+    pub grants: Vec<ExtraGrant>,
+    /// Comments on the table (`None`) and its columns.
+    pub comments: Vec<(Option<Ident>, String)>,
+    /// REPLICA IDENTITY FULL.
+    pub identity_full: bool,
+    /// Whether it is partitioned.
+    pub partitioned: bool,
+    /// Of a partition: what is said of indexes that belong to its root's.
+    pub inherited: Vec<InheritedIndex>,
+    /// Clauses of ALTER TABLE that switch row security on, for the owner too ([`FORCE`]).
+    pub row_security: Vec<&'static str>,
+}
+
+/// What is said of a partition's index that belongs to one of the root's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InheritedIndex {
+    /// The root's index.
+    pub root: String,
+    /// Whether the partition's REPLICA IDENTITY names it.
+    pub replica_identity: bool,
+    /// Whether the partition was clustered on it.
+    pub clustered: bool,
+}
+
+/// An index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExtraIndex {
+    /// Its name, and its constraint's.
+    pub name: String,
+    /// Whether it is unique.
+    pub unique: bool,
+    /// What follows ` USING ` in its definition.
+    pub using: String,
+    /// The definition of its constraint, if it has one.
+    pub constraint: Option<String>,
+    /// Its storage parameters as SET takes them.
+    pub options: Option<String>,
+    /// The tablespace that it is to be built in; empty for the database's own, `None` for the
+    /// session's.
+    pub tablespace: Option<String>,
+    /// Clauses of ALTER INDEX that set its columns' statistics targets.
+    pub targets: Option<String>,
+    /// The comment on the index.
+    pub comment: Option<String>,
+    /// The comment on its constraint.
+    pub constraint_comment: Option<String>,
+    /// Whether the table was clustered on it.
+    pub clustered: bool,
+    /// Whether REPLICA IDENTITY names it.
+    pub replica_identity: bool,
+}
+
+/// A CHECK constraint or a foreign key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraConstraint {
+    /// Its name.
+    pub name: Ident,
+    /// Its definition; of a foreign key, what stands before the referenced table.
+    pub head: String,
+    /// Of a foreign key: the referenced table and what stands behind it.
+    pub reference: Option<(QualifiedName, String)>,
+    /// Whether all rows are known to fulfil it.
+    pub validated: bool,
+    /// The comment on it.
+    pub comment: Option<String>,
+}
+
+/// Extended statistics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraStatistics {
+    /// The name.
+    pub name: String,
+    /// What stands between the name and ` FROM `.
+    pub of: String,
+    /// The statistics target, if it is set.
+    pub target: Option<i32>,
+    /// The comment.
+    pub comment: Option<String>,
+}
+
+/// A trigger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraTrigger {
+    /// Its name.
+    pub name: Ident,
+    /// Whether it is a constraint trigger.
+    pub constraint: bool,
+    /// `BEFORE INSERT OR UPDATE OF a`.
+    pub events: String,
+    /// What follows the table in its definition.
+    pub rest: String,
+    /// `tgenabled`.
+    pub enabled: char,
+    /// The comment.
+    pub comment: Option<String>,
+}
+
+/// Privileges of one role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraGrant {
+    /// The role, quoted, or PUBLIC.
+    pub role: String,
+    /// One privilege: `SELECT`.
+    pub privilege: String,
+    /// The column, if it is not of the whole table.
+    pub column: Option<Ident>,
+    /// Whether it may be passed on.
+    pub grantable: bool,
 }
 
 #[cfg(test)]
@@ -193,6 +354,7 @@ mod tests {
             columns: columns.into(),
             column_writers: writers.into(),
             file: file.into(),
+            partitions: Vec::new(),
         };
         let before = shape("c", "w", "f");
         assert_eq!(Shape::from_text(&before.to_text()), Some(before.clone()));
@@ -203,7 +365,17 @@ mod tests {
             (shape("c", "x", "g"), true),  // ALTER TYPE .. USING
             (shape("d", "x", "f"), true),  // ADD COLUMN
         ] {
-            assert_eq!(after.was_altered_since(&before), altered, "{after:?}");
+            assert_eq!(after.altered_since(&before).is_some(), altered, "{after:?}");
         }
+        let partition = PartitionShape {
+            name: "a \"b\".c d".into(),
+            oid_and_file: (1, 2),
+            writer: "3".into(),
+            attached_by: "4".into(),
+            column_writers: "5".into(),
+        };
+        let parted = Shape { partitions: vec![partition], ..before.clone() };
+        assert_eq!(Shape::from_text(&parted.to_text()), Some(parted.clone()));
+        assert!(parted.altered_since(&before).is_some() && before.altered_since(&parted).is_some());
     }
 }

@@ -7,6 +7,9 @@
 
 use std::collections::HashSet;
 
+use super::model::{
+    ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger, Extras,
+};
 use crate::{
     pg::{Ident, QualifiedName},
     sql::quote_literal,
@@ -90,115 +93,6 @@ pub struct Object {
     pub statements: Vec<String>,
 }
 
-/// Row security that the table's owner obeys, too.
-pub const FORCE: &str = "FORCE ROW LEVEL SECURITY";
-
-/// What a source table has besides its columns and rows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Extras {
-    /// Valid indexes, those of constraints and the key's among them.
-    pub indexes: Vec<ExtraIndex>,
-    /// CHECK constraints and foreign keys.
-    pub constraints: Vec<ExtraConstraint>,
-    /// Extended statistics.
-    pub statistics: Vec<ExtraStatistics>,
-    /// Triggers that are not internal.
-    pub triggers: Vec<ExtraTrigger>,
-    /// Policies: the name, and `AS .. WITH CHECK ..`.
-    pub policies: Vec<(Ident, String, Option<String>)>,
-    /// Privileges of roles that are not the owner.
-    pub grants: Vec<ExtraGrant>,
-    /// Comments on the table (`None`) and its columns.
-    pub comments: Vec<(Option<Ident>, String)>,
-    /// REPLICA IDENTITY FULL.
-    pub identity_full: bool,
-    /// Clauses of ALTER TABLE that switch row security on, for the owner too ([`FORCE`]).
-    pub row_security: Vec<&'static str>,
-}
-
-/// An index.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ExtraIndex {
-    /// Its name, and its constraint's.
-    pub name: String,
-    /// Whether it is unique.
-    pub unique: bool,
-    /// What follows ` USING ` in its definition.
-    pub using: String,
-    /// The definition of its constraint, if it has one.
-    pub constraint: Option<String>,
-    /// Its storage parameters as SET takes them.
-    pub options: Option<String>,
-    /// Clauses of ALTER INDEX that set its columns' statistics targets.
-    pub targets: Option<String>,
-    /// The comment on the index.
-    pub comment: Option<String>,
-    /// The comment on its constraint.
-    pub constraint_comment: Option<String>,
-    /// Whether the table was clustered on it.
-    pub clustered: bool,
-    /// Whether REPLICA IDENTITY names it.
-    pub replica_identity: bool,
-}
-
-/// A CHECK constraint or a foreign key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExtraConstraint {
-    /// Its name.
-    pub name: Ident,
-    /// Its definition; of a foreign key, what stands before the referenced table.
-    pub head: String,
-    /// Of a foreign key: the referenced table and what stands behind it.
-    pub reference: Option<(QualifiedName, String)>,
-    /// Whether all rows are known to fulfil it.
-    pub validated: bool,
-    /// The comment on it.
-    pub comment: Option<String>,
-}
-
-/// Extended statistics.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExtraStatistics {
-    /// The name.
-    pub name: String,
-    /// What stands between the name and ` FROM `.
-    pub of: String,
-    /// The statistics target, if it is set.
-    pub target: Option<i32>,
-    /// The comment.
-    pub comment: Option<String>,
-}
-
-/// A trigger.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExtraTrigger {
-    /// Its name.
-    pub name: Ident,
-    /// Whether it is a constraint trigger.
-    pub constraint: bool,
-    /// `BEFORE INSERT OR UPDATE OF a`.
-    pub events: String,
-    /// What follows the table in its definition.
-    pub rest: String,
-    /// `tgenabled`.
-    pub enabled: char,
-    /// The comment.
-    pub comment: Option<String>,
-}
-
-/// Privileges of one role.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExtraGrant {
-    /// The role, quoted, or PUBLIC.
-    pub role: String,
-    /// One privilege: `SELECT`.
-    pub privilege: String,
-    /// The column, if it is not of the whole table.
-    pub column: Option<Ident>,
-    /// Whether it may be passed on.
-    pub grantable: bool,
-}
-
 /// What stands in a definition behind what it must begin with.
 #[must_use]
 pub(super) fn after<'a>(definition: &'a str, head: &str) -> Option<&'a str> {
@@ -222,12 +116,16 @@ pub(super) fn split_reference(
 
 /// The names of relations and statistics that are taken on the target.
 #[derive(Clone, Debug, Default)]
-pub struct Names(HashSet<(Ident, String)>);
+pub struct Names {
+    taken: HashSet<(Ident, String)>,
+    /// What was chosen for what a table has on the source.
+    chosen: Vec<(QualifiedName, String, Ident)>,
+}
 
 impl Names {
     /// Notes a name.
     pub fn take(&mut self, schema: &Ident, name: String) {
-        self.0.insert((schema.clone(), name));
+        self.taken.insert((schema.clone(), name));
     }
 
     /// Takes the name that something has on the source, or one like it if that is taken: with the
@@ -242,10 +140,29 @@ impl Names {
         let mut candidates = [wanted.to_owned(), cut(&like, "")].into_iter().chain(numbered);
         loop {
             let Some(name) = candidates.next() else { continue };
-            if self.0.insert((target.schema.clone(), name.clone())) {
-                return Ident::new(name);
+            if self.taken.insert((target.schema.clone(), name.clone())) {
+                let name = Ident::new(name);
+                self.chosen.push((source.clone(), wanted.to_owned(), name.clone()));
+                return name;
             }
         }
+    }
+
+    /// Takes a name for a partition, in the same way; `source` and `target` are the root.
+    pub fn partition(
+        &mut self,
+        partition: &QualifiedName,
+        schema: &Ident,
+        (source, target): (&QualifiedName, &QualifiedName),
+    ) -> QualifiedName {
+        let target = QualifiedName { schema: schema.clone(), name: target.name.clone() };
+        let name = self.choose(partition.name.as_str(), source, &target);
+        QualifiedName { name, ..target }
+    }
+
+    fn chosen(&self, source: &QualifiedName, wanted: &str) -> Option<&Ident> {
+        let found = |(of, was, _): &&(_, String, Ident)| of == source && was == wanted;
+        self.chosen.iter().find(found).map(|(.., name)| name)
     }
 }
 
@@ -288,7 +205,7 @@ pub fn objects(
         plan.index(index, index.name == key, names);
     }
     for constraint in &extras.constraints {
-        plan.constraint(constraint, moved);
+        plan.constraint(constraint, moved, extras.partitioned);
     }
     for statistics in &extras.statistics {
         plan.statistics(statistics, names);
@@ -321,16 +238,67 @@ pub fn objects(
     plan.objects
 }
 
+/// Everything to be made for a partition besides what comes with its root (`source` and `target`
+/// of `root`), whose own objects have been planned.
+#[must_use]
+pub fn partition_objects(
+    extras: &Extras,
+    (source, target): (&QualifiedName, &QualifiedName),
+    root: (&QualifiedName, &QualifiedName),
+    moved: &[(QualifiedName, QualifiedName)],
+    names: &mut Names,
+    major: u32,
+) -> Vec<Object> {
+    let mut all = objects(extras, (source, target), "", moved, names, major);
+    // The root's ANALYZE is that of its partitions.
+    all.retain(|object| object.kind != ObjectKind::Analyze);
+    for index in &extras.inherited {
+        let Some(name) = names.chosen(root.0, &index.root) else {
+            continue;
+        };
+        let of_root = format!("{}.{name}", root.1.schema);
+        let clauses = [
+            (index.replica_identity, "replica identity", "REPLICA IDENTITY USING INDEX"),
+            (index.clustered, "cluster", "CLUSTER ON"),
+        ];
+        for (_, what, clause) in clauses.into_iter().filter(|(is_set, ..)| *is_set) {
+            let statements = vec![of_inherited(target, clause, &of_root)];
+            all.push(Object { kind: ObjectKind::Setting, name: what.into(), statements });
+        }
+    }
+    all
+}
+
+/// ALTER TABLE with the index of a partition that belongs to one of the root's: its name is the
+/// server's choice.
+fn of_inherited(partition: &QualifiedName, clause: &str, root_index: &str) -> String {
+    let table = quote_literal(&partition.to_string());
+    let body = format!(
+        "BEGIN EXECUTE (SELECT format('ALTER TABLE %s {clause} %I', {table}, c.relname)
+            FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+           WHERE i.indrelid = {table}::regclass AND EXISTS (
+                 SELECT FROM pg_partition_ancestors(i.indexrelid) a(relid)
+                  WHERE a.relid = {}::regclass)); END",
+        quote_literal(root_index)
+    );
+    format!("DO {}", quote_literal(&body))
+}
+
 impl Plan<'_> {
     fn index(&mut self, index: &ExtraIndex, is_key: bool, names: &mut Names) {
         let target = self.target;
         let name = names.choose(&index.name, self.source, target);
         let qualified = format!("{}.{name}", target.schema);
         let unique = if index.unique { "UNIQUE " } else { "" };
-        let mut statements = vec![match &index.constraint {
+        // Only for the transaction that makes it.
+        let tablespace = index.tablespace.as_ref();
+        let tablespace =
+            tablespace.map(|t| format!("SET LOCAL default_tablespace = {}", quote_literal(t)));
+        let mut statements: Vec<_> = tablespace.into_iter().collect();
+        statements.push(match &index.constraint {
             Some(definition) => format!("ALTER TABLE {target} ADD CONSTRAINT {name} {definition}"),
             None => format!("CREATE {unique}INDEX {name} ON {target} USING {}", index.using),
-        }];
+        });
         let mut more = Vec::new();
         if let (Some(options), Some(_)) = (&index.options, &index.constraint) {
             more.push(format!("ALTER INDEX {qualified} SET ({options})"));
@@ -372,6 +340,7 @@ impl Plan<'_> {
         &mut self,
         constraint: &ExtraConstraint,
         moved: &[(QualifiedName, QualifiedName)],
+        partitioned: bool,
     ) {
         let (target, name) = (self.target, &constraint.name);
         let (kind, mut definition) = match &constraint.reference {
@@ -383,7 +352,9 @@ impl Plan<'_> {
             }
         };
         let enforced = !definition.ends_with(" NOT ENFORCED");
-        if enforced && !definition.ends_with(" NOT VALID") {
+        // Before 18 no foreign key of a partitioned table can wait for its validation.
+        let at_once = kind == ObjectKind::ForeignKey && partitioned;
+        if enforced && !at_once && !definition.ends_with(" NOT VALID") {
             definition += " NOT VALID";
         }
         let mut statements =
@@ -391,7 +362,7 @@ impl Plan<'_> {
         let what = format!("CONSTRAINT {name} ON {target}");
         statements.extend(comment_on(&what, constraint.comment.as_ref()));
         self.add(kind, name.as_str(), statements);
-        if enforced && constraint.validated {
+        if enforced && !at_once && constraint.validated {
             let sql = format!("ALTER TABLE {target} VALIDATE CONSTRAINT {name}");
             self.add(ObjectKind::Validation, name.as_str(), vec![sql]);
         }

@@ -4,8 +4,9 @@
 //! names that mean the same on another server.
 
 use crate::{
-    catalog::model::{
-        BaseType, Column, Generated, Identity, OwnedSequence, Shape, Table, UniqueIndex,
+    catalog::{
+        model::{BaseType, Column, Generated, Identity, OwnedSequence, Shape, Table, UniqueIndex},
+        partition::{Partition, PartitionShape},
     },
     conn::{Connection, Error, QueryResult, Row},
     pg::{Ident, Oid, QualifiedName},
@@ -15,7 +16,14 @@ use crate::{
 
 const TABLE: &str = "
 SELECT c.oid, c.relkind, c.relpersistence, c.relreplident,
-       CASE WHEN c.reltuples >= 0 AND c.relpages > 0
+       CASE WHEN c.relkind = 'p'
+            THEN (SELECT CASE WHEN bool_and(l.reltuples >= 0 AND l.relpages > 0
+                                            OR pg_relation_size(l.oid) = 0)
+                              THEN sum(l.reltuples / nullif(l.relpages, 0) * pg_relation_size(l.oid)
+                                       / current_setting('block_size')::bigint)::bigint END
+                    FROM pg_partition_tree(c.oid) t JOIN pg_class l ON l.oid = t.relid
+                   WHERE t.isleaf)
+            WHEN c.reltuples >= 0 AND c.relpages > 0
             THEN (c.reltuples / c.relpages * pg_relation_size(c.oid)
                   / current_setting('block_size')::bigint)::bigint END AS estimated_rows,
        CASE WHEN c.relkind = 'p'
@@ -23,10 +31,12 @@ SELECT c.oid, c.relkind, c.relpersistence, c.relreplident,
                     FROM pg_partition_tree(c.oid) WHERE isleaf)
             ELSE pg_table_size(c.oid) END AS bytes,
        c.relhasrules OR EXISTS (SELECT FROM pg_trigger t
-                WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) AS has_triggers,
-       EXISTS (SELECT FROM pg_inherits i
+                WHERE (t.tgrelid = c.oid
+                       OR t.tgrelid IN (SELECT relid FROM pg_partition_tree(c.oid)))
+                  AND NOT t.tgisinternal) AS has_triggers,
+       c.relkind <> 'p' AND EXISTS (SELECT FROM pg_inherits i
                 WHERE c.oid IN (i.inhrelid, i.inhparent) AND NOT c.relispartition) AS inherits,
-       c.relfilenode::text AS file,
+       pg_get_partkeydef(c.oid) AS partition_key, c.relfilenode::text AS file,
        (SELECT md5(string_agg(format('%s %s %s %s', attnum, attisdropped, atttypid, atttypmod),
                               ',' ORDER BY attnum))
           FROM pg_attribute a WHERE a.attrelid = c.oid AND attnum > 0) AS columns,
@@ -116,15 +126,52 @@ SELECT ic.relname AS index_name, i.indisprimary, i.indisreplident, i.indimmediat
  WHERE i.indrelid = $1::oid AND i.indisunique
  ORDER BY i.indisprimary DESC, ic.relname, k.n";
 
+/// Its own and its partitions'.
 const ALWAYS_TRIGGERS: &str = "
-SELECT tgname AS name FROM pg_trigger
- WHERE tgrelid = $1::oid AND NOT tgisinternal AND tgenabled IN ('A', 'R')
- UNION ALL
-SELECT rulename FROM pg_rewrite WHERE ev_class = $1::oid AND ev_enabled IN ('A', 'R')";
+WITH tree AS (SELECT $1::oid AS oid UNION SELECT relid FROM pg_partition_tree($1::oid))
+SELECT tgname AS name FROM pg_trigger JOIN tree ON tgrelid = tree.oid
+ WHERE NOT tgisinternal AND tgenabled IN ('A', 'R')
+ UNION
+SELECT rulename FROM pg_rewrite JOIN tree ON ev_class = tree.oid WHERE ev_enabled IN ('A', 'R')";
 
+/// Of the partitions only what they have for themselves.
 const FOREIGN_OR_EXCLUSION: &str = "
 SELECT conname FROM pg_constraint WHERE conrelid = $1::oid AND contype IN ('f', 'x')
+ UNION ALL
+SELECT conname || ' of ' || relid FROM pg_constraint JOIN pg_partition_tree($1::oid)
+       ON conrelid = relid AND level > 0
+ WHERE contype IN ('f', 'x') AND conparentid = 0
+ UNION ALL
+SELECT c.relname || ' of ' || relid FROM pg_index i JOIN pg_partition_tree($1::oid)
+       ON i.indrelid = relid AND level > 0
+  JOIN pg_class c ON c.oid = i.indexrelid
+ WHERE i.indisunique AND NOT i.indisexclusion AND NOT c.relispartition
  ORDER BY conname";
+
+/// Each after what it is a partition of.
+const PARTITIONS: &str = "
+SELECT c.oid, n.nspname, c.relname, t.parentrelid::oid AS parent, c.relkind, c.relpersistence,
+       coalesce(pg_get_expr(c.relpartbound, c.oid), '') AS bound,
+       pg_get_partkeydef(c.oid) AS key, c.relreplident, c.relfilenode::bigint AS file,
+       c.xmin::text AS writer, h.xmin::text AS attached_by,
+       (SELECT left(md5(string_agg(a.xmin::text, ',' ORDER BY attnum)), 8)
+          FROM pg_attribute a WHERE a.attrelid = c.oid AND attnum > 0) AS column_writers,
+       (SELECT ic.relname FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid
+         WHERE i.indrelid = c.oid AND CASE c.relreplident WHEN 'd' THEN i.indisprimary
+                                           WHEN 'i' THEN i.indisreplident END) AS identity_index,
+       (SELECT coalesce(json_object_agg(rc.relname, ic.relname), '{}')
+          FROM pg_index i
+          JOIN pg_class ic ON ic.oid = i.indexrelid AND ic.relispartition
+         CROSS JOIN LATERAL pg_partition_ancestors(i.indexrelid) a(relid)
+          JOIN pg_index r ON r.indexrelid = a.relid AND r.indrelid = $1::oid
+          JOIN pg_class rc ON rc.oid = r.indexrelid
+         WHERE i.indrelid = c.oid) AS indexes
+  FROM pg_partition_tree($1::oid) t
+  JOIN pg_class c ON c.oid = t.relid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_inherits h ON h.inhrelid = c.oid
+ WHERE t.level > 0
+ ORDER BY t.level, n.nspname, c.relname";
 
 /// Reads a table's definition; `None` if there is no relation of that name.
 ///
@@ -145,18 +192,14 @@ pub async fn load_table(
     let indexes = connection.query_with(UNIQUE_INDEXES, &by_oid).await?;
     let always = connection.query_with(ALWAYS_TRIGGERS, &by_oid).await?;
     let constraints = connection.query_with(FOREIGN_OR_EXCLUSION, &by_oid).await?;
+    let partitions = connection.query_with(PARTITIONS, &by_oid).await?;
+    let partitions: Vec<_> = partitions.rows().iter().map(partition).collect::<Result<_, _>>()?;
     Ok(Some(Table {
         oid,
         name: name.clone(),
         kind: row.get("relkind")?,
         persistence: row.get("relpersistence")?,
-        replica_identity: match row.get::<char>("relreplident")? {
-            'd' => ReplicaIdentity::Default,
-            'n' => ReplicaIdentity::Nothing,
-            'f' => ReplicaIdentity::Full,
-            'i' => ReplicaIdentity::Index,
-            other => return Err(Error::Result(format!("relreplident holds {other:?}"))),
-        },
+        replica_identity: replica_identity(row)?,
         columns: columns.rows().iter().map(column).collect::<Result<_, _>>()?,
         unique_indexes: unique_indexes(indexes.rows())?,
         estimated_rows: row.get("estimated_rows")?,
@@ -169,8 +212,47 @@ pub async fn load_table(
             columns: row.get("columns")?,
             column_writers: row.get("column_writers")?,
             file: row.get("file")?,
+            partitions: partitions.iter().map(|p: &Partition| p.shape.clone()).collect(),
         },
+        partition_key: row.get("partition_key")?,
+        partitions,
     }))
+}
+
+fn replica_identity(row: &Row) -> Result<ReplicaIdentity, Error> {
+    Ok(match row.get::<char>("relreplident")? {
+        'd' => ReplicaIdentity::Default,
+        'n' => ReplicaIdentity::Nothing,
+        'f' => ReplicaIdentity::Full,
+        'i' => ReplicaIdentity::Index,
+        other => return Err(Error::Result(format!("relreplident holds {other:?}"))),
+    })
+}
+
+fn partition(row: &Row) -> Result<Partition, Error> {
+    let oid: Oid = row.get("oid")?;
+    let name = QualifiedName::new(row.get::<String>("nspname")?, row.get::<String>("relname")?);
+    let indexes: String = row.get("indexes")?;
+    Ok(Partition {
+        oid,
+        parent: row.get("parent")?,
+        kind: row.get("relkind")?,
+        persistence: row.get("relpersistence")?,
+        bound: row.get("bound")?,
+        key: row.get("key")?,
+        replica_identity: replica_identity(row)?,
+        identity_index: row.get("identity_index")?,
+        indexes: serde_json::from_str(&indexes)
+            .map_err(|error| Error::Result(format!("the indexes of {}: {error}", name.plain())))?,
+        shape: PartitionShape {
+            name: name.plain(),
+            oid_and_file: (oid.0, row.get("file")?),
+            writer: row.get("writer")?,
+            attached_by: row.get("attached_by")?,
+            column_writers: row.get("column_writers")?,
+        },
+        name,
+    })
 }
 
 fn names(result: &QueryResult, column: &str) -> Result<Vec<String>, Error> {

@@ -178,6 +178,22 @@ pub(super) struct Migrate {
     #[arg(long, value_name = "N", value_parser = jobs)]
     pub(super) apply_jobs: Option<usize>,
 
+    /// Drop secondary indexes and constraints of existing targets; make them again at the end
+    ///
+    /// Indexes besides the key, unique and exclusion constraints and foreign keys are kept in the
+    /// ledger meanwhile, and built anew, several at a time, once the checkpoint is passed.
+    /// Tables that pghost makes are always treated so.
+    #[arg(long, verbatim_doc_comment)]
+    pub(super) defer_indexes: bool,
+
+    /// Who owns the tables that pghost makes [default: the role of the target]
+    #[arg(long, value_name = "ROLE")]
+    pub(super) target_owner: Option<String>,
+
+    /// Where the tables that pghost makes and their indexes go [default: the database's]
+    #[arg(long, value_name = "TABLESPACE")]
+    pub(super) target_tablespace: Option<String>,
+
     /// What happens once the target has caught up
     #[arg(long, value_enum, value_name = "WHAT", default_value = "stop")]
     pub(super) then: Then,
@@ -251,7 +267,7 @@ pub(super) enum Level {
     Trace,
 }
 
-/// The most pages or lanes at once. Each takes a connection on either side, and servers seldom allow more.
+/// The most pages or lanes at once. Each takes a connection, and servers seldom allow more.
 const COPY_JOBS_MAX: usize = 100;
 
 fn at_least_one(text: &str) -> Result<u64, String> {

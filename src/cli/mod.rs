@@ -150,8 +150,8 @@ async fn carry_out(meant: Meant, mode: progress::Mode, screen: Screen) -> Result
                 Ok(())
             }
             Meant::Cleanup(spec) => {
-                let removed = migrate::cleanup(&spec).await?;
-                screen.print(&status::removed(&spec, &removed));
+                let cleaned = migrate::cleanup(&spec).await?;
+                screen.print(&status::removed(&spec, &cleaned));
                 Ok(())
             }
             Meant::Demo(options) => {

@@ -61,6 +61,8 @@ pub(super) fn migrate(
     }
     check_name("--name", args.name.as_deref())?;
     check_name("--publication", args.publication.as_deref())?;
+    check_name("--target-owner", args.target_owner.as_deref())?;
+    check_name("--target-tablespace", args.target_tablespace.as_deref())?;
     if let Some(slot) = args.slot.as_deref().filter(|slot| !is_slot_name(slot)) {
         return Err(Failure::refused(
             format!("{slot:?} can't be the name of a slot"),
@@ -91,6 +93,9 @@ pub(super) fn migrate(
         page_rows: args.page_rows,
         copy_jobs: args.copy_jobs.unwrap_or_else(|| default_jobs(cores)),
         apply_jobs: args.apply_jobs.unwrap_or_else(|| default_jobs(cores)),
+        defer_indexes: args.defer_indexes,
+        target_owner: args.target_owner,
+        target_tablespace: args.target_tablespace,
         then: match args.then {
             args::Then::Stop => Then::Stop,
             args::Then::Follow => Then::Follow,
@@ -268,6 +273,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_made_on_the_target_can_be_told() {
+        let spec = between_servers(&["--table", "t"]).unwrap().spec;
+        assert_eq!(
+            (spec.defer_indexes, spec.target_owner, spec.target_tablespace),
+            (false, None, None)
+        );
+        let words =
+            ["--table", "t", "--defer-indexes", "--target-owner", "o", "--target-tablespace", "s"];
+        let spec = between_servers(&words).unwrap().spec;
+        let told = (spec.defer_indexes, spec.target_owner, spec.target_tablespace);
+        assert_eq!(told, (true, Some("o".into()), Some("s".into())));
+    }
+
+    #[test]
     fn a_missing_server_says_where_to_give_it() {
         for (words, side) in [(&SERVERS[..2], "target"), (&SERVERS[2..], "source")] {
             let failure = meant(words).unwrap_err();
@@ -307,8 +326,14 @@ mod tests {
     #[test]
     fn names_that_no_server_takes_are_refused() {
         let long = "n".repeat(64);
-        for words in [["--name", ""], ["--name", &long], ["--publication", ""], ["--slot", "Slot"]]
-        {
+        for words in [
+            ["--name", ""],
+            ["--name", &long],
+            ["--publication", ""],
+            ["--slot", "Slot"],
+            ["--target-owner", ""],
+            ["--target-tablespace", &long],
+        ] {
             assert!(between_servers(&[&["--table", "t"], &words[..]].concat()).is_err());
         }
     }

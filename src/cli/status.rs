@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::progress::count;
-use crate::migrate::{CleanupSpec, MigrationStatus};
+use crate::migrate::{Cleaned, CleanupSpec, MigrationStatus};
 
 /// Where migrations stand, for people or as JSON.
 pub(super) fn text(found: &[MigrationStatus], as_json: bool) -> String {
@@ -55,17 +55,21 @@ fn block(migration: &MigrationStatus) -> String {
 }
 
 /// What was removed, or would be.
-pub(super) fn removed(spec: &CleanupSpec, removed: &[String]) -> String {
-    if removed.is_empty() {
+pub(super) fn removed(spec: &CleanupSpec, cleaned: &Cleaned) -> String {
+    if *cleaned == Cleaned::default() {
         return format!("nothing is left of {}; no table was touched", spec.name);
     }
-    let verb = if spec.dry_run { "would remove" } else { "removed" };
-    let lines: Vec<_> = removed.iter().map(|what| format!("{verb} {what}")).collect();
-    format!(
-        "{}\nno table {} touched",
-        lines.join("\n"),
-        if spec.dry_run { "would be" } else { "was" }
-    )
+    let (remove, make, be) = match spec.dry_run {
+        true => ("would remove", "would make again", "would be"),
+        false => ("removed", "made again", "was"),
+    };
+    let removed = cleaned.removed.iter().map(|what| format!("{remove} {what}"));
+    let made = cleaned.made_again.iter().map(|what| format!("{make} {what}"));
+    let left = cleaned.left.iter().map(|what| format!("note: {what}"));
+    let mut lines: Vec<_> = removed.chain(made).chain(left).collect();
+    let what = if cleaned.made_again.is_empty() { "table" } else { "row" };
+    lines.push(format!("no {what} {be} touched"));
+    lines.join("\n")
 }
 
 #[cfg(test)]

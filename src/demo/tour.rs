@@ -120,6 +120,9 @@ impl Tour<'_> {
             // One session is enough to keep two cores busy with both servers.
             copy_jobs: 1,
             apply_jobs: 1,
+            defer_indexes: false,
+            target_owner: None,
+            target_tablespace: None,
             then: Then::Stop,
         };
         migrate::run(&spec, self.interrupt.clone(), &mut self.listener).await?;

@@ -8,11 +8,18 @@ use std::pin::pin;
 
 use tokio::sync::watch;
 
-use super::{Failure, plan::PlannedTable, target};
+use super::{
+    Failure, Listener,
+    plan::PlannedTable,
+    servers::cancel,
+    target,
+    watch_index::{Building, TELL_AGAIN, how_far},
+};
 use crate::{
     apply,
     catalog::{ObjectKind, add_key, load_table},
-    conn::{Connection, Error},
+    config::Config,
+    conn::{Connection, Error, SessionKind},
     ledger,
 };
 
@@ -33,7 +40,9 @@ pub(super) async fn build_key(
     connection: &mut Connection,
     migration: &str,
     table: &mut PlannedTable,
+    config: &Config,
     interrupt: &mut watch::Receiver<bool>,
+    listener: &mut dyn Listener,
 ) -> Result<(), Failure> {
     let what = format!("building the key of {}", table.target_name.plain());
     let failed = |error: Error| Failure::stopped_by(&what, &error);
@@ -47,20 +56,24 @@ pub(super) async fn build_key(
         // Begun by a pghost that kept only the rows' part of a table's definition.
         None => add_key(&table.source, &table.key, &table.target_name),
     };
+    let key_name = key.as_ref().map_or("key", |key| key.object.name.as_str());
+    let what_builds = [Building {
+        pid: connection.process_id(),
+        table: table.target_name.plain(),
+        index: key_name.to_owned(),
+    }];
     {
         let mut building = pin!(connection.query(&sql));
         tokio::select! {
             built = &mut building => built.map(drop).map_err(failed)?,
+            () = tell(config, &what_builds, listener) => {}
             true = apply::stopped(interrupt) => {
-                if let Some(token) = token {
-                    token.cancel().await.map_err(failed)?;
-                }
-                // Ended, one way or the other, before anything else is asked.
-                let _ = building.await;
+                cancel(token.as_ref(), building).await.map_err(failed)?;
                 return Err(Failure::interrupted());
             }
         }
     }
+    listener.on(&what_builds[0].done());
     connection.query(AFTER).await.map_err(failed)?;
     if let Some(key) = &key {
         ledger::object_done(connection, migration, key).await.map_err(failed)?;
@@ -70,4 +83,21 @@ pub(super) async fn build_key(
     table.target_key = Some(target::fits(&table.source, &table.key, &made)?);
     table.target = Some(made);
     Ok(())
+}
+
+/// Tells how far it is, by a session of its own, until it is dropped. Trouble with that must not
+/// end a build of hours.
+async fn tell(config: &Config, building: &[Building], listener: &mut dyn Listener) {
+    let telling = async {
+        tokio::time::sleep(TELL_AGAIN).await;
+        let mut beside = Connection::connect(config, SessionKind::Sql).await?;
+        loop {
+            let events = how_far(&mut beside, building).await?;
+            events.iter().for_each(|event| listener.on(event));
+            tokio::time::sleep(TELL_AGAIN).await;
+        }
+    };
+    let ended: Result<(), Error> = telling.await;
+    tracing::warn!("how far the key is can't be told: {ended:?}");
+    std::future::pending().await
 }

@@ -1,13 +1,15 @@
 //! Removing all that pghost has made for a migration, and nothing else: slot, publication, ledger.
 //!
-//! Tables stay, also those that pghost has made: their rows are the user's. What is on the source
+//! Tables stay, also those that pghost has made: their rows are the user's. What they are left
+//! without is told, or made again where that costs nothing. What is on the source
 //! goes first and the ledger last, so that a cleanup that was killed can be done again.
 
-use super::{Failure, failure::Exit, preflight};
+use super::{Failure, defer, defer::missing_of, failure::Exit, preflight};
 use crate::{
+    catalog::{ObjectKind, load_table, matching_key},
     config::Config,
     conn::{Connection, Error, SessionKind},
-    ledger::{self, Migration},
+    ledger::{self, Migration, TableRecord},
     pg::Ident,
     replication::find_slot,
     sql::quote_literal,
@@ -26,11 +28,21 @@ pub struct CleanupSpec {
     pub dry_run: bool,
 }
 
-/// Removes it, and tells what was (or, on a dry run, would be) removed, one line each. Nothing
-/// left is no error: it can be done twice.
+/// What a cleanup has done, or on a dry run would do; one line each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// What was removed.
+    pub removed: Vec<String>,
+    /// What was made again of what --defer-indexes had dropped.
+    pub made_again: Vec<String>,
+    /// What tables are left without, and the statements that give it to them.
+    pub left: Vec<String>,
+}
+
+/// Removes it, and tells. Nothing left is no error: it can be done twice.
 ///
 /// Errors: the migration is running, its slot is in use, or the source is another server.
-pub async fn cleanup(spec: &CleanupSpec) -> Result<Vec<String>, Failure> {
+pub async fn cleanup(spec: &CleanupSpec) -> Result<Cleaned, Failure> {
     let at = |what: &'static str| move |error: Error| Failure::refused_by(what, &error);
     let connect = |config| Connection::connect(config, SessionKind::Sql);
     let mut source = connect(&spec.source).await.map_err(at("connecting to the source"))?;
@@ -45,7 +57,7 @@ pub async fn cleanup(spec: &CleanupSpec) -> Result<Vec<String>, Failure> {
     }
     let found = ledger::load(&mut target, &spec.name).await.map_err(failed)?;
     let removed = match found {
-        None => Vec::new(),
+        None => Cleaned::default(),
         Some(migration) => remove(spec, &mut source, &mut target, &migration).await?,
     };
     source.close().await;
@@ -58,7 +70,7 @@ async fn remove(
     source: &mut Connection,
     target: &mut Connection,
     migration: &Migration,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Cleaned, Failure> {
     is_its_source(source, migration).await?;
     let stopped = |what: &str, error: &Error| Failure {
         exit: Exit::Stopped,
@@ -66,7 +78,7 @@ async fn remove(
         hint: "mend the cause and give the same command again".into(),
         ..Failure::refused_by(what, error)
     };
-    let mut removed = Vec::new();
+    let mut cleaned = Cleaned::default();
     let slot = &migration.slot;
     let at_slot = |error: Error| stopped("removing the slot", &error);
     preflight::lock_slot(source, slot).await?;
@@ -87,7 +99,7 @@ async fn remove(
             let sql = format!("SELECT pg_drop_replication_slot({})", quote_literal(slot));
             source.query(&sql).await.map_err(at_slot)?;
         }
-        removed.push(format!("the replication slot {slot} on the source"));
+        cleaned.removed.push(format!("the replication slot {slot} on the source"));
     }
     let publication = &migration.publication;
     let at_publication = |error: Error| stopped("removing the publication", &error);
@@ -100,17 +112,73 @@ async fn remove(
             let sql = format!("DROP PUBLICATION IF EXISTS {}", Ident::new(publication));
             source.query(&sql).await.map_err(at_publication)?;
         }
-        removed.push(format!("the publication {publication} on the source"));
+        cleaned.removed.push(format!("the publication {publication} on the source"));
+    }
+    for table in &migration.tables {
+        let looked = look_at_table(spec, target, table, &mut cleaned).await;
+        looked.map_err(|error| {
+            stopped(&format!("looking at the target {}", table.target.plain()), &error)
+        })?;
     }
     if !spec.dry_run {
         let at_ledger = |error: Error| stopped("removing the ledger", &error);
         ledger::forget(target, &migration.name).await.map_err(at_ledger)?;
     }
-    removed.push(format!(
+    cleaned.removed.push(format!(
         "the ledger's lines of {} on the target, and the schema pghost if they were the last",
         migration.name
     ));
-    Ok(removed)
+    Ok(cleaned)
+}
+
+/// With the ledger it would be forgotten what a table has not got back yet.
+async fn look_at_table(
+    spec: &CleanupSpec,
+    target: &mut Connection,
+    table: &TableRecord,
+    cleaned: &mut Cleaned,
+) -> Result<(), Error> {
+    let name = table.target.plain();
+    let objects = ledger::load_objects(target, &spec.name).await?;
+    let missing = missing_of(&objects, table);
+    let Some(found) = load_table(target, &table.target).await? else {
+        return Ok(());
+    };
+    if table.target_made {
+        if matching_key(&found, &table.key).is_none() {
+            let key = missing.iter().find(|o| o.object.kind == ObjectKind::Key);
+            let columns: Vec<_> = table.key.iter().map(ToString::to_string).collect();
+            let sql = match key {
+                Some(key) => key.object.statements.join("; "),
+                None => format!("ALTER TABLE {} ADD UNIQUE ({})", table.target, columns.join(", ")),
+            };
+            cleaned.left.push(format!(
+                "{name} stays half copied and without its key; to give it one: {sql}"
+            ));
+        }
+        return Ok(());
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let sql = format!("SELECT EXISTS (SELECT FROM {}) AS filled", table.target);
+    if target.query(&sql).await?.row()?.get("filled")? {
+        // That may take hours, and half a table may violate them.
+        let statements = missing.iter().flat_map(|o| &o.object.statements);
+        let statements: Vec<_> = statements.map(|sql| format!("\n    {sql};")).collect();
+        cleaned.left.push(format!(
+            "{name} stays without what --defer-indexes had dropped; to make it again, on the \
+             target:\n    BEGIN;{}\n    COMMIT;",
+            statements.concat()
+        ));
+        return Ok(());
+    }
+    let names = match spec.dry_run {
+        true => defer::names(missing.iter().map(|record| &record.object)),
+        false => defer::bring_back(target, &spec.name, table).await?,
+    };
+    cleaned.made_again.push(format!("{} of {name}", names.join(", ")));
+    Ok(())
 }
 
 async fn exists(source: &mut Connection, of: &str, name: &str) -> Result<bool, Error> {

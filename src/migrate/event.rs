@@ -76,6 +76,17 @@ pub enum Event {
         /// Until the last page.
         eta_seconds: Option<f64>,
     },
+    /// How far an index is that is being built on the target.
+    Index {
+        /// The target table.
+        table: String,
+        /// The index, or its constraint.
+        index: String,
+        /// The server's word for what it is doing; `done` at the end.
+        phase: String,
+        /// Of that phase, where the server tells.
+        percent: Option<f64>,
+    },
     /// The checkpoint was taken, or raised.
     Checkpoint {
         /// Its position.

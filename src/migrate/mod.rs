@@ -12,9 +12,11 @@
 
 mod build_key;
 mod cleanup;
+mod defer;
 mod event;
 mod failure;
 mod finish;
+mod make_table;
 mod names;
 mod objects;
 mod plan;
@@ -30,8 +32,10 @@ mod status;
 mod target;
 mod watch_apply;
 mod watch_backfill;
+mod watch_index;
+mod watch_source;
 
-pub use cleanup::{CleanupSpec, cleanup};
+pub use cleanup::{Cleaned, CleanupSpec, cleanup};
 pub use event::{Event, Listener, PhaseName, Seconds, TableReport};
 pub use failure::{Exit, Failure};
 pub use names::{default_name, is_slot_name};

@@ -5,22 +5,23 @@
 //! mark there, so that whatever a run dies of, the next one makes what is missing and nothing
 //! twice. Indexes are built several at a time; everything else takes turns.
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{Event, Failure, Listener, build_key};
+use super::{
+    Event, Failure, Listener, build_key,
+    servers::CANCEL_AGAIN,
+    watch_index::{Building, TELL_AGAIN, how_far},
+};
 use crate::{
     apply,
-    catalog::{FORCE, ObjectKind},
+    catalog::{FORCE, Object, ObjectKind},
     config::Config,
     conn::{CancelToken, Connection, Error, SessionKind},
     ledger::{self, Migration, ObjectRecord},
     pg::SqlState,
 };
-
-/// A request to cancel can come between two statements: then another one follows.
-const CANCEL_AGAIN: Duration = Duration::from_millis(200);
 
 /// The making of a migration's objects.
 #[derive(Debug)]
@@ -30,9 +31,6 @@ pub(super) struct Making<'a> {
     /// How many indexes are built at once.
     pub(super) jobs: usize,
 }
-
-/// How often people are told how far the indexes are.
-const TELL_AGAIN: Duration = Duration::from_secs(5);
 
 const FIRES: &str = "it would fire for every change that later runs apply, so it is disabled";
 
@@ -82,7 +80,7 @@ impl Making<'_> {
             idle.push(connection);
         }
         let tokens: Vec<_> = idle.iter().filter_map(Connection::cancel_token).collect();
-        let pids: Vec<_> = idle.iter().map(|c| c.process_id().to_string()).collect();
+        let mut building: Vec<Building> = Vec::new();
         let mut making: JoinSet<Ended> = JoinSet::new();
         let mut failure = None;
         loop {
@@ -95,6 +93,7 @@ impl Making<'_> {
                 };
                 let message = format!("making {}", self.describe(&object));
                 listener.on(&Event::Notice { message });
+                building.extend(self.building(&connection, &object));
                 making.spawn(make_one(connection, self.migration.name.clone(), object));
             }
             tokio::select! {
@@ -104,6 +103,13 @@ impl Making<'_> {
                         // The first one counts; those that run beside it come to their end.
                         let judged = self.judge(&ended, listener);
                         failure = failure.or(judged);
+                        let pid = ended.connection.process_id();
+                        if let Some(at) = building.iter().position(|b| b.pid == pid) {
+                            let built = building.swap_remove(at);
+                            if matches!(ended.result, Ok(None)) {
+                                listener.on(&built.done());
+                            }
+                        }
                         idle.push(ended.connection);
                     }
                     Some(Err(error)) => {
@@ -111,13 +117,11 @@ impl Making<'_> {
                         failure = Some(Failure::stopped_by("making objects", &error));
                     }
                 },
-                () = tokio::time::sleep(TELL_AGAIN), if !making.is_empty() => {
-                    let lines = how_far(ledger, &pids).await.map_err(|error| {
+                () = tokio::time::sleep(TELL_AGAIN), if !building.is_empty() => {
+                    let events = how_far(ledger, &building).await.map_err(|error| {
                         Failure::stopped_by("asking how far the indexes are", &error)
                     })?;
-                    for message in lines {
-                        listener.on(&Event::Notice { message });
-                    }
+                    events.iter().for_each(|event| listener.on(event));
                 }
                 true = apply::stopped(interrupt) => {
                     stop(&mut making, &tokens).await;
@@ -140,10 +144,24 @@ impl Making<'_> {
         Ok(connection)
     }
 
-    fn describe(&self, object: &ObjectRecord) -> String {
+    fn table(&self, object: &ObjectRecord) -> String {
         let table = self.migration.tables.iter().find(|t| t.ordinal == object.ordinal);
-        let table = table.map_or_else(String::new, |t| t.target.plain());
-        format!("{} {} of {table}", object.object.kind.as_str(), object.object.name)
+        table.map_or_else(String::new, |t| t.target.plain())
+    }
+
+    fn describe(&self, object: &ObjectRecord) -> String {
+        let Object { kind, name, .. } = &object.object;
+        format!("{} {name} of {}", kind.as_str(), self.table(object))
+    }
+
+    /// An index that the session is to build, if it is one.
+    fn building(&self, connection: &Connection, object: &ObjectRecord) -> Option<Building> {
+        let is_index = matches!(object.object.kind, ObjectKind::Index | ObjectKind::Unique);
+        is_index.then(|| Building {
+            pid: connection.process_id(),
+            table: self.table(object),
+            index: object.object.name.clone(),
+        })
     }
 
     fn judge(&self, ended: &Ended, listener: &mut dyn Listener) -> Option<Failure> {
@@ -177,20 +195,6 @@ impl Making<'_> {
             }
         }
     }
-}
-
-/// A line for each index that these sessions build.
-async fn how_far(target: &mut Connection, pids: &[String]) -> Result<Vec<String>, Error> {
-    let sql = format!(
-        "SELECT format('%s%% of %s: %s', floor(100.0 * CASE
-                    WHEN tuples_total > 0 THEN tuples_done::numeric / tuples_total
-                    WHEN blocks_total > 0 THEN blocks_done::numeric / blocks_total ELSE 0 END),
-                phase, left(translate(a.query, E'\\r\\n', '  '), 100)) AS line
-           FROM pg_stat_progress_create_index p JOIN pg_stat_activity a USING (pid)
-          WHERE pid IN ({}) ORDER BY pid",
-        pids.join(", ")
-    );
-    target.query(&sql).await?.rows().iter().map(|row| row.get("line")).collect()
 }
 
 fn one_line(statement: &str) -> String {

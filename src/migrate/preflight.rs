@@ -1,12 +1,18 @@
 //! A look at both servers before anything is done. Changes nothing.
 
 use super::{
-    Failure, MigrationSpec, TableSpec, default_name, is_slot_name, plan::PlannedTable, publication,
-    servers::Servers, target,
+    Failure, MigrationSpec, TableSpec, default_name, is_slot_name,
+    make_table::{Made, partition_schema},
+    plan::PlannedTable,
+    publication,
+    servers::Servers,
+    target,
 };
 use crate::{
     backfill::Paging,
-    catalog::{Key, Table, choose_key, load_table, schema_exists},
+    catalog::{
+        Key, Table, choose_key, identity_statements, load_table, schema_exists, why_not_followed,
+    },
     conn::{Connection, Error},
     ledger,
     pg::QualifiedName,
@@ -21,6 +27,8 @@ pub(super) struct NewMigration {
     pub(super) publication: String,
     /// Whether pghost makes the publication.
     pub(super) makes_publication: bool,
+    /// How targets are made and set up.
+    pub(super) made: Made,
     pub(super) tables: Vec<PlannedTable>,
 }
 
@@ -57,9 +65,11 @@ pub(super) async fn look(
     }
     let mut tables = Vec::new();
     for (ordinal, table) in spec.tables.iter().enumerate() {
-        tables.push(look_at_table(servers, ordinal, table, spec.paging).await?);
+        tables.push(look_at_table(servers, ordinal, table, spec).await?);
     }
     twice_the_same(&spec.tables)?;
+    no_partition_beside_its_root(&tables)?;
+    let made = Made::look(&mut servers.target, spec, &tables).await?;
     lock_slot(&mut servers.source, &slot).await?;
     look_at_slot(servers, &slot).await?;
     let publication = match &spec.publication {
@@ -75,7 +85,7 @@ pub(super) async fn look(
     };
     look_at_ledger(servers).await?;
     let makes_publication = spec.publication.is_none();
-    Ok(NewMigration { name, slot, publication, makes_publication, tables })
+    Ok(NewMigration { name, slot, publication, makes_publication, made, tables })
 }
 
 fn twice_the_same(tables: &[TableSpec]) -> Result<(), Failure> {
@@ -92,12 +102,31 @@ fn twice_the_same(tables: &[TableSpec]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Under the publication of a root all changes come under its name.
+fn no_partition_beside_its_root(tables: &[PlannedTable]) -> Result<(), Failure> {
+    for root in tables {
+        for other in tables {
+            if root.source.partitions.iter().any(|p| p.oid == other.source.oid) {
+                return Err(Failure::refused(
+                    format!(
+                        "{} is a partition of {}, and both are named",
+                        other.source.name.plain(),
+                        root.source.name.plain()
+                    ),
+                    "name the partitioned table alone; its partitions' rows go with it",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Loads the source table, its key, and the target table if it is there.
 async fn look_at_table(
     servers: &mut Servers,
     ordinal: usize,
     spec: &TableSpec,
-    paging: Paging,
+    asked: &MigrationSpec,
 ) -> Result<PlannedTable, Failure> {
     let source = load_source(&mut servers.source, &spec.source).await?;
     let key = choose_key(&source).map_err(|refusal| {
@@ -109,19 +138,29 @@ async fn look_at_table(
             format!("ALTER TABLE {} ADD PRIMARY KEY (..)", spec.source),
         )
     })?;
-    let is_arithmetic = is_arithmetic(paging, &source, &key)?;
+    identities(&source, &key)?;
+    let is_arithmetic = is_arithmetic(asked.paging, &source, &key)?;
     let at_target = |error: Error| Failure::refused_by("looking at the target", &error);
     let target = load_table(&mut servers.target, &spec.target).await.map_err(at_target)?;
     let mut target_key = None;
     if let Some(target) = &target {
         refuse_itself(servers, &source, target).await?;
-        target_key = Some(target::fits(&source, &key, target)?);
+        target_key = Some(match asked.defer_indexes {
+            true => target::fits_once_bare(&source, &key, target)?,
+            false => target::fits(&source, &key, target)?,
+        });
         target_is_empty(servers, target).await?;
-    } else if !schema_exists(&mut servers.target, &spec.target.schema).await.map_err(at_target)? {
-        return Err(Failure::refused(
-            format!("the target has no schema {}", spec.target.schema),
-            format!("CREATE SCHEMA {} on the target", spec.target.schema),
-        ));
+    } else {
+        let own = source.partitions.iter().map(|partition| &partition.name);
+        let own = own.map(|name| partition_schema(name, &source.name, &spec.target));
+        for schema in [&spec.target.schema].into_iter().chain(own) {
+            if !schema_exists(&mut servers.target, schema).await.map_err(at_target)? {
+                return Err(Failure::refused(
+                    format!("the target has no schema {schema}"),
+                    format!("CREATE SCHEMA {schema} on the target"),
+                ));
+            }
+        }
     }
     Ok(PlannedTable {
         ordinal,
@@ -171,18 +210,34 @@ pub(super) async fn load_source(
     Ok(table)
 }
 
-const fn why_not_movable(table: &Table) -> Option<&'static str> {
-    match (table.kind, table.persistence) {
-        ('r', 'p') if table.inherits => Some(
+fn why_not_movable(table: &Table) -> Option<String> {
+    let why = match (table.kind, table.persistence) {
+        ('r' | 'p', 'p') if table.inherits => {
             "it inherits from another table or is inherited from: its rows and its changes would \
-             not be those of one table",
-        ),
-        ('r', 'p') => None,
-        ('r', 'u') => Some("it is unlogged, so its changes are not in the log"),
-        ('r', _) => Some("it is a temporary table"),
-        ('p', _) => Some("it is partitioned, which is not supported yet; name its partitions"),
-        _ => Some("it is not a table"),
+             not be those of one table"
+        }
+        ('r' | 'p', 'p') => return why_not_followed(&table.partitions),
+        ('r' | 'p', 'u') => "it is unlogged, so its changes are not in the log",
+        ('r' | 'p', _) => "it is a temporary table",
+        _ => "it is not a table",
+    };
+    Some(why.to_owned())
+}
+
+/// Each partition logs the old keys of its rows by an identity of its own.
+pub(super) fn identities(table: &Table, key: &Key) -> Result<(), Failure> {
+    let statements = identity_statements(table, key);
+    if statements.is_empty() {
+        return Ok(());
     }
+    Err(Failure::refused(
+        format!(
+            "partitions of {} do not log their changed rows by its key, since each has a replica \
+             identity of its own",
+            table.name.plain()
+        ),
+        format!("on the source: {}", statements.join("; ")),
+    ))
 }
 
 /// The role sees every row of the table.
@@ -219,7 +274,7 @@ async fn may_read_all(source: &mut Connection, table: &Table) -> Result<(), Fail
 async fn estimate_rows(source: &mut Connection, table: &Table) -> Result<Option<u64>, Error> {
     let sql = format!(
         "SELECT avg(pg_column_size(t.*))::bigint AS row_bytes
-           FROM (SELECT * FROM ONLY {} LIMIT 100) t",
+           FROM (SELECT * FROM {} LIMIT 100) t",
         table.name
     );
     let row_bytes = source.query(&sql).await?.row()?.get::<Option<u64>>("row_bytes")?;

@@ -9,15 +9,20 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{
-    Event, Failure, Listener, failure::Exit, plan::PlannedTable, preflight::NewMigration,
-    servers::Servers, target,
+    Event, Failure, Listener,
+    defer::{bring_back, put_away},
+    failure::Exit,
+    make_table::{Made, make_table},
+    plan::PlannedTable,
+    preflight::NewMigration,
+    servers::{Servers, cancel},
 };
 use crate::{
     apply,
-    catalog::{Names, create_table, load_extras, load_names, load_settings, load_table, objects},
+    catalog::Names,
     conn::{Connection, Error},
     ledger::{self, Migration, Phase},
-    pg::{Ident, Lsn, QualifiedName},
+    pg::{Ident, Lsn},
     replication::{NewSlot, create_slot, drop_slot},
 };
 
@@ -53,7 +58,7 @@ pub(super) async fn prepare(
         .await
         .map_err(|error| Failure::refused_by("making the ledger on the target", &error))?;
     let mut tables = new.tables;
-    match make(servers, &mut migration, &mut tables, interrupt, listener).await {
+    match make(servers, &mut migration, (&mut tables, &new.made), interrupt, listener).await {
         Ok(()) => Ok((migration, tables)),
         Err(failure) => Err(match undo(servers, &migration).await {
             Ok(()) => failure,
@@ -70,23 +75,37 @@ pub(super) async fn prepare(
 async fn make(
     servers: &mut Servers,
     migration: &mut Migration,
-    tables: &mut [PlannedTable],
+    (tables, made): (&mut [PlannedTable], &Made),
     interrupt: &mut watch::Receiver<bool>,
     listener: &mut dyn Listener,
 ) -> Result<(), Failure> {
     let moved: Vec<_> =
         tables.iter().map(|t| (t.source.name.clone(), t.target_name.clone())).collect();
     let mut names = Names::default();
-    for table in tables.iter_mut().filter(|t| t.target.is_none()) {
-        make_table(servers, &migration.name, table, (&moved, &mut names), listener).await?;
+    // Those first that are to be made: while the others have their indexes, no name is taken twice.
+    let (mut missing, mut existing): (Vec<_>, Vec<_>) =
+        tables.iter_mut().partition(|table| table.target.is_none());
+    for table in &mut missing {
+        make_table(servers, (migration.name.as_str(), made), table, (&moved, &mut names), listener)
+            .await?;
         let message = format!("made the table {} on the target", table.target_name.plain());
         listener.on(&Event::Notice { message });
     }
+    if made.defer_indexes && !existing.is_empty() {
+        let dropped = put_away(&mut servers.target, &migration.name, &mut existing).await?;
+        for names in dropped {
+            let message = format!("dropped until the checkpoint is passed, of {names}");
+            listener.on(&Event::Notice { message });
+        }
+    }
     if migration.publication_made {
         let names: Vec<_> = tables.iter().map(|t| t.source.name.to_string()).collect();
+        // Only partitioned tables are changed by that: their changes come under their own names.
+        let is_partitioned = tables.iter().any(|table| table.source.partition_key.is_some());
         let sql = format!(
             "CREATE PUBLICATION {} FOR TABLE {}
-               WITH (publish = 'insert, update, delete, truncate')",
+               WITH (publish = 'insert, update, delete, truncate',
+                     publish_via_partition_root = {is_partitioned})",
             Ident::new(&migration.publication),
             names.join(", ")
         );
@@ -103,72 +122,6 @@ async fn make(
     migration.slot_start = Some(start);
     migration.applied = Some(start);
     migration.phase = Phase::Backfill;
-    Ok(())
-}
-
-/// Makes a target table, and notes in the same transaction that it is ours and what is to follow.
-async fn make_table(
-    servers: &mut Servers,
-    migration: &str,
-    table: &mut PlannedTable,
-    (moved, names): (&[(QualifiedName, QualifiedName)], &mut Names),
-    listener: &mut dyn Listener,
-) -> Result<(), Failure> {
-    let Servers { source, target, .. } = servers;
-    let what = format!("making the table {} on the target", table.target_name.plain());
-    let failed = |error: Error| Failure {
-        hint: "make the table by hand, with what the message misses, and start again".into(),
-        ..Failure::refused_by(&what, &error)
-    };
-    let at_source = |error: Error| Failure::refused_by("looking at the source", &error);
-    let settings = load_settings(source, table.source.oid).await.map_err(at_source)?;
-    let extras = load_extras(source, table.source.oid).await.map_err(at_source)?;
-    let made = async {
-        let major = target.server_version()?.major();
-        target.query("BEGIN").await?;
-        for statement in create_table(&table.source, &table.key, &table.target_name) {
-            target.query(&statement).await?;
-        }
-        settle(target, &table.target_name, &settings, listener).await?;
-        load_names(target, &table.target_name.schema, names).await?;
-        let both = (&table.source.name, &table.target_name);
-        let objects = objects(&extras, both, &table.key.index, moved, names, major);
-        ledger::add_objects(target, migration, table.ordinal, &objects).await?;
-        ledger::set_target_made(target, migration, table.ordinal).await?;
-        target.query("COMMIT").await
-    };
-    if let Err(error) = made.await {
-        target.query("ROLLBACK").await.map_err(failed)?;
-        return Err(failed(error));
-    }
-    let made = load_table(target, &table.target_name).await.map_err(failed)?;
-    let made = made.ok_or_else(|| Failure::refused(format!("{what}: it is gone"), "try again"))?;
-    table.target_key = target::fits_without_key(&table.source, &table.key, &made)?;
-    table.target = Some(made);
-    Ok(())
-}
-
-/// Gives a new table the storage settings of the source's. One that this server does not know, as
-/// another release or another build may not, is told of and left out: no row depends on it.
-async fn settle(
-    target: &mut Connection,
-    table: &QualifiedName,
-    settings: &[String],
-    listener: &mut dyn Listener,
-) -> Result<(), Error> {
-    for clause in settings {
-        target.query("SAVEPOINT setting").await?;
-        if let Err(error) = target.query(&format!("ALTER TABLE {table} {clause}")).await {
-            if error.sqlstate().is_none() {
-                return Err(error);
-            }
-            target.query("ROLLBACK TO setting").await?;
-            let message =
-                format!("the target leaves out a setting of {}: {clause}: {error}", table.plain());
-            listener.on(&Event::Notice { message });
-        }
-        target.query("RELEASE setting").await?;
-    }
     Ok(())
 }
 
@@ -195,10 +148,7 @@ async fn make_slot(
             }
             true = apply::stopped(interrupt) => {
                 // Only closing the connection would leave a slot once the wait is over.
-                if let Some(token) = token {
-                    token.cancel().await.map_err(failed)?;
-                }
-                let _ = creating.await;
+                cancel(token.as_ref(), creating).await.map_err(failed)?;
                 let undone = "what had been made is undone";
                 return Err(Failure { state: undone.into(), ..Failure::interrupted() });
             }
@@ -230,8 +180,12 @@ pub(super) async fn undo(servers: &mut Servers, migration: &Migration) -> Result
     }
     // As the ledger has it: a table that was not made in the end is not ours.
     if let Some(stored) = ledger::load(&mut servers.target, &migration.name).await? {
-        for table in stored.tables.iter().filter(|table| table.target_made) {
-            servers.target.query(&format!("DROP TABLE IF EXISTS {}", table.target)).await?;
+        for table in &stored.tables {
+            if table.target_made {
+                servers.target.query(&format!("DROP TABLE IF EXISTS {}", table.target)).await?;
+            } else {
+                bring_back(&mut servers.target, &migration.name, table).await?;
+            }
         }
         ledger::forget(&mut servers.target, &migration.name).await?;
     }

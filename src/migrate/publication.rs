@@ -10,8 +10,8 @@ pub(super) async fn check(
     tables: &[PlannedTable],
 ) -> Result<(), Failure> {
     let failed = |error: Error| Failure::refused_by("looking at the publication", &error);
-    let sql = "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate AS everything
-                 FROM pg_publication WHERE pubname = $1";
+    let sql = "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate AS everything,
+                      pubviaroot AS via_root FROM pg_publication WHERE pubname = $1";
     let result = servers.source.query_with(sql, &[Some(publication)]).await.map_err(failed)?;
     let Some(row) = result.rows().first() else {
         return Err(Failure::refused(
@@ -25,10 +25,60 @@ pub(super) async fn check(
             "ALTER PUBLICATION .. SET (publish = 'insert, update, delete, truncate')",
         ));
     }
+    let via_root = row.get::<bool>("via_root").map_err(failed)?;
     for table in tables {
+        if table.source.partition_key.is_some() && !via_root {
+            return Err(Failure::refused(
+                format!(
+                    "the publication {publication} brings changes of {} under the names of its \
+                     partitions",
+                    table.source.name.plain()
+                ),
+                format!(
+                    "ALTER PUBLICATION {} SET (publish_via_partition_root = true)",
+                    Ident::new(publication)
+                ),
+            ));
+        }
         brings_all(servers, publication, table).await?;
+        if via_root {
+            under_its_own_name(servers, publication, table).await?;
+        }
     }
     Ok(())
+}
+
+/// A partition's changes come under the name of the topmost of its ancestors that is published.
+async fn under_its_own_name(
+    servers: &mut Servers,
+    publication: &str,
+    table: &PlannedTable,
+) -> Result<(), Failure> {
+    let failed = |error: Error| Failure::refused_by("looking at the publication", &error);
+    let sql = format!(
+        "SELECT p.schemaname, p.tablename
+           FROM pg_partition_ancestors({0}) a
+           JOIN pg_class c ON c.oid = a.relid AND c.oid <> {0}
+           JOIN pg_namespace n ON n.oid = c.relnamespace
+           JOIN pg_publication_tables p ON p.schemaname = n.nspname AND p.tablename = c.relname
+          WHERE p.pubname = {1}",
+        table.source.oid,
+        quote_literal(publication)
+    );
+    let result = servers.source.query(&sql).await.map_err(failed)?;
+    let Some(row) = result.rows().first() else {
+        return Ok(());
+    };
+    let name = |column| row.get::<String>(column).map_err(failed);
+    let ancestor = format!("{}.{}", name("schemaname")?, name("tablename")?);
+    Err(Failure::refused(
+        format!(
+            "the publication {publication} brings changes of {} under the name of {ancestor}, \
+             whose partition it is",
+            table.source.name.plain()
+        ),
+        format!("name {ancestor} instead, or use a publication without it"),
+    ))
 }
 
 /// The publication has the table, with every row and every column of it.

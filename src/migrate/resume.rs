@@ -5,6 +5,7 @@
 
 use super::{
     Failure, MigrationSpec,
+    failure::Exit,
     plan::PlannedTable,
     preflight::{self, load_source},
     publication,
@@ -12,10 +13,11 @@ use super::{
     target,
 };
 use crate::{
-    catalog::{Shape, Table, choose_key, load_table, matching_key},
+    catalog::{Files, Key, Shape, Table, choose_key, load_table, matching_key},
     conn::Error,
     ledger::{Migration, Phase, TableRecord},
     replication::find_slot,
+    sql::quote_literal,
 };
 
 const START_AGAIN: &str = "`pghost cleanup` this migration; drop the target table if pghost has \
@@ -108,6 +110,7 @@ async fn check_table(
     not_altered(&source, record)?;
     let key = choose_key(&source)
         .map_err(|refusal| cannot(format!("{plain} has lost its key: {refusal}")))?;
+    identities(&source, &key)?;
     let columns: Vec<_> = source.stored_columns().map(|c| c.name.clone()).collect();
     let key_names: Vec<_> = key.columns.iter().map(|c| c.name.clone()).collect();
     if key_names != record.key || columns != record.columns {
@@ -141,17 +144,60 @@ async fn check_table(
 
 /// A rewriting ALTER TABLE changes rows without a trace in the stream.
 pub(super) fn not_altered(source: &Table, record: &TableRecord) -> Result<(), Failure> {
-    let before = Shape::from_text(&record.shape);
-    if before.is_some_and(|before| !source.shape.was_altered_since(&before)) {
-        return Ok(());
+    let what = match Shape::from_text(&record.shape) {
+        Some(before) => source.shape.altered_since(&before),
+        None => Some("has a line in the ledger that can't be read".to_owned()),
+    };
+    match what {
+        None => Ok(()),
+        Some(what) => {
+            Err(Failure::cannot_resume(format!("{} {what}", record.source.plain()), START_AGAIN))
+        }
     }
+}
+
+/// Changes that were logged by another key than the table's can't be followed.
+pub(super) fn identities(source: &Table, key: &Key) -> Result<(), Failure> {
+    preflight::identities(source, key).map_err(|failure| Failure {
+        exit: Exit::CannotResume,
+        hint: START_AGAIN.into(),
+        ..failure
+    })
+}
+
+/// Whether a partition may have been emptied by itself, which a publication via the root does not
+/// tell: then it has another file. `record` knows every change up to when `source` was looked at.
+///
+/// TRUNCATE of the root, which is in the stream, gives all of them new files in one transaction.
+/// VACUUM FULL and the like can't be told from TRUNCATE.
+pub(super) fn not_emptied(source: &Table, record: &TableRecord) -> Result<(), Failure> {
+    let Some(before) = Shape::from_text(&record.shape) else {
+        return Ok(());
+    };
+    let others = match source.shape.files_since(&before) {
+        Files::Same => return Ok(()),
+        Files::AllAtOnce if record.counts.truncated > 0 => return Ok(()),
+        Files::AllAtOnce => source.shape.partitions.iter().map(|shape| (shape, 0)).collect(),
+        Files::Some(others) => others,
+    };
+    let names: Vec<_> = others.iter().map(|(shape, _)| shape.name.as_str()).collect();
     Err(Failure::cannot_resume(
         format!(
-            "{} was altered on the source since the migration began; a rewrite of its rows is not \
-             in the stream of changes",
-            record.source.plain()
+            "partitions of {} have new files since the migration began: {}. Each was emptied by \
+             TRUNCATE of its own, which the stream of a partitioned table's changes does not tell, \
+             so that the target may still have its rows; or it was rewritten (VACUUM FULL, \
+             CLUSTER, SET TABLESPACE), which would do no harm",
+            record.source.plain(),
+            names.join(", ")
         ),
-        START_AGAIN,
+        format!(
+            "if none was truncated, tell the ledger, on the target: UPDATE pghost.migration_table \
+             SET shape = {} WHERE source_schema = {} AND source_name = {}; and give the same \
+             command again. Else {START_AGAIN}",
+            quote_literal(&source.shape.to_text()),
+            quote_literal(record.source.schema.as_str()),
+            quote_literal(record.source.name.as_str())
+        ),
     ))
 }
 

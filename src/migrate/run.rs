@@ -15,9 +15,10 @@ use super::{
     standby,
     watch_apply::ApplyView,
     watch_backfill::BackfillView,
+    watch_source::Watch,
 };
 use crate::{
-    apply::{Apply, ApplyTable, Outcome, Stop},
+    apply::{Apply, ApplyTable, Moment, Outcome, Stop},
     backfill::{self, Backfill, Origin},
     conn::Error,
     ledger::{self, Migration, Phase},
@@ -205,9 +206,10 @@ impl Journey<'_> {
 
     /// No table was rewritten since the migration began.
     async fn not_altered(&mut self) -> Result<(), Failure> {
-        for record in &self.migration.tables {
+        for (record, table) in self.migration.tables.iter().zip(&self.tables) {
             let source = preflight::load_source(&mut self.servers.source, &record.source).await?;
             resume::not_altered(&source, record)?;
+            resume::identities(&source, &table.key)?;
         }
         Ok(())
     }
@@ -250,7 +252,8 @@ impl Journey<'_> {
             listener.on(&Event::Notice { message: format!("building the key of {name}") });
             let table = &mut self.tables[at];
             let (target, name) = (&mut self.servers.target, &self.migration.name);
-            build_key(target, name, table, &mut self.interrupt).await?;
+            let config = &self.spec.target;
+            build_key(target, name, table, config, &mut self.interrupt, listener).await?;
         }
         let (target, name) = (&mut self.servers.target, &self.migration.name);
         ledger::table_backfilled(target, name, ordinal).await.map_err(|error| at_ledger(&error))
@@ -269,7 +272,33 @@ impl Journey<'_> {
             _ => self.checkpoint(),
         };
         match self.apply(Stop::At(stop)).await? {
-            Outcome::Reached => self.not_altered().await,
+            Outcome::Reached => {
+                self.not_altered().await?;
+                self.not_emptied().await
+            }
+            Outcome::Interrupted => Err(Failure::interrupted()),
+        }
+    }
+
+    /// No partition was emptied by itself: one that may have been is judged once all is applied
+    /// that was there when it was looked at.
+    async fn not_emptied(&mut self) -> Result<(), Failure> {
+        let mut looked = Vec::new();
+        for record in &self.migration.tables {
+            let source = preflight::load_source(&mut self.servers.source, &record.source).await?;
+            looked.push(source);
+        }
+        let judge = |migration: &Migration| {
+            looked.iter().zip(&migration.tables).try_for_each(|(s, r)| resume::not_emptied(s, r))
+        };
+        if judge(&self.migration).is_ok() {
+            return Ok(());
+        }
+        let now = take_checkpoint(&mut self.servers.source)
+            .await
+            .map_err(|error| Failure::stopped_by("asking the source's position", &error))?;
+        match self.apply(Stop::At(now)).await? {
+            Outcome::Reached => judge(&self.migration),
             Outcome::Interrupted => Err(Failure::interrupted()),
         }
     }
@@ -304,14 +333,26 @@ impl Journey<'_> {
         let mut view = ApplyView::new();
         let listener = &mut *self.listener;
         let Servers { source, target, .. } = &mut self.servers;
-        let outcome = apply
-            .run(source, target, self.interrupt.clone(), |moment| {
-                if let Some(event) = view.on(&moment) {
-                    listener.on(&event);
-                }
-            })
-            .await
-            .map_err(|error| Failure::apply(&error));
+        let (tell_applied, applied) = watch::channel(Lsn::INVALID);
+        let watch = Watch {
+            source: &self.spec.source,
+            target: &self.spec.target,
+            migration: &self.migration,
+            tables: &self.tables,
+            applied,
+        };
+        let applying = apply.run(source, target, self.interrupt.clone(), |moment| {
+            if let Moment::Progress(progress) = &moment {
+                tell_applied.send_replace(progress.applied);
+            }
+            if let Some(event) = view.on(&moment) {
+                listener.on(&event);
+            }
+        });
+        let outcome = tokio::select! {
+            outcome = applying => outcome.map_err(|error| Failure::apply(&error)),
+            failure = watch.run(), if stop == Stop::WhenTold => Err(failure),
+        };
         let seconds = started.elapsed().as_secs_f64();
         let noted = ledger::add_seconds(target, &self.migration.name, 0.0, seconds, 0.0).await;
         let outcome = outcome?;

@@ -1,8 +1,10 @@
 //! The sessions of a run, and what every run needs of both servers.
 
+use std::{pin::Pin, time::Duration};
+
 use super::{Failure, MigrationSpec};
 use crate::{
-    conn::{Connection, Error, SessionKind},
+    conn::{CancelToken, Connection, Error, SessionKind},
     pg::{Ident, ServerVersion},
     replication::{SystemIdentity, identify_system},
 };
@@ -85,4 +87,23 @@ async fn check_source(source: &mut Connection) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// How soon a request to cancel is made again.
+pub(super) const CANCEL_AGAIN: Duration = Duration::from_millis(200);
+
+/// Cancels what a session is doing, and waits until it has ended, one way or the other. A request
+/// that comes before the statement does nothing: then another one follows.
+pub(super) async fn cancel(
+    token: Option<&CancelToken>,
+    mut work: Pin<&mut impl Future>,
+) -> Result<(), Error> {
+    loop {
+        if let Some(token) = token {
+            token.cancel().await?;
+        }
+        if tokio::time::timeout(CANCEL_AGAIN, work.as_mut()).await.is_ok() {
+            return Ok(());
+        }
+    }
 }

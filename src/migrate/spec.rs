@@ -27,6 +27,13 @@ pub struct MigrationSpec {
     pub copy_jobs: usize,
     /// Sessions that apply changes at once, up to the checkpoint.
     pub apply_jobs: usize,
+    /// Whether existing targets go without their secondary indexes, unique and exclusion
+    /// constraints and foreign keys until the checkpoint.
+    pub defer_indexes: bool,
+    /// Who is to own the tables that are made, if it is not the role that makes them.
+    pub target_owner: Option<String>,
+    /// Where the tables that are made go with their indexes, if not where the database has its own.
+    pub target_tablespace: Option<String>,
     /// What happens at the end.
     pub then: Then,
 }

@@ -1,12 +1,26 @@
 //! Whether an existing target table can take the source's rows.
 
 use super::Failure;
-use crate::catalog::{Column, Identity, Key, Table, matching_key};
+use crate::{
+    catalog::{Column, Identity, Key, Table, matching_key},
+    pg::Ident,
+};
+
+const DEFER: &str = "give --defer-indexes: all indexes but the key, unique and exclusion \
+                     constraints and foreign keys are dropped first, and made again after the \
+                     checkpoint";
 
 /// Checks the target against the source and gives the key that it shares with it.
 ///
 /// Errors: what stands in the way, one thing at a time, with the statement that mends it.
 pub(super) fn fits(source: &Table, key: &Key, target: &Table) -> Result<Key, Failure> {
+    let target_key = fits_once_bare(source, key, target)?;
+    nothing_breaks_in_passing(target, Some(&target_key))?;
+    Ok(target_key)
+}
+
+/// The same for a target that will go without its secondary indexes and constraints.
+pub(super) fn fits_once_bare(source: &Table, key: &Key, target: &Table) -> Result<Key, Failure> {
     let name = target.name.plain();
     rows_fit(source, key, target)?;
     let names: Vec<_> = key.columns.iter().map(|c| c.name.clone()).collect();
@@ -18,7 +32,7 @@ pub(super) fn fits(source: &Table, key: &Key, target: &Table) -> Result<Key, Fai
             format!("ALTER TABLE {} ADD PRIMARY KEY ({columns})", target.name),
         )
     })?;
-    nothing_breaks_in_passing(target, Some(&target_key))?;
+    nothing_interferes(target)?;
     Ok(target_key)
 }
 
@@ -33,14 +47,25 @@ pub(super) fn fits_without_key(
         return fits(source, key, target).map(Some);
     }
     rows_fit(source, key, target)?;
+    nothing_interferes(target)?;
     nothing_breaks_in_passing(target, None).map(|()| None)
 }
 
 fn rows_fit(source: &Table, key: &Key, target: &Table) -> Result<(), Failure> {
-    if target.kind != 'r' {
+    if !['r', 'p'].contains(&target.kind) {
         return Err(Failure::refused(
-            format!("the target {} is not an ordinary table", target.name.plain()),
-            "name another target; partitioned tables are not supported yet",
+            format!("the target {} is not a table", target.name.plain()),
+            "name another target",
+        ));
+    }
+    if let Some(foreign) = target.partitions.iter().find(|p| !['r', 'p'].contains(&p.kind)) {
+        return Err(Failure::refused(
+            format!(
+                "{}, a partition of the target {}, is a foreign table",
+                foreign.name.plain(),
+                target.name.plain()
+            ),
+            "detach it, or name another target",
         ));
     }
     columns_fit(source, key, target)
@@ -135,9 +160,8 @@ fn tells_apart_no_less(this: &Column, other: &Column) -> bool {
     }
 }
 
-/// Pages are read at different moments, so until the checkpoint the target as a whole was never
-/// true at one time: only the key itself holds all the while.
-fn nothing_breaks_in_passing(target: &Table, key: Option<&Key>) -> Result<(), Failure> {
+/// Only the rows that are moved get into the table, as they are.
+fn nothing_interferes(target: &Table) -> Result<(), Failure> {
     let name = target.name.plain();
     if target.inherits {
         return Err(Failure::refused(
@@ -154,6 +178,13 @@ fn nothing_breaks_in_passing(target: &Table, key: Option<&Key>) -> Result<(), Fa
             format!("ALTER TABLE {} DISABLE TRIGGER \"{trigger}\" meanwhile", target.name),
         ));
     }
+    Ok(())
+}
+
+/// Pages are read at different moments, so until the checkpoint the target as a whole was never
+/// true at one time: only the key itself holds all the while.
+fn nothing_breaks_in_passing(target: &Table, key: Option<&Key>) -> Result<(), Failure> {
+    let name = target.name.plain();
     if let Some(index) =
         target.unique_indexes.iter().find(|i| key.is_none_or(|key| i.name != key.index))
     {
@@ -163,22 +194,23 @@ fn nothing_breaks_in_passing(target: &Table, key: Option<&Key>) -> Result<(), Fa
                  moments, so it would be violated in passing",
                 index.name
             ),
-            format!(
-                "drop it (or its constraint) on the target and make it again afterwards: {}",
-                index.name
-            ),
+            match index.valid {
+                true => DEFER.to_owned(),
+                false => format!(
+                    "DROP INDEX {}.{}: it is not valid",
+                    target.name.schema,
+                    Ident::new(&index.name)
+                ),
+            },
         ));
     }
     if let Some(constraint) = target.foreign_or_exclusion.first() {
         return Err(Failure::refused(
             format!(
-                "the target {name} has the constraint {constraint}, which would be violated in \
-                 passing"
+                "the target {name} has {constraint}, a constraint or an index that would be \
+                 violated in passing"
             ),
-            format!(
-                "ALTER TABLE {} DROP CONSTRAINT \"{constraint}\", and add it again afterwards",
-                target.name
-            ),
+            DEFER,
         ));
     }
     Ok(())

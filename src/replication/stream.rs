@@ -100,7 +100,7 @@ pub struct Chunk {
 impl Chunk {
     /// How many bytes it has.
     #[must_use]
-    pub const fn len(&self) -> usize {
+    pub const fn bytes(&self) -> usize {
         self.frames.len()
     }
 

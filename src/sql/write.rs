@@ -124,7 +124,7 @@ pub fn move_row(
         })
         .collect();
     format!(
-        "WITH old AS (DELETE FROM ONLY {table} AS t WHERE {} RETURNING *) \
+        "WITH old AS (DELETE FROM {table} AS t WHERE {} RETURNING *) \
          INSERT INTO {table} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM old",
         condition.join(" AND "),
         list(columns),
@@ -132,10 +132,11 @@ pub fn move_row(
     )
 }
 
-/// All of a table's rows.
+/// All of a table's rows, those of its partitions included. (`ONLY` would be an error there; other
+/// tables have no children here.)
 #[must_use]
 pub fn truncate(table: &QualifiedName) -> String {
-    format!("TRUNCATE ONLY {table}")
+    format!("TRUNCATE {table}")
 }
 
 /// The name of the column that numbers what [`fetch_rows`] finds.
@@ -160,7 +161,7 @@ pub fn fetch_rows(
         .collect();
     let number = Ident::new(FETCH_NUMBER);
     format!(
-        "SELECT v.{number}, {} FROM (VALUES {}) AS v ({number}, {}) JOIN ONLY {table} AS t ON {}",
+        "SELECT v.{number}, {} FROM (VALUES {}) AS v ({number}, {}) JOIN {table} AS t ON {}",
         columns_of_t(columns),
         numbered.join(", "),
         list(&keys),
@@ -211,7 +212,7 @@ mod tests {
                 &key(),
                 &[Ident::new("k"), Ident::new("a")]
             ),
-            "WITH old AS (DELETE FROM ONLY \"s\".\"t\" AS t \
+            "WITH old AS (DELETE FROM \"s\".\"t\" AS t \
              WHERE t.\"k\" OPERATOR(\"pg_catalog\".=) $1 RETURNING *) \
              INSERT INTO \"s\".\"t\" (\"k\", \"a\", \"b\") OVERRIDING SYSTEM VALUE \
              SELECT $2, $3, old.\"b\" FROM old"

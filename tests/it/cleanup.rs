@@ -2,9 +2,10 @@
 
 use std::process::{Command, Output};
 
-use pghost::migrate::{CleanupSpec, cleanup, status};
+use pghost::migrate::{Cleaned, CleanupSpec, cleanup, status};
 
 use crate::{
+    made::{IS_WAITING, hold_the_key_off},
     program::{Program, enters},
     stage::{Gate, until},
     support::{Database, migrate, server, spec, versions_to_test},
@@ -45,14 +46,14 @@ async fn after_a_cleanup_neither_server_shows_a_trace_and_the_rows_stay() {
         let made = traces(&to, &from.name).await;
 
         let would = cleanup(&cleanup_spec(&from, &to, true)).await.unwrap();
-        assert_eq!(would.len(), 3, "{would:?}");
+        assert_eq!(would.removed.len(), 3, "{would:?}");
         assert_eq!(traces(&to, &from.name).await, made, "a dry run changes nothing");
         assert_eq!(cleanup(&cleanup_spec(&from, &to, false)).await.unwrap(), would);
         let after = (traces(&from, &from.name).await, traces(&to, &from.name).await);
         assert_eq!(after, before);
         assert_eq!(to.value("SELECT count(*) FROM target").await, "1000");
         // Twice is as good as once.
-        assert!(cleanup(&cleanup_spec(&from, &to, false)).await.unwrap().is_empty());
+        assert!(cleanup(&cleanup_spec(&from, &to, false)).await.unwrap() == Cleaned::default());
     }
 }
 
@@ -83,10 +84,43 @@ async fn a_run_that_was_stopped_half_way_is_seen_and_cleaned_up() {
                      WHERE datname = current_database() AND application_name = 'pghost'";
         until(&to, gone).await;
         assert!(!status(&to.config(), Some(&from.name)).await.unwrap()[0].running);
-        assert_eq!(cleanup(&cleanup_spec(&from, &to, false)).await.unwrap().len(), 3);
+        assert_eq!(cleanup(&cleanup_spec(&from, &to, false)).await.unwrap().removed.len(), 3);
         assert!(status(&to.config(), None).await.unwrap().is_empty());
         let unknown = status(&to.config(), Some(&from.name)).await.unwrap_err();
         assert_eq!(unknown.exit.code(), 2, "{unknown}");
+    }
+}
+
+/// The ledger alone knows what the key of a table that pghost has made is to be.
+#[tokio::test]
+async fn a_half_copied_table_is_said_to_be_without_its_key() {
+    for binaries in versions_to_test() {
+        let server = server(&binaries);
+        let from = Database::create(&server, "keyless").await;
+        let to = Database::create(&server, "keyless").await;
+        from.sql(TABLES).await;
+        let args = ["--table", "source=target", "--name", &from.name, "--page-rows", "100"];
+        let mut run = Program::migrate(&from, &to, &args);
+        run.event(|event| enters(event, "backfill")).await;
+        let mut holder = hold_the_key_off(&to, "target").await;
+        run.meets(until(&to, IS_WAITING)).await;
+        run.kill();
+        until(&to, &format!("SELECT NOT ({IS_WAITING})")).await;
+        holder.query("COMMIT").await.unwrap();
+        let gone = "SELECT count(*) = 0 FROM pg_stat_activity
+                     WHERE datname = current_database() AND application_name = 'pghost'";
+        until(&to, gone).await;
+        until(&from, gone).await;
+        let has_key =
+            to.value("SELECT count(*) FROM pg_index WHERE indrelid = 'target'::regclass").await;
+        assert_eq!(has_key, "0");
+        let cleaned = cleanup(&cleanup_spec(&from, &to, false)).await.unwrap();
+        let [said] = cleaned.left.as_slice() else { panic!("{cleaned:?}") };
+        assert!(said.starts_with("public.target stays half copied and without its key"), "{said}");
+        to.sql(&said[said.find("ALTER TABLE").unwrap()..]).await;
+        let key = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'target'::regclass
+                      AND contype = 'p'";
+        assert_eq!(to.value(key).await, "PRIMARY KEY (id)");
     }
 }
 
@@ -125,7 +159,7 @@ async fn a_slot_in_use_and_another_source_are_left_alone() {
             from.name
         );
         until(&from, &free).await;
-        assert_eq!(cleanup(&cleanup_spec(&from, &to, false)).await.unwrap().len(), 3);
+        assert_eq!(cleanup(&cleanup_spec(&from, &to, false)).await.unwrap().removed.len(), 3);
     }
 }
 

@@ -56,7 +56,7 @@ const SAYS: &[&str] = &[
 ];
 
 /// All that a server says of a table, with nothing left out of any name.
-async fn says(database: &Database, table: &str) -> String {
+pub(crate) async fn says(database: &Database, table: &str) -> String {
     let table = QualifiedName::new("public", table).to_string().replace('\'', "''");
     let mut connection = database.connect().await;
     connection.query("SET search_path = ''").await.unwrap();
@@ -72,7 +72,7 @@ async fn says(database: &Database, table: &str) -> String {
     all
 }
 
-fn assert_says(left: &str, right: &str) {
+pub(crate) fn assert_says(left: &str, right: &str) {
     let only = |x: &str, y: &str| {
         x.lines().filter(|l| !y.lines().any(|m| m == *l)).map(str::to_owned).collect::<Vec<_>>()
     };
@@ -86,7 +86,7 @@ fn assert_says(left: &str, right: &str) {
 }
 
 /// What the tables below need on both sides.
-fn beside(role: &str) -> String {
+pub(crate) fn beside(role: &str) -> String {
     format!(
         "CREATE TABLE other (id int PRIMARY KEY); INSERT INTO other SELECT generate_series(0, 9);
          CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS
@@ -143,12 +143,12 @@ COMMENT ON CONSTRAINT "$t_unique" ON "$t" IS 'unique'; COMMENT ON TRIGGER off ON
 COMMENT ON STATISTICS "$t FROM x" IS 'statistics'; COMMENT ON POLICY never ON "$t" IS 'never';
 "#;
 
-fn everything(table: &str, role: &str) -> String {
+pub(crate) fn everything(table: &str, role: &str) -> String {
     EVERYTHING.replace("$t", table).replace("$r", role).replace("$n", &ROWS.to_string())
 }
 
 /// Writes to the table until stopped.
-fn load(database: &Database, table: &str) -> Writers {
+pub(crate) fn load(database: &Database, table: &str) -> Writers {
     let insert = format!(
         "INSERT INTO \"{table}\" SELECT i, i, i % 10, 'new', 'x', int4range(i * 10, i * 10 + 5), i, 1, 3
            FROM (SELECT 100000 + $n AS i) q"
@@ -159,7 +159,7 @@ fn load(database: &Database, table: &str) -> Writers {
     Writers::start(database, &[&insert, &update, &delete])
 }
 
-fn notices(events: &[Event]) -> Vec<&str> {
+pub(crate) fn notices(events: &[Event]) -> Vec<&str> {
     events
         .iter()
         .filter_map(|event| match event {
@@ -356,11 +356,14 @@ async fn a_run_that_ends_between_two_objects_goes_on() {
             let mut run = Program::migrate(&from, &to, &args);
             run.meets(until(&to, IS_WAITING)).await;
             if told {
-                // Once is enough: it is said every few seconds.
+                // Once is enough: it is said every second.
                 if std::ptr::eq(binaries, &versions[0]) {
-                    let how_far =
-                        |m: &str| m.contains("% of building index") && m.contains("\"i2\"");
-                    run.event(|e| is(e, "notice") && how_far(e["message"].as_str().unwrap())).await;
+                    let event = run.event(|e| is(e, "index") && e["index"] == "i2").await;
+                    assert_eq!(event["table"], "public.t");
+                    assert!(
+                        event["phase"].as_str().unwrap().starts_with("building index"),
+                        "{event}"
+                    );
                 }
                 run.signal("-INT");
                 run.ends_with(1).await.error();
@@ -373,7 +376,13 @@ async fn a_run_that_ends_between_two_objects_goes_on() {
             from.sql("UPDATE t SET a = a + 1000 WHERE id % 10 = 0; DELETE FROM t WHERE id = 7")
                 .await;
             holder.query("SELECT pg_advisory_unlock(77)").await.unwrap();
-            Program::migrate(&from, &to, &args).ends_with(0).await.finished();
+            let ended = Program::migrate(&from, &to, &args).ends_with(0).await;
+            ended.finished();
+            let done = |e: &&serde_json::Value| {
+                is(e, "index") && e["phase"] == "done" && e["percent"] == 100.0
+            };
+            let built: Vec<_> = ended.events.iter().filter(done).map(|e| &e["index"]).collect();
+            assert_eq!(built, ["i2", "i3", "t_a_key"]);
             let after = to.value(INDEXES).await;
             assert!(after.starts_with(&before) && after.contains("i3"), "{before}, {after}");
             assert_says(&says(&from, "t").await, &says(&to, "t").await);

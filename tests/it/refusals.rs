@@ -84,9 +84,17 @@ const SOURCES: &[(&str, &str, &[&str])] = &[
     ),
     ("unlogged", "CREATE UNLOGGED TABLE unlogged (a integer PRIMARY KEY)", &["public.unlogged", "unlogged"]),
     (
-        "parted",
-        "CREATE TABLE parted (a integer PRIMARY KEY) PARTITION BY HASH (a)",
-        &["public.parted", "partitioned"],
+        "far",
+        "CREATE TABLE far (a integer PRIMARY KEY) PARTITION BY LIST (a);
+         CREATE UNLOGGED TABLE near PARTITION OF far FOR VALUES IN (1)",
+        &["public.far", "public.near", "unlogged"],
+    ),
+    (
+        "elsewhere",
+        "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w;
+         CREATE TABLE elsewhere (a integer) PARTITION BY LIST (a);
+         CREATE FOREIGN TABLE abroad PARTITION OF elsewhere FOR VALUES IN (1) SERVER s",
+        &["public.elsewhere", "public.abroad", "foreign table"],
     ),
     ("seen", "CREATE VIEW seen AS SELECT 1 AS a", &["public.seen", "not a table"]),
     ("kept", "CREATE MATERIALIZED VIEW kept AS SELECT 1 AS a", &["public.kept", "not a table"]),
@@ -249,10 +257,17 @@ const TARGETS: &[(&str, &[&str])] = &[
         "CREATE TABLE target (id integer PRIMARY KEY, v varchar(20), t text GENERATED ALWAYS AS ('x') STORED)",
         &["t", "generated"],
     ),
-    ("CREATE VIEW target AS SELECT * FROM source", &["public.target", "not an ordinary table"]),
+    ("CREATE VIEW target AS SELECT * FROM source", &["public.target", "not a table"]),
     (
-        "CREATE TABLE target (LIKE source INCLUDING ALL) PARTITION BY HASH (id)",
-        &["public.target", "not an ordinary table"],
+        "CREATE TABLE target (LIKE source INCLUDING ALL) PARTITION BY HASH (id);
+         CREATE TABLE part PARTITION OF target FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+         CREATE UNIQUE INDEX part_t ON part (t)",
+        &["public.target", "part_t of public.part"],
+    ),
+    (
+        "CREATE TABLE target (LIKE source) PARTITION BY LIST (id);
+         CREATE TABLE part PARTITION OF target DEFAULT; ALTER TABLE part ADD PRIMARY KEY (id)",
+        &["public.target", "unique index"],
     ),
 ];
 

@@ -67,40 +67,49 @@ const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text NOT NULL);
 async fn pages_come_from_the_standby_once_it_has_replayed_the_slots_start() {
     for binaries in versions_to_test() {
         let pair = pair(&binaries);
-        let (from, to, standby) = pair.databases().await;
-        from.sql(TABLE).await;
-        let is_there = "SELECT to_regclass('source') IS NOT NULL";
-        until(&standby, is_there).await;
-        // It receives all, and shows nothing newer for a while.
-        standby.sql("SELECT pg_wal_replay_pause()").await;
-        from.sql("INSERT INTO source SELECT i, 'late' FROM generate_series(20001, 20100) i").await;
-        let mut spec = spec(&from, &to, "source", "target");
-        spec.copy_from = Some(standby.config());
-        spec.page_rows = Some(500);
-        let mut waited = false;
-        let events = migrate_with(&spec, |event: &Event| {
-            if let Event::Notice { message } = event
-                && message.contains("waiting for the standby")
-            {
-                waited = true;
-                // The slot is there: what comes now is in it, and may be in pages too.
-                crate::stage::now(from.sql("UPDATE source SET v = 'changed' WHERE id % 100 = 0"));
-                crate::stage::now(standby.sql("SELECT pg_wal_replay_resume()"));
-            }
-        });
-        events.await.unwrap();
-        assert!(waited, "{}", binaries.version);
-        assert_same((&from, "source"), (&to, "target"), "id").await;
-        // Pages tell where they were read: the standby's replay position is in the ledger.
-        let start = to
-            .value(
-                "SELECT min(lsn) >= min(slot_start_lsn)
-                                FROM pghost.page, pghost.migration",
-            )
-            .await;
-        assert_eq!(start, "t");
-        crate::stage::drop_slot(&from, &spec).await;
+        comes_from_the_standby(&pair, TABLE).await;
+        // Read from the root, as the primary's are.
+        let parted = TABLE.replacen(';', " PARTITION BY RANGE (id);
+            CREATE TABLE low PARTITION OF source FOR VALUES FROM (0) TO (9000) PARTITION BY RANGE (id);
+            CREATE TABLE lowest PARTITION OF low DEFAULT; CREATE TABLE rest PARTITION OF source DEFAULT;", 1);
+        comes_from_the_standby(&pair, &parted).await;
     }
+}
+
+async fn comes_from_the_standby(pair: &Pair, table: &str) {
+    let (from, to, standby) = pair.databases().await;
+    from.sql(table).await;
+    let is_there = "SELECT to_regclass('source') IS NOT NULL";
+    until(&standby, is_there).await;
+    // It receives all, and shows nothing newer for a while.
+    standby.sql("SELECT pg_wal_replay_pause()").await;
+    from.sql("INSERT INTO source SELECT i, 'late' FROM generate_series(20001, 20100) i").await;
+    let mut spec = spec(&from, &to, "source", "target");
+    spec.copy_from = Some(standby.config());
+    spec.page_rows = Some(500);
+    let mut waited = false;
+    let events = migrate_with(&spec, |event: &Event| {
+        if let Event::Notice { message } = event
+            && message.contains("waiting for the standby")
+        {
+            waited = true;
+            // The slot is there: what comes now is in it, and may be in pages too.
+            crate::stage::now(from.sql("UPDATE source SET v = 'changed' WHERE id % 100 = 0"));
+            crate::stage::now(standby.sql("SELECT pg_wal_replay_resume()"));
+        }
+    });
+    events.await.unwrap();
+    assert!(waited);
+    assert_same((&from, "source"), (&to, "target"), "id").await;
+    // Pages tell where they were read: the standby's replay position is in the ledger.
+    let start = to
+        .value(
+            "SELECT min(lsn) >= min(slot_start_lsn)
+                                FROM pghost.page, pghost.migration",
+        )
+        .await;
+    assert_eq!(start, "t");
+    crate::stage::drop_slot(&from, &spec).await;
 }
 
 #[tokio::test]

@@ -146,6 +146,9 @@ pub(crate) fn spec(from: &Database, to: &Database, source: &str, target: &str) -
         copy_from: None,
         copy_jobs: 2,
         apply_jobs: 2,
+        defer_indexes: false,
+        target_owner: None,
+        target_tablespace: None,
         then: Then::Stop,
     }
 }

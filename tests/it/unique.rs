@@ -67,3 +67,98 @@ async fn pages_are_read_at_different_moments() {
         .await;
     }
 }
+
+/// After the checkpoint the target has its unique indexes, and what the source did in an order
+/// that never broke them can't be written as one statement.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_of_a_unique_index_are_exchanged_after_the_checkpoint() {
+    for binaries in versions_to_test() {
+        let server = server(&binaries);
+        let (from, to) =
+            (Database::create(&server, "swap").await, Database::create(&server, "swap").await);
+        from.sql(
+            "CREATE TABLE source (id integer PRIMARY KEY, n integer UNIQUE, big text);
+             ALTER TABLE source ALTER big SET STORAGE EXTERNAL;
+             INSERT INTO source SELECT i, i, repeat(i::text, 2000) FROM generate_series(1, 300) i",
+        )
+        .await;
+        let spec = spec(&from, &to, "source", "source");
+        migrate(&spec).await.unwrap();
+        for swap in [
+            // Two rows, by way of a third value; the big values are not in the log.
+            "UPDATE source SET n = -1 WHERE id = 1; UPDATE source SET n = 1 WHERE id = 2;
+             UPDATE source SET n = 2 WHERE id = 1",
+            // All of them move up by one, from the top down.
+            "DO $$ BEGIN FOR i IN REVERSE 300..3 LOOP UPDATE source SET n = n + 1 WHERE id = i; END LOOP; END $$",
+            // A value goes from a row that is deleted to one that is made, and back.
+            "DELETE FROM source WHERE id = 10; INSERT INTO source VALUES (1000, 11, 'a');
+             UPDATE source SET n = 5000 WHERE id = 1000; INSERT INTO source VALUES (10, 11, 'b')",
+            // Many at once, and a key that changes with them.
+            "UPDATE source SET n = -n; UPDATE source SET n = 400 - id, id = id + 2000 WHERE id < 200",
+        ] {
+            from.sql(swap).await;
+            migrate(&spec).await.unwrap();
+            assert_same((&from, "source"), (&to, "source"), "id").await;
+        }
+        drop_slot(&from, &spec).await;
+    }
+}
+
+/// A conflict with a row that the source does not have stays one, whichever way it is written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conflict_with_somebody_elses_row_is_an_error() {
+    for binaries in versions_to_test() {
+        let server = server(&binaries);
+        let (from, to) =
+            (Database::create(&server, "alien").await, Database::create(&server, "alien").await);
+        from.sql("CREATE TABLE source (id integer PRIMARY KEY, n integer UNIQUE)").await;
+        let spec = spec(&from, &to, "source", "source");
+        migrate(&spec).await.unwrap();
+        to.sql("INSERT INTO source VALUES (-1, 500)").await;
+        from.sql("INSERT INTO source SELECT i, i FROM generate_series(1, 1000) i").await;
+        let failure = migrate(&spec).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Stopped, "{failure}");
+        assert_eq!(failure.sqlstate.map(|code| code.to_string()).as_deref(), Some("23505"));
+        assert!(failure.message.contains("(500)"), "{failure}");
+        to.sql("DELETE FROM source WHERE id = -1").await;
+        migrate(&spec).await.unwrap();
+        assert_same((&from, "source"), (&to, "source"), "id").await;
+        drop_slot(&from, &spec).await;
+    }
+}
+
+/// Rows that the log inserts behind the last page go to the target by COPY; one that is there
+/// all the same, as after a commit that pages saw late, is overwritten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_are_there_already_are_overwritten_before_the_checkpoint() {
+    for binaries in versions_to_test() {
+        let server = server(&binaries);
+        let (from, to) =
+            (Database::create(&server, "late").await, Database::create(&server, "late").await);
+        from.sql(
+            "CREATE TABLE source (id integer PRIMARY KEY, t text);
+             CREATE TABLE other (id integer PRIMARY KEY)",
+        )
+        .await;
+        let mut spec = spec(&from, &to, "source", "source");
+        let name = pghost::pg::QualifiedName::new("public", "other");
+        spec.tables.push(pghost::migrate::TableSpec { source: name.clone(), target: name });
+        spec.apply_jobs = 3;
+        let mut done = false;
+        let events = migrate_with(&spec, |event| {
+            if let Event::Progress { table, .. } = event
+                && table.contains("other")
+                && !std::mem::replace(&mut done, true)
+            {
+                now(from.sql("INSERT INTO source SELECT i, 'new' FROM generate_series(1, 1000) i"));
+                now(to.sql("INSERT INTO source SELECT i, 'old' FROM generate_series(100, 300) i"));
+            }
+        })
+        .await
+        .unwrap();
+        assert_same((&from, "source"), (&to, "source"), "id").await;
+        let (sum, table) = crate::stage::sums(&events);
+        assert_eq!((sum, table.inserted), (1000, 1000));
+        drop_slot(&from, &spec).await;
+    }
+}

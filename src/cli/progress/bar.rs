@@ -39,7 +39,7 @@ struct Phase {
     spinner: ProgressBar,
 }
 
-/// A table that is being copied.
+/// A table that is being copied, or an index that is being built.
 #[derive(Debug)]
 struct Table {
     name: String,
@@ -89,9 +89,31 @@ impl Bars {
             self.screen.note(&format!("  ✓ {table}: {rows} rows, {size}"));
             return;
         }
+        self.show(table, *percent, event);
+    }
+
+    fn index(&mut self, event: &Event) {
+        let Event::Index { table, index, phase, percent } = event else {
+            return;
+        };
+        let name = format!("{table} {index}");
+        if phase != "done" {
+            return self.show(&name, *percent, event);
+        }
+        // Small ones are built before anything is said of them.
+        if let Some(place) = self.tables.iter().position(|known| known.name == name) {
+            let done = self.tables.remove(place);
+            self.screen.remove(&done.bar);
+            self.screen.note(&format!("  ✓ {index} of {table}"));
+        }
+    }
+
+    /// Shows how far a table or an index is.
+    fn show(&mut self, name: &str, percent: Option<f64>, event: &Event) {
+        let place = self.tables.iter().position(|known| known.name == name);
         let place = place.unwrap_or_else(|| {
-            self.tables
-                .push(Table { name: table.clone(), bar: self.screen.add(ProgressBar::new(STEPS)) });
+            let bar = self.screen.add(ProgressBar::new(STEPS));
+            self.tables.push(Table { name: name.to_owned(), bar });
             self.tables.len() - 1
         });
         let Some(Table { bar, .. }) = self.tables.get(place) else {
@@ -100,7 +122,7 @@ impl Bars {
         match percent {
             Some(percent) => {
                 bar.set_style(style(BAR).progress_chars("=> "));
-                bar.set_position(steps(*percent));
+                bar.set_position(steps(percent));
             }
             None => bar.set_style(style(NO_BAR_YET)),
         }
@@ -120,6 +142,7 @@ impl Listener for Bars {
             Event::Phase { phase } => self.begin(*phase),
             Event::Notice { message } => self.screen.note(&format!("  note: {message}")),
             Event::Progress { .. } => self.table(event),
+            Event::Index { .. } => self.index(event),
             Event::Checkpoint { lsn } => self.screen.note(&format!("  checkpoint {lsn}")),
             Event::CatchUp { .. } => {
                 if let Some(phase) = &self.phase {
@@ -180,6 +203,18 @@ mod tests {
     fn bars_fill_with_the_percent_and_no_further() {
         assert_eq!([0.0, 33.333, 100.0, 250.0].map(steps), [0, 3_333, 10_000, 10_000]);
         assert_eq!([f64::NAN, -1.0].map(steps), [0, 0]);
+    }
+
+    #[test]
+    fn an_index_has_a_bar_until_it_is_built() {
+        let mut bars = Bars::new(Screen::plain());
+        bars.on(&sample::phase(PhaseName::Finish));
+        bars.on(&sample::index("done", 100.0));
+        bars.on(&sample::index("loading", 50.0));
+        assert_eq!(bars.tables.len(), 1);
+        assert_eq!(bars.tables[0].bar.position(), 5_000);
+        bars.on(&sample::index("done", 100.0));
+        assert!(bars.tables.is_empty());
     }
 
     #[test]

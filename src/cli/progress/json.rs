@@ -62,6 +62,7 @@ mod tests {
                  eta_seconds",
             ),
             (sample::checkpoint(), "event lsn"),
+            (sample::index("done", 100.0), "event table index phase percent"),
             (
                 sample::catch_up(1, None),
                 "event applied_lsn checkpoint_lsn received_lsn changes changes_per_second \

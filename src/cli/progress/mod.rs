@@ -112,6 +112,15 @@ mod sample {
         }
     }
 
+    pub(super) fn index(phase: &str, percent: f64) -> Event {
+        Event::Index {
+            table: "public.orders".into(),
+            index: "by_day".into(),
+            phase: phase.into(),
+            percent: Some(percent),
+        }
+    }
+
     pub(super) fn checkpoint() -> Event {
         Event::Checkpoint { lsn: Lsn(0x16_B374_D848) }
     }

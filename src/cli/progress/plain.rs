@@ -16,6 +16,9 @@ const BETWEEN_NUMBERS: Duration = Duration::from_secs(1);
 /// Following may take weeks, and its lines are kept somewhere.
 const BETWEEN_NUMBERS_FOLLOWING: Duration = Duration::from_secs(10);
 
+/// Indexes may take hours.
+const BETWEEN_NUMBERS_OF_AN_INDEX: Duration = Duration::from_secs(10);
+
 /// Lines on stderr, the report on stdout.
 #[derive(Debug)]
 pub(super) struct Plain {
@@ -50,11 +53,13 @@ struct Lines {
     written: Option<Instant>,
     /// The newest numbers that were not written; they are, before what comes next.
     held_back: Option<String>,
+    /// The indexes that are being built, and when something was written of each.
+    indexes: Vec<(String, Instant)>,
 }
 
 impl Lines {
     fn new(started: Instant) -> Self {
-        Self { started, phase: None, written: None, held_back: None }
+        Self { started, phase: None, written: None, held_back: None, indexes: Vec::new() }
     }
 
     fn of(&mut self, event: &Event, now: Instant) -> Vec<String> {
@@ -83,6 +88,12 @@ impl Lines {
                     self.held_back = text;
                 }
             }
+            Event::Index { table, index, phase, .. } => {
+                if self.is_index_due(&format!("{table} {index}"), phase == "done", now) {
+                    let text = numbers(event).map(|text| format!("{}: {text}", self.label(event)));
+                    lines.extend(text.map(stamped));
+                }
+            }
             Event::Finished { .. } => lines.extend(self.held_back.take().map(stamped)),
             // Shown by the one who ends the process, together with the exit code.
             Event::Error { .. } => {}
@@ -95,6 +106,26 @@ impl Lines {
             Event::Progress { phase, .. } => name(*phase),
             _ => name(self.phase.unwrap_or(PhaseName::CatchUp)),
         }
+    }
+
+    /// Small ones are built before anything is said of them, and need no word.
+    fn is_index_due(&mut self, name: &str, done: bool, now: Instant) -> bool {
+        let Some(at) = self.indexes.iter().position(|(known, _)| known == name) else {
+            if !done {
+                self.indexes.push((name.to_owned(), now));
+            }
+            return !done;
+        };
+        if done {
+            self.indexes.swap_remove(at);
+            return true;
+        }
+        let written = &mut self.indexes[at].1;
+        let due = now.saturating_duration_since(*written) >= BETWEEN_NUMBERS_OF_AN_INDEX;
+        if due {
+            *written = now;
+        }
+        due
     }
 
     fn is_due(&self, now: Instant) -> bool {
@@ -150,6 +181,27 @@ mod tests {
         let mut events = vec![(0, sample::phase(PhaseName::Follow))];
         events.extend((0..30).map(|second| (second * 1_000, sample::catch_up(second, None))));
         assert_eq!(lines(&events).lines().count(), 1 + 3);
+    }
+
+    #[test]
+    fn an_index_is_told_of_now_and_then_until_it_is_built() {
+        let mut events =
+            vec![(0, sample::phase(PhaseName::Finish)), (1, sample::index("done", 100.0))];
+        events.extend(
+            (1..30).map(|second| (second * 1_000, sample::index("loading", second as f64))),
+        );
+        events.push((30_000, sample::index("done", 100.0)));
+        let lines = lines(&events);
+        let of_index: Vec<_> = lines.lines().skip(1).collect();
+        assert_eq!(
+            of_index,
+            [
+                "[00:00:01] finish: by_day of public.orders: 1.0 %, loading",
+                "[00:00:11] finish: by_day of public.orders: 11.0 %, loading",
+                "[00:00:21] finish: by_day of public.orders: 21.0 %, loading",
+                "[00:00:30] finish: by_day of public.orders: 100.0 %, done",
+            ]
+        );
     }
 
     #[test]

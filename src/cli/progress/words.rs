@@ -29,8 +29,8 @@ pub(super) fn meaning(phase: PhaseName) -> &'static str {
     }
 }
 
-/// The numbers of a `progress` or `catch_up` event, what matters most first, since a terminal may
-/// be too narrow for all; `None` for other events.
+/// The numbers of a `progress`, `index` or `catch_up` event, what matters most first, since a
+/// terminal may be too narrow for all; `None` for other events.
 pub(super) fn numbers(event: &Event) -> Option<String> {
     Some(match event {
         Event::Progress {
@@ -62,6 +62,10 @@ pub(super) fn numbers(event: &Event) -> Option<String> {
                 "{lag} behind, {speed} changes/s, {changes} changes, \
                  applied {applied_lsn}, received {received_lsn}"
             )
+        }
+        Event::Index { table, index, phase, percent } => {
+            let percent = percent.map_or_else(String::new, |percent| format!(" {percent:.1} %,"));
+            format!("{index} of {table}:{percent} {phase}")
         }
         _ => return None,
     })

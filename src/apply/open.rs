@@ -1,0 +1,43 @@
+//! The beginning of the stream.
+
+use std::time::{Duration, Instant};
+
+use super::Apply;
+use crate::{
+    conn::{Connection, Error, SessionKind},
+    pg::{Ident, SqlState},
+    replication::{self, DurableLsn, ReplicationStream, StreamOptions},
+};
+
+/// How long a slot may be in use by somebody else. A walsender notices a closed socket as soon as
+/// it writes, which it does at the latest half a `wal_sender_timeout` (60 s) after the last word.
+const SLOT_PATIENCE: Duration = Duration::from_secs(60);
+const TRY_AGAIN: Duration = Duration::from_millis(200);
+
+/// Starts streaming. A walsender that served a run which was killed may hold the slot until it
+/// notices.
+pub(super) async fn open_stream(
+    apply: &Apply,
+    from: DurableLsn,
+) -> Result<ReplicationStream, Error> {
+    let options = StreamOptions {
+        binary: apply.binary,
+        // Asked for because pghost marks the checkpoint with one: from 15 on an empty transaction
+        // sends nothing, and an idle source would never be seen to pass the checkpoint.
+        messages: true,
+        ..StreamOptions::plain(vec![Ident::new(&apply.publication)])
+    };
+    let started = Instant::now();
+    loop {
+        let walsender = Connection::connect(&apply.source, SessionKind::Replication).await?;
+        match replication::start(walsender, &apply.slot, &options, from).await {
+            Err(error)
+                if error.sqlstate() == Some(SqlState::OBJECT_IN_USE)
+                    && started.elapsed() < SLOT_PATIENCE =>
+            {
+                tokio::time::sleep(TRY_AGAIN).await;
+            }
+            started => return started,
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! How far the indexes are that are being built, as events.
+
+use std::time::Duration;
+
+use super::Event;
+use crate::conn::{Connection, Error};
+
+/// How often people are told.
+pub(super) const TELL_AGAIN: Duration = Duration::from_secs(1);
+
+/// An index that a session is building.
+#[derive(Clone, Debug)]
+pub(super) struct Building {
+    /// The session's process on the server.
+    pub(super) pid: i32,
+    /// The table.
+    pub(super) table: String,
+    /// The index, or its constraint.
+    pub(super) index: String,
+}
+
+impl Building {
+    fn event(&self, phase: String, percent: Option<f64>) -> Event {
+        Event::Index { table: self.table.clone(), index: self.index.clone(), phase, percent }
+    }
+
+    /// It is built.
+    pub(super) fn done(&self) -> Event {
+        self.event("done".into(), Some(100.0))
+    }
+}
+
+/// An event for each index that the server says something of.
+pub(super) async fn how_far(
+    target: &mut Connection,
+    building: &[Building],
+) -> Result<Vec<Event>, Error> {
+    let pids: Vec<_> = building.iter().map(|b| b.pid.to_string()).collect();
+    let sql = format!(
+        "SELECT pid, phase, CASE
+                WHEN tuples_total > 0 THEN 100.0 * tuples_done / tuples_total
+                WHEN blocks_total > 0 THEN 100.0 * blocks_done / blocks_total END AS percent
+           FROM pg_stat_progress_create_index WHERE pid IN ({}) ORDER BY pid",
+        pids.join(", ")
+    );
+    let mut events = Vec::new();
+    for row in target.query(&sql).await?.rows() {
+        let pid: i32 = row.get("pid")?;
+        let percent: Option<f64> = row.get("percent")?;
+        if let Some(building) = building.iter().find(|b| b.pid == pid) {
+            events.push(building.event(row.get("phase")?, percent.map(|p| p.min(100.0))));
+        }
+    }
+    Ok(events)
+}

@@ -1,0 +1,74 @@
+//! A look at the source's tables now and then while changes are followed without end: what becomes
+//! of them that the stream does not tell must not wait for the next run to be noticed.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{Failure, failure::Exit, plan::PlannedTable, preflight, resume};
+use crate::{
+    config::Config,
+    conn::{Connection, Error, SessionKind},
+    ledger::{self, Migration},
+    pg::Lsn,
+    replication::take_checkpoint,
+};
+
+/// How often.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// What is watched.
+#[derive(Debug)]
+pub(super) struct Watch<'a> {
+    pub(super) source: &'a Config,
+    pub(super) target: &'a Config,
+    pub(super) migration: &'a Migration,
+    pub(super) tables: &'a [PlannedTable],
+    /// Everything before it is on the target.
+    pub(super) applied: watch::Receiver<Lsn>,
+}
+
+impl Watch<'_> {
+    /// Ends when something is seen. What can't be looked at is looked at again later: whether the
+    /// servers can be reached, others find out.
+    pub(super) async fn run(mut self) -> Failure {
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            match self.look().await {
+                Err(failure) if failure.exit == Exit::CannotResume => return failure,
+                Err(failure) => tracing::warn!("looking at the tables: {}", failure.message),
+                Ok(()) => {}
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), Failure> {
+        let failed = |error: Error| Failure::refused_by("looking at the tables", &error);
+        let mut source =
+            Connection::connect(self.source, SessionKind::Sql).await.map_err(failed)?;
+        let mut looked = Vec::new();
+        for (record, table) in self.migration.tables.iter().zip(self.tables) {
+            let found = preflight::load_source(&mut source, &record.source).await?;
+            resume::not_altered(&found, record)?;
+            resume::identities(&found, &table.key)?;
+            looked.push(found);
+        }
+        let judge = |migration: &Migration| {
+            looked.iter().zip(&migration.tables).try_for_each(|(s, r)| resume::not_emptied(s, r))
+        };
+        if judge(self.migration).is_ok() {
+            return Ok(());
+        }
+        // It is judged once all is applied that was there when it was looked at.
+        let now = take_checkpoint(&mut source).await.map_err(failed)?;
+        source.close().await;
+        if self.applied.wait_for(|applied| *applied >= now).await.is_err() {
+            return Ok(());
+        }
+        let mut target =
+            Connection::connect(self.target, SessionKind::Sql).await.map_err(failed)?;
+        let ledger = ledger::load(&mut target, &self.migration.name).await.map_err(failed)?;
+        target.close().await;
+        ledger.map_or(Ok(()), |migration| judge(&migration))
+    }
+}
