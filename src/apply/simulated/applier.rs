@@ -295,12 +295,7 @@ impl Applier {
             self.wait_if_spread(world)?;
         }
         if !self.inbox.is_empty() {
-            let careful = if world.makes(Mistake::CarefulWhereComplete) {
-                self.is_careful()
-            } else {
-                self.careful_until > self.inbox.since
-            };
-            let from = if careful { Lsn::INVALID } else { self.inbox.since };
+            let from = if self.is_careful() { Lsn::INVALID } else { self.inbox.since };
             self.lanes.write(world, &self.inbox.tables, &self.inbox.folds, from);
         }
         for write in std::mem::take(&mut self.deleted) {

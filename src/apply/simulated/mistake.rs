@@ -79,8 +79,6 @@ pub(super) enum Mistake {
     /// After a conflict it is careful up to what was received, which can be less than the
     /// transaction that met it.
     CarefulUpToReceived,
-    /// .. and only as long as the last transaction of a batch lies before that, not the first.
-    CarefulWhereComplete,
     /// A run begins before what the last one had sent is committed or void.
     WritersLinger,
     /// A truncate does not wait for the other lanes.

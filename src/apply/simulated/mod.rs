@@ -8,21 +8,18 @@
 //!   Target <── rows and ledger <───────────┴──── lanes, each at its own pace <─────┘
 //! ```
 //!
-//! The decoder, the inbox, the folds, the accountant and the positions are the real ones. Mirrored,
-//! because the real ones speak to sockets in between, are
+//! The decoder, the inbox, the folds, the accountant, the positions and the work that a fold comes
+//! to (`work`) are the real ones. Mirrored, because the real ones speak to sockets in between, are
 //!
 //! - `Driver`'s decisions (`applier`): when the checkpoint is passed, which moved rows are fetched
-//!   (`moved`, `is_ahead`, `fetch_waiting`), and that the checkpoint is raised;
-//! - what an entry asks of a lax and of a strict target (`write`), as `writer` sorts them;
-//! - the journey around it (`run`): publication, slot, pages, checkpoint.
+//!   (`moved`, `is_ahead`, `fetch_waiting`), that the checkpoint is raised, what is handed over as
+//!   a part, and where to stop;
+//! - `Lanes` and `Lane` (`lanes`): which lane an entry goes to, what waits for all of them, and
+//!   when a position is committed and durable;
+//! - `Careful` and the new beginning after a conflict, and the journey around it all (`run`).
 //!
-//! A change of those there is to be made here too. The lanes are the simulator's own, and stand for
-//! any number of connections that commit independently. What they rely on:
-//!
-//! - before the checkpoint a key always goes to the same lane, and the position that is stored is
-//!   one that every lane has committed; lanes may be ahead of it when all is lost;
-//! - a truncate, a move of a row on the target and the checkpoint wait for all lanes;
-//! - after the checkpoint there is one transaction for rows and position.
+//! What is changed there is to be changed here too. Left out: secondary unique indexes, values in
+//! binary, spellings of equal keys, standbys.
 //!
 //! Three things are asked of every run (`check`): where the target is exact, it equals the source
 //! at that position, at the checkpoint and after each transaction that follows; before that
@@ -30,7 +27,7 @@
 //! change of the log is counted once.
 //!
 //! A simulator that finds nothing proves nothing, so each rule can be broken (`mistake`), and then
-//! it must find that.
+//! some run must fail.
 
 mod applier;
 mod check;
@@ -40,7 +37,6 @@ mod mistake;
 mod run;
 mod source;
 mod target;
-#[cfg(test)]
 mod tests;
 mod walsender;
 mod world;

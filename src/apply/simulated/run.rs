@@ -73,7 +73,7 @@ fn journey(world: &mut World) -> Outcome<()> {
         world.source.make_slot();
         world.target.ledger.applied = world.source.slot.start;
     }
-    let most = world.busy * 8;
+    let most = world.busy * 10;
     steps(world, most);
     if world.target.ledger.checkpoint.is_none() {
         let flushed = world.source.flushed;
@@ -205,7 +205,7 @@ fn follow(world: &mut World) -> Outcome<()> {
     // Lanes of former runs that are not at their end, by mistake.
     let mut lingering: Vec<Lanes> = Vec::new();
     let mut steps_left = world.rng.usize(..=120);
-    if world.chance(15) {
+    if world.chance(30) {
         // The source comes to rest before the catch-up.
         world.source.settle();
         steps_left = 0;

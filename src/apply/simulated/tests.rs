@@ -103,7 +103,6 @@ mistakes! {
     lanes_after_checkpoint: LanesAfterCheckpoint,
     lanes_pass_apart: LanesPassApart,
     careful_up_to_received: CarefulUpToReceived,
-    careful_where_complete: CarefulWhereComplete,
     writers_linger: WritersLinger,
     truncate_does_not_wait: TruncateDoesNotWait,
     move_does_not_wait: MoveDoesNotWait,
