@@ -108,6 +108,18 @@ mod tests {
         assert!(accountant.has_passed(Lsn(70)) && !accountant.has_passed(Lsn(71)));
     }
 
+    #[test]
+    fn what_was_taken_of_an_open_transaction_is_complete_only_with_it() {
+        let mut accountant = Accountant::new(Lsn(10));
+        assert_eq!(accountant.taken(), Lsn(10));
+        accountant.keepalive(Lsn(50));
+        accountant.begin(Lsn(50));
+        assert!(accountant.taken() > accountant.complete());
+        let taken = accountant.taken();
+        accountant.commit(Lsn(60));
+        assert!(taken <= accountant.complete());
+    }
+
     proptest! {
         /// Whatever keepalives come in between, the stored position never covers a transaction
         /// that is not complete, and never goes backwards.
