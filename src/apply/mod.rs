@@ -27,6 +27,8 @@ mod lanes;
 mod messages;
 mod open;
 mod run;
+#[cfg(test)]
+mod simulated;
 mod staged;
 mod table;
 mod work;

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Backfill, Page, TablePlan};
+use tokio::{sync::mpsc, time::timeout};
+
+use super::{Backfill, Page, Progress, TablePlan};
 use crate::{
     conn::{Connection, CopyIn, CopyOut, Error, Row},
     ledger::{self, PageRecord},
@@ -74,6 +76,7 @@ pub(super) async fn copy_page(
     target: &mut Connection,
     backfill: &Backfill,
     page: Page,
+    tell: &mpsc::Sender<Progress>,
 ) -> Result<(PageRecord, Duration), PageError> {
     let (migration, plan) = (backfill.migration.as_str(), &backfill.table);
     let at_source = |error| PageError::Source { table: plan.source.plain(), error };
@@ -96,18 +99,19 @@ pub(super) async fn copy_page(
         }
     };
 
-    let bytes = match forward(&mut from, &mut into).await {
+    let stall = backfill.stall;
+    let bytes = match forward(&mut from, &mut into, stall).await {
         Ok(bytes) => bytes,
         Err(Side::Source(error)) => {
             // Half a page must never be committed: the target is told to undo it. Whether it hears
             // of that or not, the first error is the one to tell.
-            let _ = into.fail("the source failed in the middle of the page").await;
+            let _ = within(stall, into.fail("the source failed in the middle of the page")).await;
             return Err(at_source(error));
         }
         Err(Side::Target(error)) => return Err(at_target(error)),
     };
-    let sent = from.finish().await.map_err(at_source)?;
-    source.result().await.map_err(at_source)?;
+    let sent = within(stall, from.finish()).await.map_err(at_source)?;
+    within(stall, source.result()).await.map_err(at_source)?;
     let open = opened.elapsed();
 
     let taken = into.finish().await.map_err(at_target)?;
@@ -123,6 +127,8 @@ pub(super) async fn copy_page(
         snapshot: snapshot.get("snapshot").map_err(at_source)?,
         lsn: snapshot.get::<Lsn>("lsn").map_err(at_source)?,
     };
+    // A receiver that is gone means that the run is over.
+    let _ = tell.send(Progress::Read(record.number)).await;
     ledger::commit_page(target, migration, plan.ordinal, &record).await.map_err(at_target)?;
     Ok((record, open))
 }
@@ -169,11 +175,26 @@ enum Side {
 }
 
 /// Sends on what the source sends, to its end, and gives the number of bytes.
-async fn forward(from: &mut CopyOut<'_>, into: &mut CopyIn<'_>) -> Result<u64, Side> {
+///
+/// Errors: among others, either side stands still for `stall`: the page's snapshot must not be held
+/// for ever.
+async fn forward(
+    from: &mut CopyOut<'_>,
+    into: &mut CopyIn<'_>,
+    stall: Duration,
+) -> Result<u64, Side> {
     let mut bytes = 0;
-    while let Some(frames) = from.next().await.map_err(Side::Source)? {
+    while let Some(frames) = within(stall, from.next()).await.map_err(Side::Source)? {
         bytes += frames.len() as u64;
-        into.forward(&frames).await.map_err(Side::Target)?;
+        within(stall, into.forward(&frames)).await.map_err(Side::Target)?;
     }
     Ok(bytes)
+}
+
+async fn within<T>(
+    stall: Duration,
+    step: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let silent = |_| Err(Error::Silent { seconds: stall.as_secs() });
+    timeout(stall, step).await.unwrap_or_else(silent)
 }

@@ -76,6 +76,8 @@ pub struct Backfill {
     pub table: TablePlan,
     /// How many pages are under way at once.
     pub jobs: usize,
+    /// How long a page may stand still.
+    pub stall: Duration,
 }
 
 /// The server that pages come from. Settings with several hosts, a name with several addresses or
@@ -111,6 +113,8 @@ pub enum Progress {
         /// How many.
         pages: u64,
     },
+    /// The rows of the page of this number are with the target, which has not committed them yet.
+    Read(u64),
     /// A page is on the target.
     Copied(PageCopied),
 }
@@ -173,7 +177,7 @@ async fn work(
         let mut conflicts = 0;
         let (record, snapshot_held) = loop {
             let began = Instant::now();
-            match copy_page(&mut source, &mut target, &backfill, page.clone()).await {
+            match copy_page(&mut source, &mut target, &backfill, page.clone(), &tell).await {
                 Err(error) if error.is_recovery_conflict() && conflicts < CONFLICTS_MAX => {
                     conflicts += 1;
                     tracing::warn!("page {} is read again: {error}", page.number);

@@ -10,6 +10,7 @@ mod key;
 mod model;
 mod object;
 mod partition;
+mod prefixes;
 mod query;
 mod types;
 
@@ -25,5 +26,6 @@ pub use partition::{
     Files, Partition, PartitionShape, create_partition, identity_statements, own_columns,
     why_not_followed,
 };
+pub use prefixes::load_prefixes;
 pub use query::{load_table, schema_exists};
 pub use types::{binary_is_safe, equal_means_same_bytes};

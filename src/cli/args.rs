@@ -1,8 +1,10 @@
 //! What was typed. Needs only the text; what it means is found in [`super::options`].
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
+
+use super::duration;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -73,7 +75,7 @@ pub(super) enum Command {
     Demo(Demo),
     /// Copy tables to another server and keep up with their changes; resumes a run that stopped
     #[command(after_help = AFTER_MIGRATE_HELP)]
-    Migrate(Migrate),
+    Migrate(Box<Migrate>),
     /// Show where the migrations that a target knows of stand
     Status(Status),
     /// Remove all that pghost made for a migration: slot, publication, ledger; never a table
@@ -197,6 +199,23 @@ pub(super) struct Migrate {
     /// What happens once the target has caught up
     #[arg(long, value_enum, value_name = "WHAT", default_value = "stop")]
     pub(super) then: Then,
+
+    /// How long to wait for a server that goes away in mid-run: 300, 30s, 5m, 1h30m; 0 for not
+    ///
+    /// Counts anew whenever something has moved forward, so that a long run outlives many
+    /// restarts.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = duration::parse,
+        default_value = "5m",
+        verbatim_doc_comment
+    )]
+    pub(super) wait_for_server: Duration,
+
+    /// Go on when a table gets new columns on the source; they are not copied
+    #[arg(long)]
+    pub(super) ignore_new_columns: bool,
 }
 
 /// A connection string as it was typed. It may hold a password, so that it can't be shown.

@@ -14,6 +14,7 @@
 //! about servers. Names, exit codes and JSON fields are promises to scripts.
 
 mod args;
+mod duration;
 mod failure;
 mod log;
 mod options;
@@ -78,7 +79,7 @@ fn run(command: Command, mode: progress::Mode, screen: &Screen) -> Result<(), Fa
     let meant = match command {
         Command::Demo(args) => Meant::Demo(options::demo(&args)),
         Command::Migrate(args) => {
-            let options = options::migrate(args, conn::parse_dsn, cores)?;
+            let options = options::migrate(*args, conn::parse_dsn, cores)?;
             for warning in &options.warnings {
                 screen.note(&format!("warning: {warning}"));
             }

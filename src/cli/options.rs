@@ -100,6 +100,9 @@ pub(super) fn migrate(
             args::Then::Stop => Then::Stop,
             args::Then::Follow => Then::Follow,
         },
+        wait_for_server: args.wait_for_server,
+        stall: MigrationSpec::STALL,
+        ignore_new_columns: args.ignore_new_columns,
     };
     Ok(Migrate { spec, warnings })
 }
@@ -244,7 +247,7 @@ mod tests {
     fn meant(words: &[&str]) -> Result<Migrate, Failure> {
         let line = ["pghost", "migrate"].iter().chain(words);
         match Args::try_parse_from(line).unwrap().command {
-            Command::Migrate(args) => migrate(args, parse_dsn, 8),
+            Command::Migrate(args) => migrate(*args, parse_dsn, 8),
             other => panic!("{other:?}"),
         }
     }
@@ -350,7 +353,7 @@ mod tests {
         let Command::Migrate(args) = Args::try_parse_from(line).unwrap().command else {
             panic!("migrate");
         };
-        assert_eq!(migrate(args, open, 1).unwrap().warnings, [warning.to_string()]);
+        assert_eq!(migrate(*args, open, 1).unwrap().warnings, [warning.to_string()]);
     }
 
     #[test]

@@ -96,6 +96,14 @@ impl CopyBoth {
         })
     }
 
+    /// Takes in what has come already, without waiting: whether there are whole frames that nobody
+    /// has taken, and how many bytes are held in all.
+    pub async fn glance(&mut self) -> Result<(bool, usize), Error> {
+        let transport = self.connection.transport();
+        transport.glance().await;
+        Ok((transport.has_frames()?, transport.held()))
+    }
+
     /// Puts one CopyData message; it leaves with the next wait in [`CopyBoth::frames`] or
     /// [`CopyBoth::flush`].
     pub fn send(&mut self, payload: &[u8]) {

@@ -74,6 +74,12 @@ pub enum Error {
     /// The server ended the session without a word.
     #[error("the server closed the connection")]
     Closed,
+    /// The server has not moved for so long that it is given up.
+    #[error("the server has not moved for {seconds} s")]
+    Silent {
+        /// How long.
+        seconds: u64,
+    },
     /// The server said no.
     #[error(transparent)]
     Server(#[from] Box<ServerError>),

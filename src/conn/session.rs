@@ -43,6 +43,11 @@ const PINNED: &[(&str, &str)] = &[
     ("default_transaction_isolation", "read committed"),
     // A policy that hides rows must be an error, not a smaller table.
     ("row_security", "off"),
+    // A server that still takes a lost client for one that thinks would keep its locks, and the
+    // next attempt out, for the system's two hours. Without effect on a unix socket.
+    ("tcp_keepalives_idle", "30"),
+    ("tcp_keepalives_interval", "10"),
+    ("tcp_keepalives_count", "3"),
     // Reading from the middle of a table saves nothing here and makes runs differ.
     ("synchronize_seqscans", "off"),
 ];
@@ -59,6 +64,10 @@ pub(super) fn startup_parameters(config: &Config, kind: SessionKind) -> Vec<(&st
         // Our status updates come every ten seconds; a server that is set up for less patience
         // than that would end the stream whenever the target is slow.
         parameters.push(("wal_sender_timeout", "60s"));
+    } else {
+        // Nor may one that has stopped reading hold a page's snapshot. A walsender has a timeout of
+        // its own, and is read slowly where the target is slow.
+        parameters.push(("tcp_user_timeout", "120s"));
     }
     if let Some(options) = &config.options {
         parameters.push(("options", options));

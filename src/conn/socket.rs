@@ -19,6 +19,16 @@ use tokio_rustls::client::TlsStream;
 
 use crate::config::{Config, Host, HostAddress};
 
+/// TCP's keepalive where the settings don't say: a network that is gone without a word is noticed
+/// within a minute, where the system's own two hours would hold a run up.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_COUNT: u32 = 3;
+/// How long what was sent may stay unacknowledged, or the other end take nothing, where the
+/// settings don't say.
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT: Duration = Duration::from_mins(2);
+
 /// Where a socket can be opened: what a host's name was resolved to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Address {
@@ -90,29 +100,21 @@ impl Socket {
                     socket.set_tcp_keepalive(&keepalive(config))?;
                 }
                 #[cfg(target_os = "linux")]
-                if config.tcp_user_timeout.is_some() {
-                    socket.set_tcp_user_timeout(config.tcp_user_timeout)?;
-                }
+                socket.set_tcp_user_timeout(config.tcp_user_timeout.or(Some(USER_TIMEOUT)))?;
                 Ok(Self::Tcp(stream))
             }
         }
     }
 }
 
-/// libpq's `keepalives_*`; a zero or missing value leaves the system's default.
+/// libpq's `keepalives_*`, and ours for what they leave open.
 fn keepalive(config: &Config) -> TcpKeepalive {
-    let set = |value: Option<Duration>| value.filter(|d| !d.is_zero());
-    let mut keepalive = TcpKeepalive::new();
-    if let Some(idle) = set(config.keepalives.idle) {
-        keepalive = keepalive.with_time(idle);
-    }
-    if let Some(interval) = set(config.keepalives.interval) {
-        keepalive = keepalive.with_interval(interval);
-    }
-    if let Some(count) = config.keepalives.count.filter(|&n| n > 0) {
-        keepalive = keepalive.with_retries(count);
-    }
-    keepalive
+    let keepalives = &config.keepalives;
+    let set = |value: Option<Duration>, ours| value.filter(|d| !d.is_zero()).unwrap_or(ours);
+    TcpKeepalive::new()
+        .with_time(set(keepalives.idle, KEEPALIVE_IDLE))
+        .with_interval(set(keepalives.interval, KEEPALIVE_INTERVAL))
+        .with_retries(keepalives.count.filter(|&n| n > 0).unwrap_or(KEEPALIVE_COUNT))
 }
 
 impl AsyncRead for Socket {

@@ -94,6 +94,11 @@ impl Transport {
         Ok(!self.pending.is_empty() || complete_frames(&self.inbound, self.limits)?.0 > 0)
     }
 
+    /// How many bytes have come that nobody has taken.
+    pub(super) fn held(&self) -> usize {
+        self.pending.len() + self.inbound.len()
+    }
+
     /// Takes in what has come already, without waiting. That nothing can come any more shows at the
     /// next wait.
     pub(super) async fn glance(&mut self) {

@@ -23,7 +23,7 @@ use std::io::{ErrorKind, Write};
 
 use tokio::sync::watch;
 
-use crate::migrate::{Exit, Failure, Listener};
+use crate::migrate::{Exit, Failure, Listener, Verdict};
 
 /// What a demo can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +81,7 @@ fn of_the_demo(failure: Failure) -> Failure {
 fn stopped(message: String) -> Failure {
     Failure {
         exit: Exit::Stopped,
+        verdict: Verdict::Stop,
         sqlstate: None,
         message,
         state: GONE.into(),

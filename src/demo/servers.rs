@@ -7,7 +7,7 @@ use tokio::{sync::mpsc, task::spawn_blocking};
 use crate::{
     cluster::{Binaries, ClusterError, Server},
     config::{Config, ConfigError, Surroundings},
-    migrate::{Event, Exit, Failure, Listener},
+    migrate::{Event, Failure, Listener},
     pg::ServerVersion,
 };
 
@@ -126,18 +126,14 @@ fn refused(error: &ClusterError) -> Failure {
             )
         }
     };
-    Failure {
-        exit: Exit::Refused,
-        sqlstate: None,
-        message,
-        state: "no throwaway server is running; nothing else was touched".into(),
-        hint,
-    }
+    let state = "no throwaway server is running; nothing else was touched".into();
+    Failure { state, ..Failure::refused(message, hint) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::migrate::Exit;
 
     #[test]
     fn a_machine_without_postgres_is_told_what_to_type() {

@@ -14,7 +14,7 @@ use crate::{
     backfill::Paging,
     config::Config,
     conn::{Connection, Error, SessionKind},
-    migrate::{self, Event, Exit, Failure, Listener, MigrationSpec, TableSpec, Then},
+    migrate::{self, Event, Exit, Failure, Listener, MigrationSpec, TableSpec, Then, Verdict},
     pg::QualifiedName,
     verify::{self, Comparison},
 };
@@ -124,6 +124,9 @@ impl Tour<'_> {
             target_owner: None,
             target_tablespace: None,
             then: Then::Stop,
+            wait_for_server: MigrationSpec::WAIT_FOR_SERVER,
+            stall: MigrationSpec::STALL,
+            ignore_new_columns: false,
         };
         migrate::run(&spec, self.interrupt.clone(), &mut self.listener).await?;
         self.listener.finished.take().ok_or_else(|| broken("the migration came to no end".into()))
@@ -166,6 +169,7 @@ fn failed(what: &str, error: &Error) -> Failure {
 fn broken(message: String) -> Failure {
     Failure {
         exit: Exit::Stopped,
+        verdict: Verdict::Stop,
         sqlstate: None,
         message,
         state: String::new(),

@@ -63,6 +63,12 @@ impl Accountant {
         self.complete
     }
 
+    /// The first position that is complete only after everything of which something was taken.
+    #[must_use]
+    pub fn taken(&self) -> Lsn {
+        self.open.map_or(self.complete, |commit_lsn| self.complete.max(Lsn(commit_lsn.0 + 1)))
+    }
+
     /// Whether everything that was committed before `lsn` has been taken: the last complete
     /// position has reached it, or a transaction has begun that commits there or later
     /// (transactions come in the order of their commits).
@@ -100,6 +106,18 @@ mod tests {
         assert!(accountant.has_passed(Lsn(50)));
         accountant.begin(Lsn(70));
         assert!(accountant.has_passed(Lsn(70)) && !accountant.has_passed(Lsn(71)));
+    }
+
+    #[test]
+    fn what_was_taken_of_an_open_transaction_is_complete_only_with_it() {
+        let mut accountant = Accountant::new(Lsn(10));
+        assert_eq!(accountant.taken(), Lsn(10));
+        accountant.keepalive(Lsn(50));
+        accountant.begin(Lsn(50));
+        assert!(accountant.taken() > accountant.complete());
+        let taken = accountant.taken();
+        accountant.commit(Lsn(60));
+        assert!(taken <= accountant.complete());
     }
 
     proptest! {

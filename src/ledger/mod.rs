@@ -22,6 +22,7 @@ mod object;
 mod page;
 mod position;
 mod store;
+mod whole;
 
 pub use accountant::Accountant;
 pub use look::{is_locked, names};
@@ -33,3 +34,4 @@ pub use store::{
     add_seconds, begin, durable_position, forget, join_writers, load, lock, prepare_writer,
     raise_checkpoint, set_target_made, start_backfill, start_catch_up, table_backfilled, writers,
 };
+pub use whole::what_is_missing;

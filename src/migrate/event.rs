@@ -39,6 +39,38 @@ pub enum PhaseName {
     Done,
 }
 
+/// A step of a phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepName {
+    /// The ledger has the migration's lines.
+    LedgerMade,
+    /// A target table is there.
+    TableMade,
+    /// The publication is there.
+    PublicationMade,
+    /// The slot is there; the ledger does not know of it yet.
+    SlotMade,
+    /// All rows of a page are with the target; it is not committed yet.
+    PageRead,
+    /// The key of a table that pghost made is built; the ledger does not know of it yet.
+    KeyBuilt,
+    /// The checkpoint was taken; the ledger does not know of it yet.
+    CheckpointTaken,
+    /// The target is exact.
+    CheckpointPassed,
+    /// An index, a constraint or the like is there.
+    ObjectMade,
+}
+
+impl StepName {
+    /// Whether it stays done. What is made while preparing is undone when that fails.
+    #[must_use]
+    pub const fn lasts(self) -> bool {
+        matches!(self, Self::KeyBuilt | Self::CheckpointPassed | Self::ObjectMade)
+    }
+}
+
 /// A moment.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -52,6 +84,44 @@ pub enum Event {
     Notice {
         /// What.
         message: String,
+    },
+    /// A step of a phase was taken, or is about to be.
+    Step {
+        /// Which.
+        step: StepName,
+        /// Of what: a table, a slot, an object.
+        of: String,
+    },
+    /// A server is away, and the run waits for it.
+    Waiting {
+        /// What has failed.
+        reason: String,
+        /// How long it waits already.
+        waited_seconds: f64,
+        /// How long it waits at most.
+        limit_seconds: f64,
+        /// When it is tried again.
+        next_try_seconds: f64,
+    },
+    /// The run goes on after it has waited.
+    Resumed {
+        /// How long.
+        waited_seconds: f64,
+    },
+    /// How the slot is: what it makes the source keep.
+    Slot {
+        /// Its name.
+        slot: String,
+        /// `reserved`, `extended`, `unreserved` or `lost`.
+        wal_status: String,
+        /// How much log is kept for it.
+        retained_bytes: u64,
+        /// How much more the source will keep; `null` where it has no limit.
+        safe_bytes: Option<u64>,
+        /// How fast the source writes its log.
+        bytes_per_second: f64,
+        /// How long it may last at that rate; `null` where there is no limit.
+        seconds_left: Option<f64>,
     },
     /// A page is on the target.
     Progress {

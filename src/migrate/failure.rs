@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use super::verdict::{
+    self, Place, Rule, Sign, Verdict, rule_of, rule_of_apply, rule_of_error, rule_of_page,
+};
 use crate::{apply::ApplyError, backfill::PageError, conn::Error, pg::SqlState};
 
 /// The exit codes that scripts rely on.
@@ -13,6 +16,16 @@ pub enum Exit {
     Refused,
     /// 4: can't be resumed; nothing was touched.
     CannotResume,
+}
+
+impl From<Verdict> for Exit {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Retry | Verdict::Stop => Self::Stopped,
+            Verdict::CannotResume => Self::CannotResume,
+            Verdict::Refused => Self::Refused,
+        }
+    }
 }
 
 impl Exit {
@@ -32,6 +45,8 @@ impl Exit {
 pub struct Failure {
     /// Which exit code.
     pub exit: Exit,
+    /// Whether a run that has begun may wait and go on.
+    pub verdict: Verdict,
     /// The server's code, if a server said no.
     pub sqlstate: Option<SqlState>,
     /// What happened.
@@ -44,6 +59,9 @@ pub struct Failure {
 
 const NOTHING_CHANGED: &str = "nothing was changed on either server";
 const KEPT: &str = "what was committed stays, and the ledger on the target knows how far it is";
+const PAGES_KEPT: &str =
+    "the pages that were committed stay; nothing of the failed page is on the target";
+const UNTOUCHED: &str = "nothing is touched any more; what was committed stays";
 const RESUME: &str = "mend the cause and give the same command again; it goes on where it stopped";
 
 impl Failure {
@@ -51,6 +69,7 @@ impl Failure {
     pub fn refused(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
             exit: Exit::Refused,
+            verdict: Verdict::Refused,
             sqlstate: None,
             message: message.into(),
             state: NOTHING_CHANGED.into(),
@@ -58,9 +77,26 @@ impl Failure {
         }
     }
 
+    /// A refusal that a run which has begun waits out: somebody else is still at it, perhaps its
+    /// own sessions of a moment ago.
+    pub(super) fn busy(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Retry, ..Self::refused(message, hint) }
+    }
+
     /// A migration that can't go on.
-    pub fn cannot_resume(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { exit: Exit::CannotResume, ..Self::refused(message, hint) }
+    pub(super) fn cannot_resume(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        let (exit, verdict) = (Exit::CannotResume, Verdict::CannotResume);
+        Self { exit, verdict, ..Self::refused(message, hint) }
+    }
+
+    /// A fault that was seen before anything was done, and that no server has told.
+    pub(super) fn seen(sign: Sign, message: impl Into<String>) -> Self {
+        let rule = rule_of(sign);
+        Self {
+            exit: rule.verdict.into(),
+            verdict: rule.verdict,
+            ..Self::refused(message, rule.next)
+        }
     }
 
     /// A refusal by a server, before anything was done.
@@ -80,55 +116,62 @@ impl Failure {
             }
             _ => "mend what the message names, and try again",
         };
+        let verdict = match rule_of_error(error, Place::Anywhere).verdict {
+            Verdict::Retry => Verdict::Retry,
+            _ => Verdict::Refused,
+        };
         let failure = Self::refused(format!("{what}: {error}"), hint);
-        Self { sqlstate: error.sqlstate(), ..failure }
+        Self { verdict, sqlstate: error.sqlstate(), ..failure }
     }
 
     /// A stop in mid-run.
     #[must_use]
     pub fn stopped_by(what: &str, error: &Error) -> Self {
-        Self {
-            exit: Exit::Stopped,
-            sqlstate: error.sqlstate(),
-            message: format!("{what}: {error}"),
-            state: KEPT.into(),
-            hint: RESUME.into(),
-        }
+        let rule = rule_of_error(error, Place::Anywhere);
+        Self::by_rule(rule, error.sqlstate(), format!("{what}: {error}"), KEPT)
     }
 
     /// A page that failed.
     #[must_use]
     pub fn backfill(error: &PageError) -> Self {
-        Self {
-            exit: Exit::Stopped,
-            sqlstate: error.connection_error().and_then(Error::sqlstate),
-            message: error.to_string(),
-            state:
-                "the pages that were committed stay; nothing of the failed page is on the target"
-                    .into(),
-            hint: RESUME.into(),
-        }
+        let sqlstate = error.connection_error().and_then(Error::sqlstate);
+        Self::by_rule(rule_of_page(error), sqlstate, error.to_string(), PAGES_KEPT)
     }
 
     /// Changes that could not be applied.
     #[must_use]
     pub fn apply(error: &ApplyError) -> Self {
-        let hint = match error {
-            ApplyError::TableChanged { .. } => {
-                "a migration can't go on over a change of the table: remove this one's slot and \
-                 ledger lines and start again"
-            }
-            ApplyError::Diverged { .. } => {
-                "find out what else writes to the target table; start again once it doesn't"
-            }
-            _ => RESUME,
-        };
+        let sqlstate = error.connection_error().and_then(Error::sqlstate);
+        Self::by_rule(rule_of_apply(error), sqlstate, error.to_string(), KEPT)
+    }
+
+    fn by_rule(rule: &Rule, sqlstate: Option<SqlState>, message: String, state: &str) -> Self {
+        let state = if rule.verdict == Verdict::CannotResume { UNTOUCHED } else { state };
         Self {
-            exit: Exit::Stopped,
-            sqlstate: error.connection_error().and_then(Error::sqlstate),
-            message: error.to_string(),
-            state: KEPT.into(),
-            hint: hint.into(),
+            exit: rule.verdict.into(),
+            verdict: rule.verdict,
+            sqlstate,
+            message,
+            state: state.into(),
+            hint: rule.next.into(),
+        }
+    }
+
+    /// The same for a run that has begun: whatever could not be done now, something was before.
+    #[must_use]
+    pub(super) fn in_mid_run(self) -> Self {
+        match self.exit {
+            Exit::Refused if self.verdict == Verdict::Retry => Self {
+                exit: Exit::Stopped,
+                state: KEPT.into(),
+                hint: verdict::SERVER.into(),
+                ..self
+            },
+            Exit::Refused => {
+                Self { exit: Exit::Stopped, state: KEPT.into(), hint: RESUME.into(), ..self }
+            }
+            Exit::CannotResume => Self { state: UNTOUCHED.into(), ..self },
+            Exit::Stopped => self,
         }
     }
 
@@ -143,6 +186,7 @@ impl Failure {
     pub fn interrupted() -> Self {
         Self {
             exit: Exit::Stopped,
+            verdict: Verdict::Stop,
             sqlstate: None,
             message: "interrupted".into(),
             state: KEPT.into(),

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    Event, Failure, Listener, build_key,
+    Event, Failure, Listener, StepName, build_key,
     servers::CANCEL_AGAIN,
     watch_index::{Building, TELL_AGAIN, how_far},
 };
@@ -167,7 +167,11 @@ impl Making<'_> {
     fn judge(&self, ended: &Ended, listener: &mut dyn Listener) -> Option<Failure> {
         let Ended { object, result, .. } = ended;
         match result {
-            Ok(None) => None,
+            Ok(None) => {
+                let of = self.describe(object);
+                listener.on(&Event::Step { step: StepName::ObjectMade, of });
+                None
+            }
             // The constraint was left out, and told of.
             Ok(Some(_)) if object.object.kind == ObjectKind::Validation => None,
             Ok(Some(why)) => {

@@ -21,6 +21,8 @@ pub(super) struct PlannedTable {
     /// The target's key; `None` while there is no target, and, where pghost has made it, until its
     /// rows are there.
     pub(super) target_key: Option<Key>,
+    /// Columns that the source got since the migration began, and that do not travel.
+    pub(super) new_columns: Vec<Ident>,
     /// Whether pages are cut by arithmetic.
     pub(super) is_arithmetic: bool,
 }
@@ -128,6 +130,7 @@ impl PlannedTable {
             replica_identity: self.source.replica_identity,
             left_out: (self.source.columns.iter().filter(|c| c.generated.is_some()))
                 .map(|c| c.name.clone())
+                .chain(self.new_columns.iter().cloned())
                 .collect(),
         })
     }

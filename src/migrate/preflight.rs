@@ -169,6 +169,7 @@ async fn look_at_table(
         target_name: spec.target.clone(),
         target,
         target_key,
+        new_columns: Vec::new(),
         is_arithmetic,
     })
 }
@@ -339,7 +340,7 @@ pub(super) async fn lock_slot(source: &mut Connection, slot: &str) -> Result<(),
     if ledger::lock(source, &format!("pghost slot {slot}")).await.map_err(failed)? {
         return Ok(());
     }
-    Err(Failure::refused(
+    Err(Failure::busy(
         format!("another pghost works with the slot {slot} of this source"),
         "let it run, or stop it first; give another --name or --slot for another migration",
     ))

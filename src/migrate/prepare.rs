@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{
-    Event, Failure, Listener,
+    Event, Failure, Listener, StepName,
     defer::{bring_back, put_away},
     failure::Exit,
     make_table::{Made, make_table},
@@ -57,6 +57,7 @@ pub(super) async fn prepare(
     ledger::begin(&mut servers.target, &migration)
         .await
         .map_err(|error| Failure::refused_by("making the ledger on the target", &error))?;
+    listener.on(&Event::Step { step: StepName::LedgerMade, of: migration.name.clone() });
     let mut tables = new.tables;
     match make(servers, &mut migration, (&mut tables, &new.made), interrupt, listener).await {
         Ok(()) => Ok((migration, tables)),
@@ -90,6 +91,8 @@ async fn make(
             .await?;
         let message = format!("made the table {} on the target", table.target_name.plain());
         listener.on(&Event::Notice { message });
+        let of = table.target_name.plain();
+        listener.on(&Event::Step { step: StepName::TableMade, of });
     }
     if made.defer_indexes && !existing.is_empty() {
         let dropped = put_away(&mut servers.target, &migration.name, &mut existing).await?;
@@ -114,8 +117,11 @@ async fn make(
             .query(&sql)
             .await
             .map_err(|error| Failure::refused_by("making the publication", &error))?;
+        let of = migration.publication.clone();
+        listener.on(&Event::Step { step: StepName::PublicationMade, of });
     }
     let start = make_slot(servers, &migration.slot, interrupt, listener).await?;
+    listener.on(&Event::Step { step: StepName::SlotMade, of: migration.slot.clone() });
     ledger::start_backfill(&mut servers.target, &migration.name, start)
         .await
         .map_err(|error| Failure::refused_by("writing the ledger", &error))?;

@@ -4,24 +4,25 @@
 //! be mended by going on: the log between would be missing, or belong to another history.
 
 use super::{
-    Failure, MigrationSpec,
+    Failure, MigrationSpec, Verdict,
+    altered::{self, Difference},
     failure::Exit,
     plan::PlannedTable,
     preflight::{self, load_source},
     publication,
     servers::Servers,
+    slot_view::why_lost,
     target,
+    verdict::{START_AGAIN, Sign},
 };
 use crate::{
-    catalog::{Files, Key, Shape, Table, choose_key, load_table, matching_key},
-    conn::Error,
+    catalog::{Files, Key, Shape, Table, choose_key, load_prefixes, load_table, matching_key},
+    conn::{Connection, Error},
     ledger::{Migration, Phase, TableRecord},
+    pg::Ident,
     replication::find_slot,
     sql::quote_literal,
 };
-
-const START_AGAIN: &str = "`pghost cleanup` this migration; drop the target table if pghost has \
-                           made it, else empty it; and start again: rows are copied anew";
 
 /// Checks a migration against both servers and gives its tables.
 pub(super) async fn check(
@@ -38,10 +39,11 @@ pub(super) async fn check(
     }
     check_slot(servers, migration).await?;
     publication::check(servers, &migration.publication, &tables).await.map_err(|failure| {
-        Failure::cannot_resume(
-            format!("changes may be missing from the stream: {}", failure.message),
-            START_AGAIN,
-        )
+        if failure.verdict == Verdict::Retry {
+            return failure;
+        }
+        let what = format!("changes may be missing from the stream: {}", failure.message);
+        Failure::seen(Sign::Slot, what)
     })?;
     Ok(tables)
 }
@@ -89,10 +91,8 @@ fn same_server(servers: &Servers, migration: &Migration) -> Result<(), Failure> 
     } else {
         return Ok(());
     };
-    Err(Failure::cannot_resume(
-        format!("the migration {} can't go on here: {what}", migration.name),
-        format!("name the server that it was begun on; if that is gone: {START_AGAIN}"),
-    ))
+    let what = format!("the migration {} can't go on here: {what}", migration.name);
+    Err(Failure::seen(Sign::OtherServer, what))
 }
 
 async fn check_table(
@@ -101,13 +101,13 @@ async fn check_table(
     migration: &Migration,
     record: &TableRecord,
 ) -> Result<PlannedTable, Failure> {
-    let cannot = |what: String| Failure::cannot_resume(what, START_AGAIN);
+    let cannot = |what: String| Failure::seen(Sign::Altered, what);
     let plain = record.source.plain();
-    let source = load_source(&mut servers.source, &record.source).await?;
-    if source.oid != record.source_oid {
-        return Err(cannot(format!("{plain} is another table of the same name now")));
-    }
-    not_altered(&source, record)?;
+    let at_target = |error: Error| Failure::refused_by("looking at the target", &error);
+    let found = load_table(&mut servers.target, &record.target).await.map_err(at_target)?;
+    let ignores_new = spec.ignore_new_columns;
+    let (source, new_columns) =
+        unaltered(&mut servers.source, record, found.as_ref(), ignores_new).await?;
     let key = choose_key(&source)
         .map_err(|refusal| cannot(format!("{plain} has lost its key: {refusal}")))?;
     identities(&source, &key)?;
@@ -117,8 +117,6 @@ async fn check_table(
         return Err(cannot(format!("the columns or the key of {plain} have changed")));
     }
     let is_arithmetic = preflight::is_arithmetic(spec.paging, &source, &key)?;
-    let at_target = |error: Error| Failure::refused_by("looking at the target", &error);
-    let found = load_table(&mut servers.target, &record.target).await.map_err(at_target)?;
     let found =
         found.ok_or_else(|| cannot(format!("the target {} is gone", record.target.plain())))?;
     // Once the target was exact, its owner may have added indexes and constraints.
@@ -138,21 +136,52 @@ async fn check_table(
         target_name: record.target.clone(),
         target: Some(found),
         target_key,
+        new_columns,
         is_arithmetic,
     })
 }
 
+/// The source's table if it is what it was, without columns that it got since; and those.
+///
 /// A rewriting ALTER TABLE changes rows without a trace in the stream.
-pub(super) fn not_altered(source: &Table, record: &TableRecord) -> Result<(), Failure> {
-    let what = match Shape::from_text(&record.shape) {
-        Some(before) => source.shape.altered_since(&before),
-        None => Some("has a line in the ledger that can't be read".to_owned()),
-    };
-    match what {
-        None => Ok(()),
-        Some(what) => {
-            Err(Failure::cannot_resume(format!("{} {what}", record.source.plain()), START_AGAIN))
+///
+/// Errors: it is another table, or was altered: by new columns that are not to be ignored, or
+/// otherwise.
+pub(super) async fn unaltered(
+    source: &mut Connection,
+    record: &TableRecord,
+    target: Option<&Table>,
+    ignores_new: bool,
+) -> Result<(Table, Vec<Ident>), Failure> {
+    let plain = record.source.plain();
+    let at_source = |error: Error| Failure::refused_by("looking at the source", &error);
+    let there = load_table(source, &record.source).await.map_err(at_source)?;
+    if there.is_none_or(|there| there.oid != record.source_oid) {
+        let what = format!("{plain} is gone from the source, or another table of the same name");
+        return Err(Failure::seen(Sign::OtherServer, what));
+    }
+    let mut table = load_source(source, &record.source).await?;
+    let prefixes = load_prefixes(source, table.oid).await.map_err(at_source)?;
+    match altered::difference(&table, &prefixes, record, target) {
+        Difference::None => Ok((table, Vec::new())),
+        Difference::Added(new) if ignores_new => {
+            table.columns.retain(|column| !new.contains(&column.name));
+            Ok((table, new))
         }
+        Difference::Added(new) => {
+            let names: Vec<_> = new.iter().map(Ident::as_str).collect();
+            Err(Failure {
+                hint: format!(
+                    "give the same command again with --ignore-new-columns, and the target stays \
+                     without them; or {START_AGAIN}"
+                ),
+                ..Failure::seen(
+                    Sign::Altered,
+                    format!("{plain} was altered on the source: added: {}", names.join(", ")),
+                )
+            })
+        }
+        Difference::Other(what) => Err(Failure::seen(Sign::Altered, format!("{plain} {what}"))),
     }
 }
 
@@ -160,6 +189,7 @@ pub(super) fn not_altered(source: &Table, record: &TableRecord) -> Result<(), Fa
 pub(super) fn identities(source: &Table, key: &Key) -> Result<(), Failure> {
     preflight::identities(source, key).map_err(|failure| Failure {
         exit: Exit::CannotResume,
+        verdict: Verdict::CannotResume,
         hint: START_AGAIN.into(),
         ..failure
     })
@@ -204,29 +234,11 @@ pub(super) fn not_emptied(source: &Table, record: &TableRecord) -> Result<(), Fa
 /// The slot must be the one that was made, and nobody else may have moved it.
 async fn check_slot(servers: &mut Servers, migration: &Migration) -> Result<(), Failure> {
     let name = &migration.slot;
-    let cannot = |what: String| Failure::cannot_resume(what, START_AGAIN);
     let slot = find_slot(&mut servers.source, name)
         .await
-        .map_err(|error| Failure::refused_by("looking at the slot", &error))?
-        .ok_or_else(|| cannot(format!("the slot {name} is gone from the source")))?;
-    if slot.plugin.as_deref() != Some("pgoutput")
-        || slot.database.as_deref() != Some(migration.source.database.as_str())
-    {
-        return Err(cannot(format!("the slot {name} is not the one that pghost made")));
-    }
-    if !slot.usable {
-        let status = slot.wal_status.unwrap_or_default();
-        return Err(cannot(format!(
-            "the slot {name} was invalidated (wal_status {status}): the log it needs is gone"
-        )));
-    }
-    // Nothing is acknowledged before it is in the ledger, so a slot that is further was made
-    // again or read by somebody else; the changes between are lost.
-    match (slot.confirmed_flush, migration.applied) {
-        (Some(confirmed), Some(applied)) if confirmed > applied => Err(cannot(format!(
-            "the slot {name} is at {confirmed}, ahead of the target at {applied}: it was made \
-             again, or somebody else has read it"
-        ))),
-        _ => Ok(()),
+        .map_err(|error| Failure::refused_by("looking at the slot", &error))?;
+    match why_lost(name, slot.as_ref(), &migration.source.database, migration.applied) {
+        Some(why) => Err(Failure::seen(Sign::Slot, why)),
+        None => Ok(()),
     }
 }

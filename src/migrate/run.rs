@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::{
-    Event, Failure, Listener, MigrationSpec, PhaseName, Seconds, TableReport, Then,
+    Event, Failure, Listener, MigrationSpec, PhaseName, Seconds, StepName, TableReport, Then,
+    Verdict,
     build_key::build_key,
+    desk::Desk,
     finish::finish,
+    load_ledger,
     objects::Making,
     plan::PlannedTable,
     preflight, prepare, resume,
@@ -18,42 +21,28 @@ use super::{
     watch_source::Watch,
 };
 use crate::{
-    apply::{Apply, ApplyTable, Moment, Outcome, Stop},
+    apply::{Apply, ApplyError, ApplyTable, Moment, Outcome, Stop},
     backfill::{self, Backfill, Origin},
     conn::Error,
     ledger::{self, Migration, Phase},
-    pg::Lsn,
+    pg::{Ident, Lsn},
     replication::take_checkpoint,
 };
 
-/// Runs a migration, or takes it up where it stopped, to what the spec asks for. `interrupt`
-/// turns true when it is to stop.
-///
-/// Errors: tell the exit code, what happened, what state things are in and what to do next.
-pub async fn run(
-    spec: &MigrationSpec,
-    interrupt: watch::Receiver<bool>,
-    listener: &mut dyn Listener,
-) -> Result<(), Failure> {
-    let started = Instant::now();
-    let mut journey = begin(spec, interrupt, listener).await?;
-    journey.backfill().await?;
-    journey.catch_up().await?;
-    journey.finish().await?;
-    if spec.then == Then::Follow {
-        journey.follow().await?;
-    }
-    journey.seconds.total = started.elapsed().as_secs_f64();
-    journey.report().await
-}
-
 /// Connects, takes the lock, and prepares a new migration or checks an old one.
-async fn begin<'a>(
+/// `is_first` unless the run has begun before and was cut off.
+pub(super) async fn begin<'a, 'l>(
     spec: &'a MigrationSpec,
     mut interrupt: watch::Receiver<bool>,
-    listener: &'a mut dyn Listener,
-) -> Result<Journey<'a>, Failure> {
-    listener.on(&Event::Phase { phase: PhaseName::Prepare });
+    desk: &'a Desk<'l>,
+    is_first: bool,
+) -> Result<Journey<'a, 'l>, Failure> {
+    let mut teller = desk;
+    let listener: &mut dyn Listener = &mut teller;
+    if is_first {
+        listener.on(&Event::Phase { phase: PhaseName::Prepare });
+    }
+    desk.set_streaming(false);
     let mut servers = tokio::select! {
         servers = servers::connect(spec) => servers?,
         Ok(_) = interrupt.wait_for(|stop| *stop) => return Err(Failure::interrupted_early()),
@@ -64,14 +53,14 @@ async fn begin<'a>(
         .await
         .map_err(failed)?
     {
-        return Err(Failure::refused(
+        return Err(Failure::busy(
             format!("another pghost is running the migration {name}"),
             "let it run, or stop it first; give another --name for another migration",
         ));
     }
     no_writers_left(&mut servers, &name, &mut interrupt, listener).await?;
     let mut spec_now = spec.clone();
-    let mut found = ledger::load(&mut servers.target, &name).await.map_err(failed)?;
+    let mut found = load_ledger::load(&mut servers.target, &name).await?;
     let has_pages_left = found.as_ref().is_none_or(|found| found.phase <= Phase::Backfill);
     if let Some(standby) = spec.copy_from.as_ref().filter(|_| has_pages_left) {
         standby::check(standby, &servers.identity).await?;
@@ -90,6 +79,12 @@ async fn begin<'a>(
     let (migration, tables) = match found {
         Some(migration) => {
             let tables = resume::check(&spec_now, &mut servers, &migration).await?;
+            for table in tables.iter().filter(|table| !table.new_columns.is_empty()) {
+                let new: Vec<_> = table.new_columns.iter().map(Ident::as_str).collect();
+                let (name, new) = (table.source.name.plain(), new.join(", "));
+                let message = format!("new columns of {name} are left out: {new}");
+                listener.on(&Event::Notice { message });
+            }
             (migration, tables)
         }
         None => {
@@ -101,7 +96,7 @@ async fn begin<'a>(
         }
     };
     let seconds = Seconds::default();
-    Ok(Journey { spec, servers, migration, tables, interrupt, listener, seconds })
+    Ok(Journey { spec, servers, migration, tables, interrupt, desk, seconds })
 }
 
 /// Waits until nothing of an earlier run is in the target's hands any more: what a killed run had
@@ -138,19 +133,40 @@ async fn no_writers_left(
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A run under way.
-struct Journey<'a> {
+pub(super) struct Journey<'a, 'l> {
     spec: &'a MigrationSpec,
     servers: Servers,
     migration: Migration,
     tables: Vec<PlannedTable>,
     interrupt: watch::Receiver<bool>,
-    listener: &'a mut dyn Listener,
+    desk: &'a Desk<'l>,
     seconds: Seconds,
 }
 
-impl Journey<'_> {
-    fn enter(&mut self, phase: PhaseName) {
-        self.listener.on(&Event::Phase { phase });
+impl Journey<'_, '_> {
+    /// The migration as it stood when it was begun or taken up.
+    pub(super) const fn migration(&self) -> &Migration {
+        &self.migration
+    }
+
+    /// Goes to the end that the spec asks for. The run began at `started`.
+    pub(super) async fn go(mut self, started: Instant) -> Result<(), Failure> {
+        self.backfill().await?;
+        self.catch_up().await?;
+        self.finish().await?;
+        if self.spec.then == Then::Follow {
+            self.follow().await?;
+        }
+        self.seconds.total = started.elapsed().as_secs_f64();
+        self.report().await
+    }
+
+    fn enter(&self, phase: PhaseName) {
+        self.desk.tell(&Event::Phase { phase });
+    }
+
+    fn step(&self, step: StepName, of: String) {
+        self.desk.tell(&Event::Step { step, of });
     }
 
     /// Reads the ledger again after something has written to it.
@@ -173,8 +189,9 @@ impl Journey<'_> {
         if let (Some(standby), Some(start)) = (&self.spec.copy_from, self.migration.slot_start)
             && has_pages_left
         {
+            let mut teller = self.desk;
             tokio::select! {
-                ready = standby::caught_up(standby, start, self.listener) => ready?,
+                ready = standby::caught_up(standby, start, &mut teller) => ready?,
                 Ok(_) = self.interrupt.wait_for(|stop| *stop) => return Err(Failure::interrupted()),
             }
         }
@@ -197,21 +214,36 @@ impl Journey<'_> {
         let checkpoint = take_checkpoint(&mut self.servers.source)
             .await
             .map_err(|error| Failure::stopped_by("taking the checkpoint", &error))?;
+        self.desk
+            .tell(&Event::Step { step: StepName::CheckpointTaken, of: checkpoint.to_string() });
         ledger::start_catch_up(target, name, checkpoint)
             .await
             .map_err(|error| at_ledger(&error))?;
-        self.listener.on(&Event::Checkpoint { lsn: checkpoint });
+        self.desk.tell(&Event::Checkpoint { lsn: checkpoint });
         self.reload().await
     }
 
-    /// No table was rewritten since the migration began.
+    /// No table was altered since the migration began.
     async fn not_altered(&mut self) -> Result<(), Failure> {
+        let ignores_new = self.spec.ignore_new_columns;
         for (record, table) in self.migration.tables.iter().zip(&self.tables) {
-            let source = preflight::load_source(&mut self.servers.source, &record.source).await?;
-            resume::not_altered(&source, record)?;
+            let (source, there) = (&mut self.servers.source, table.target.as_ref());
+            let (source, _) = resume::unaltered(source, record, there, ignores_new).await?;
             resume::identities(&source, &table.key)?;
         }
         Ok(())
+    }
+
+    /// A table is not what it was when this attempt began: says how, or has the next attempt leave
+    /// its new columns out.
+    async fn altered(&mut self, failure: Failure) -> Failure {
+        match self.not_altered().await {
+            Err(why) => why.in_mid_run(),
+            Ok(()) if self.spec.ignore_new_columns => {
+                Failure { verdict: Verdict::Retry, ..failure }
+            }
+            Ok(()) => failure,
+        }
     }
 
     async fn backfill_table(&mut self, at: usize, longest: &mut f64) -> Result<(), Failure> {
@@ -234,11 +266,12 @@ impl Journey<'_> {
             target: self.spec.target.clone(),
             table: plan,
             jobs: self.spec.copy_jobs,
+            stall: self.spec.stall,
         };
-        let listener = &mut *self.listener;
+        let desk = self.desk;
         let copying = backfill::run(backfill, &done, |progress| {
             if let Some(event) = view.on(&progress) {
-                listener.on(&event);
+                desk.tell(&event);
             }
         });
         let copied = tokio::select! {
@@ -246,14 +279,22 @@ impl Journey<'_> {
             Ok(_) = self.interrupt.wait_for(|stop| *stop) => Err(Failure::interrupted()),
         };
         *longest = longest.max(view.longest_snapshot_seconds());
-        copied?;
+        if let Err(failure) = copied {
+            // What can't be read or written as it was may have been altered; that says more.
+            let is_strange = failure.verdict == Verdict::Stop && failure.sqlstate.is_some();
+            let why = if is_strange { self.not_altered().await.err() } else { None };
+            return Err(why.map_or(failure, Failure::in_mid_run));
+        }
+        let table = &self.tables[at];
         if table.target_key.is_none() {
             let name = table.target_name.plain();
-            listener.on(&Event::Notice { message: format!("building the key of {name}") });
+            desk.tell(&Event::Notice { message: format!("building the key of {name}") });
             let table = &mut self.tables[at];
             let (target, name) = (&mut self.servers.target, &self.migration.name);
-            let config = &self.spec.target;
+            let (config, listener) = (&self.spec.target, &mut { desk });
             build_key(target, name, table, config, &mut self.interrupt, listener).await?;
+            let of = self.tables[at].target_name.plain();
+            self.step(StepName::KeyBuilt, of);
         }
         let (target, name) = (&mut self.servers.target, &self.migration.name);
         ledger::table_backfilled(target, name, ordinal).await.map_err(|error| at_ledger(&error))
@@ -331,7 +372,7 @@ impl Journey<'_> {
             stop,
         };
         let mut view = ApplyView::new();
-        let listener = &mut *self.listener;
+        let desk = self.desk;
         let Servers { source, target, .. } = &mut self.servers;
         let (tell_applied, applied) = watch::channel(Lsn::INVALID);
         let watch = Watch {
@@ -340,21 +381,29 @@ impl Journey<'_> {
             migration: &self.migration,
             tables: &self.tables,
             applied,
+            ignores_new: self.spec.ignore_new_columns,
         };
+        desk.set_streaming(true);
         let applying = apply.run(source, target, self.interrupt.clone(), |moment| {
             if let Moment::Progress(progress) = &moment {
                 tell_applied.send_replace(progress.applied);
             }
-            if let Some(event) = view.on(&moment) {
-                listener.on(&event);
-            }
+            view.on(&moment).iter().for_each(|event| desk.tell(event));
         });
         let outcome = tokio::select! {
-            outcome = applying => outcome.map_err(|error| Failure::apply(&error)),
-            failure = watch.run(), if stop == Stop::WhenTold => Err(failure),
+            outcome = applying => outcome.map_err(|error| {
+                (Failure::apply(&error), matches!(error, ApplyError::TableChanged { .. }))
+            }),
+            failure = watch.run(), if stop == Stop::WhenTold => Err((failure, false)),
+        };
+        desk.set_streaming(false);
+        let outcome = match outcome {
+            Err((failure, true)) => Err(self.altered(failure).await),
+            outcome => outcome.map_err(|(failure, _)| failure),
         };
         let seconds = started.elapsed().as_secs_f64();
-        let noted = ledger::add_seconds(target, &self.migration.name, 0.0, seconds, 0.0).await;
+        let (target, name) = (&mut self.servers.target, &self.migration.name);
+        let noted = ledger::add_seconds(target, name, 0.0, seconds, 0.0).await;
         let outcome = outcome?;
         noted.map_err(|error| at_ledger(&error))?;
         self.reload().await?;
@@ -375,7 +424,7 @@ impl Journey<'_> {
             migration: &self.migration,
             jobs: self.spec.copy_jobs,
         };
-        making.make(&mut self.servers.target, &mut self.interrupt, self.listener).await?;
+        making.make(&mut self.servers.target, &mut self.interrupt, &mut &*self.desk).await?;
         self.seconds.finish = started.elapsed().as_secs_f64();
         Ok(())
     }
@@ -414,7 +463,7 @@ impl Journey<'_> {
             longest_snapshot_seconds: migration.longest_snapshot_seconds,
         };
         self.enter(PhaseName::Done);
-        self.listener.on(&finished);
+        self.desk.tell(&finished);
         let Servers { source, target, .. } = self.servers;
         source.close().await;
         target.close().await;

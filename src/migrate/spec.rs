@@ -1,5 +1,7 @@
 //! What was asked for.
 
+use std::time::Duration;
+
 use crate::{backfill::Paging, config::Config, pg::QualifiedName};
 
 /// A migration as it was asked for; nothing of it has been checked against a server.
@@ -36,6 +38,21 @@ pub struct MigrationSpec {
     pub target_tablespace: Option<String>,
     /// What happens at the end.
     pub then: Then,
+    /// How long a server that goes away in mid-run is waited for; zero for not at all. Counts
+    /// anew whenever something has moved forward.
+    pub wait_for_server: Duration,
+    /// How long a page may stand still before it is given up, so that its snapshot is not held for
+    /// ever.
+    pub stall: Duration,
+    /// Whether columns that the source's tables get in mid-run are left out.
+    pub ignore_new_columns: bool,
+}
+
+impl MigrationSpec {
+    /// How long a server is waited for if nobody says: a restart or a failover is over by then.
+    pub const WAIT_FOR_SERVER: Duration = Duration::from_mins(5);
+    /// How long a page may stand still.
+    pub const STALL: Duration = Duration::from_mins(5);
 }
 
 /// A table and where it goes.

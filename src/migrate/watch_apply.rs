@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use super::Event;
+use super::{Event, StepName};
 use crate::{
     apply::{ApplyProgress, Moment},
     pg::PgTimestamp,
@@ -21,18 +21,21 @@ impl ApplyView {
     }
 
     /// Takes a moment.
-    pub(super) fn on(&mut self, moment: &Moment) -> Option<Event> {
+    pub(super) fn on(&mut self, moment: &Moment) -> Vec<Event> {
         match moment {
             Moment::Progress(progress) => {
                 let elapsed = self.last.elapsed().as_secs_f64();
                 self.last = Instant::now();
                 let now = PgTimestamp::from_system_time(SystemTime::now());
-                Some(self.event(progress, elapsed, now))
+                vec![self.event(progress, elapsed, now)]
             }
-            Moment::CheckpointRaised(lsn) => Some(Event::Checkpoint { lsn: *lsn }),
-            Moment::CheckpointPassed(lsn) => Some(Event::Notice {
-                message: format!("the checkpoint {lsn} is passed: the target is exact"),
-            }),
+            Moment::CheckpointRaised(lsn) => vec![Event::Checkpoint { lsn: *lsn }],
+            Moment::CheckpointPassed(lsn) => vec![
+                Event::Notice {
+                    message: format!("the checkpoint {lsn} is passed: the target is exact"),
+                },
+                Event::Step { step: StepName::CheckpointPassed, of: lsn.to_string() },
+            ],
         }
     }
 

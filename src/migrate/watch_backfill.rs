@@ -9,7 +9,7 @@
 
 use std::time::Instant;
 
-use super::{Event, PhaseName};
+use super::{Event, PhaseName, StepName};
 use crate::{
     backfill::{KeyRange, Progress},
     catalog::Table,
@@ -96,6 +96,10 @@ impl<'a> BackfillView<'a> {
             Progress::AllFound { pages } => {
                 self.pages_total = Some(self.pages_done.max(*pages));
                 None
+            }
+            Progress::Read(number) => {
+                let of = format!("{} {number}", self.table);
+                Some(Event::Step { step: StepName::PageRead, of })
             }
             Progress::Copied(page) => {
                 let held = page.snapshot_held.as_secs_f64();

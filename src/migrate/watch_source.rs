@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Failure, failure::Exit, plan::PlannedTable, preflight, resume};
+use super::{Failure, failure::Exit, plan::PlannedTable, resume};
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
@@ -26,6 +26,8 @@ pub(super) struct Watch<'a> {
     pub(super) tables: &'a [PlannedTable],
     /// Everything before it is on the target.
     pub(super) applied: watch::Receiver<Lsn>,
+    /// Whether new columns are left out.
+    pub(super) ignores_new: bool,
 }
 
 impl Watch<'_> {
@@ -48,8 +50,9 @@ impl Watch<'_> {
             Connection::connect(self.source, SessionKind::Sql).await.map_err(failed)?;
         let mut looked = Vec::new();
         for (record, table) in self.migration.tables.iter().zip(self.tables) {
-            let found = preflight::load_source(&mut source, &record.source).await?;
-            resume::not_altered(&found, record)?;
+            let there = table.target.as_ref();
+            let (found, _) =
+                resume::unaltered(&mut source, record, there, self.ignores_new).await?;
             resume::identities(&found, &table.key)?;
             looked.push(found);
         }

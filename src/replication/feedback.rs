@@ -16,6 +16,14 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// wake the walsender.
 const SHORTEST: Duration = Duration::from_millis(200);
 
+/// How long a walsender may say nothing at all before it is given up. Native replication gives it
+/// one minute (`wal_receiver_timeout`); a large transaction can be decoded for longer than that.
+pub(super) const SILENCE: Duration = Duration::from_mins(2);
+
+/// After so much of it the walsender is asked to answer: nothing else would make one speak that has
+/// nothing to send.
+const ASK_AFTER: Duration = Duration::from_mins(1);
+
 /// A position up to which everything is on the target and will survive a crash there.
 ///
 /// Made only by the ledger, from what one of its transactions has committed (`tests/tidy.rs`
@@ -45,19 +53,41 @@ pub struct Feedback {
     reported: Option<DurableLsn>,
     reply_owed: bool,
     last_sent: Option<Instant>,
+    /// When something was last heard of the walsender.
+    heard: Instant,
+    /// Whether it was asked since.
+    asked: bool,
 }
 
 impl Feedback {
     /// Starts with what the ledger says is durable.
     #[must_use]
-    pub const fn new(durable: DurableLsn) -> Self {
+    pub const fn new(durable: DurableLsn, now: Instant) -> Self {
         Self {
             received: durable.lsn(),
             durable,
             reported: None,
             reply_owed: false,
             last_sent: None,
+            heard: now,
+            asked: false,
         }
+    }
+
+    /// Something has come from the walsender.
+    pub const fn heard(&mut self, now: Instant) {
+        self.heard = now;
+        self.asked = false;
+    }
+
+    /// Whether it has said nothing for too long.
+    #[must_use]
+    pub fn is_silent(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.heard) >= SILENCE
+    }
+
+    fn is_to_ask(&self, now: Instant) -> bool {
+        !self.asked && now.saturating_duration_since(self.heard) >= ASK_AFTER
     }
 
     /// Something of the stream up to `lsn` has arrived.
@@ -87,6 +117,7 @@ impl Feedback {
         let news = self.reported != Some(self.durable);
         let due = match since {
             None => true,
+            Some(_) if self.is_to_ask(now) => true,
             Some(since) => self.reply_owed || since >= INTERVAL || news && since >= SHORTEST,
         };
         due.then(|| self.update(now, wall_clock))
@@ -94,6 +125,8 @@ impl Feedback {
 
     /// The update that is sent in any case, such as the last one before the stream ends.
     pub fn update(&mut self, now: Instant, wall_clock: PgTimestamp) -> StandbyStatusUpdate {
+        let ask = self.is_to_ask(now);
+        self.asked |= ask;
         self.last_sent = Some(now);
         self.reported = Some(self.durable);
         self.reply_owed = false;
@@ -104,7 +137,7 @@ impl Feedback {
             flushed: self.durable.lsn(),
             applied: self.durable.lsn(),
             sent_at: wall_clock,
-            reply_requested: false,
+            reply_requested: ask,
         }
     }
 }
@@ -114,7 +147,27 @@ mod tests {
     use super::*;
 
     fn feedback() -> (Feedback, Instant) {
-        (Feedback::new(DurableLsn::assertion(Lsn(100))), Instant::now())
+        let now = Instant::now();
+        (Feedback::new(DurableLsn::assertion(Lsn(100)), now), now)
+    }
+
+    #[test]
+    fn a_walsender_that_says_nothing_is_asked_once_and_then_given_up() {
+        let (mut feedback, start) = feedback();
+        let mut asked = Vec::new();
+        for second in 0..120 {
+            let now = start + Duration::from_secs(second);
+            assert!(!feedback.is_silent(now));
+            if feedback.due(now, PgTimestamp(0)).is_some_and(|u| u.reply_requested) {
+                asked.push(second);
+            }
+        }
+        assert_eq!(asked, [60]);
+        assert!(feedback.is_silent(start + SILENCE));
+        feedback.heard(start + SILENCE);
+        assert!(!feedback.is_silent(start + SILENCE * 2 - Duration::from_millis(1)));
+        let later = start + SILENCE + ASK_AFTER;
+        assert!(feedback.due(later, PgTimestamp(0)).unwrap().reply_requested);
     }
 
     #[test]

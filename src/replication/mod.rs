@@ -22,6 +22,7 @@ pub use message::{MessageError, StandbyStatusUpdate, StreamMessage};
 pub use options::{OptionError, Origins, StreamOptions};
 pub use slot::{
     CreatedSlot, NewSlot, Slot, SystemIdentity, create_slot, drop_slot, find_slot, identify_system,
+    touch_slot,
 };
 pub use stream::{Chunk, ReplicationStream, start};
 pub use transaction::{AssembleError, Assembler, Limits, Replay, SpillDirectory, Taken};

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::{
     conn::{Connection, Error},
-    pg::{Ident, Lsn},
+    pg::{Ident, Lsn, SqlState},
     sql::quote_literal,
 };
 
@@ -81,17 +81,30 @@ pub struct Slot {
     pub active_pid: Option<i32>,
     /// `reserved`, `extended`, `unreserved` or `lost`.
     pub wal_status: Option<String>,
+    /// Why it can't be read any more, as servers from 17 on tell it.
+    pub invalidation_reason: Option<String>,
     /// What its consumer has acknowledged. A hint only: it can go backwards over a crash.
     pub confirmed_flush: Option<Lsn>,
+    /// From here on the log is kept for it.
+    pub restart_lsn: Option<Lsn>,
+    /// The end of the log when it was asked; `None` on a standby.
+    pub wal_end: Option<Lsn>,
+    /// How much more log can be written before it may be lost; `None` without a limit.
+    pub safe_wal_size: Option<i64>,
     /// Whether it can still be read.
     pub usable: bool,
 }
 
 /// Looks a slot up; `None` if there is none of that name.
 pub async fn find_slot(connection: &mut Connection, name: &str) -> Result<Option<Slot>, Error> {
-    let sql = "SELECT plugin, database, active_pid, wal_status, confirmed_flush_lsn,
-                      restart_lsn IS NOT NULL AND wal_status <> 'lost' AS usable
-                 FROM pg_replication_slots WHERE slot_name = $1";
+    // As JSON, a column that this release does not have is NULL.
+    let sql = "SELECT plugin, database, active_pid, wal_status, confirmed_flush_lsn, restart_lsn,
+                      safe_wal_size, to_jsonb(s) ->> 'invalidation_reason' AS invalidation_reason,
+                      CASE WHEN NOT pg_is_in_recovery()
+                           THEN pg_current_wal_insert_lsn() END AS wal_end,
+                      restart_lsn IS NOT NULL AND wal_status <> 'lost'
+                          AND to_jsonb(s) ->> 'invalidation_reason' IS NULL AS usable
+                 FROM pg_replication_slots s WHERE slot_name = $1";
     let result = connection.query_with(sql, &[Some(name)]).await?;
     let Some(row) = result.rows().first() else {
         return Ok(None);
@@ -101,9 +114,25 @@ pub async fn find_slot(connection: &mut Connection, name: &str) -> Result<Option
         database: row.get("database")?,
         active_pid: row.get("active_pid")?,
         wal_status: row.get("wal_status")?,
+        invalidation_reason: row.get("invalidation_reason")?,
         confirmed_flush: row.get("confirmed_flush_lsn")?,
+        restart_lsn: row.get("restart_lsn")?,
+        wal_end: row.get("wal_end")?,
+        safe_wal_size: row.get("safe_wal_size")?,
         usable: row.get::<Option<bool>>("usable")?.unwrap_or(false),
     }))
+}
+
+/// Has a slot that nobody reads count as read just now, without moving it: taking and releasing it
+/// sets `inactive_since` (18 gives up slots that idle for `idle_replication_slot_timeout`).
+pub async fn touch_slot(connection: &mut Connection, name: &str) -> Result<(), Error> {
+    let sql = "SELECT pg_replication_slot_advance(slot_name, confirmed_flush_lsn)
+                 FROM pg_replication_slots WHERE slot_name = $1 AND active_pid IS NULL";
+    match connection.query_with(sql, &[Some(name)]).await {
+        // Somebody has just begun to read it, which is as good.
+        Err(error) if error.sqlstate() == Some(SqlState::OBJECT_IN_USE) => Ok(()),
+        touched => touched.map(drop),
+    }
 }
 
 /// How long a walsender may take to end.

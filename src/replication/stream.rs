@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 
-use super::{DurableLsn, Feedback, MessageError, StreamMessage, StreamOptions};
+use super::{DurableLsn, Feedback, MessageError, StreamMessage, StreamOptions, feedback::SILENCE};
 use crate::{
     conn::{Connection, CopyBoth, Error},
     pg::{Ident, Lsn, PgTimestamp},
@@ -27,7 +27,8 @@ pub async fn start(
     let command = format!("START_REPLICATION SLOT {slot} LOGICAL {} {options}", from.lsn());
     let copy = walsender.copy_both(&command).await?;
     let decoder = options.decoder();
-    Ok(ReplicationStream { copy, decoder, feedback: Feedback::new(from) })
+    let feedback = Feedback::new(from, Instant::now());
+    Ok(ReplicationStream { copy, decoder, feedback, held: 0 })
 }
 
 /// A slot being read.
@@ -36,12 +37,17 @@ pub struct ReplicationStream {
     copy: CopyBoth,
     decoder: Decoder,
     feedback: Feedback,
+    /// How many bytes were there and not taken when it was last looked.
+    held: usize,
 }
 
 impl ReplicationStream {
     /// What has arrived, at least one message. May be dropped at any await.
     pub async fn chunk(&mut self) -> Result<Chunk, Error> {
-        self.copy.frames().await.map(|frames| Chunk { frames })
+        let frames = self.copy.frames().await?;
+        self.feedback.heard(Instant::now());
+        self.held = 0;
+        Ok(Chunk { frames })
     }
 
     /// A decoder for this stream, as it is before its first message.
@@ -58,8 +64,18 @@ impl ReplicationStream {
     /// Sends a status update if one is due. Waits until the socket has taken its 39 bytes, which
     /// it nearly always does at once.
     ///
-    /// Errors: the server's last words if there are any, else the socket's.
+    /// Errors: the server's last words if there are any, else the socket's; or the server has said
+    /// nothing for long, not even when it was asked to.
     pub async fn report(&mut self, now: Instant) -> Result<(), Error> {
+        if self.feedback.is_silent(now) {
+            // Perhaps it is we who have taken nothing for long, or it is in the middle of a frame.
+            let (has_frames, held) = self.copy.glance().await?;
+            if !has_frames && held == self.held {
+                return Err(Error::Silent { seconds: SILENCE.as_secs() });
+            }
+            self.held = held;
+            self.feedback.heard(now);
+        }
         let Some(update) = self.feedback.due(now, wall_clock()) else {
             return Ok(());
         };

@@ -1,6 +1,6 @@
 //! What must always be true, one test or more for each; the other half is in `state`.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use pghost::{
     cluster::{Server, StopMode},
@@ -152,6 +152,8 @@ async fn a_page_is_atomic_also_when_the_source_fails() {
         let mut spec = spec(&db, &to, "source", "target");
         spec.page_rows = Some(300);
         spec.copy_jobs = 1;
+        // What is on the target then is looked at before another attempt.
+        spec.wait_for_server = Duration::ZERO;
         let gate = Gate::close(&to, "target", 1, "NEW.id = 310").await;
         let mut run = std::pin::pin!(migrate(&spec));
         let script = async {

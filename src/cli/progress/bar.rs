@@ -8,7 +8,7 @@ use super::{
     super::screen::Screen,
     numbers::{bytes, duration, grouped},
     report::report,
-    words::{meaning, name, numbers},
+    words::{meaning, name, numbers, sentence},
 };
 use crate::migrate::{Event, Listener, PhaseName};
 
@@ -29,6 +29,7 @@ pub(super) struct Bars {
     screen: Screen,
     phase: Option<Phase>,
     tables: Vec<Table>,
+    slot: Option<ProgressBar>,
 }
 
 /// The phase that is under way.
@@ -48,19 +49,42 @@ struct Table {
 
 impl Bars {
     pub(super) fn new(screen: Screen) -> Self {
-        Self { screen, phase: None, tables: Vec::new() }
+        Self { screen, phase: None, tables: Vec::new(), slot: None }
     }
 
     fn begin(&mut self, phase: PhaseName) {
+        // A run that was cut off and goes on takes up the phase it was in.
+        if self.phase.as_ref().is_some_and(|known| known.name == phase) {
+            return;
+        }
         self.end_phase();
         if phase == PhaseName::Done {
             return;
         }
         let spinner = self.screen.add(ProgressBar::new_spinner());
         spinner.set_style(style(PHASE));
-        spinner.set_message(format!("{}: {}", name(phase), meaning(phase)));
+        spinner.set_message(describe(phase));
         spinner.enable_steady_tick(TICK);
         self.phase = Some(Phase { name: phase, began: Instant::now(), spinner });
+    }
+
+    /// In the place of what the phase says, for now.
+    fn say(&self, event: &Event) {
+        let text = sentence(event).unwrap_or_default();
+        match &self.phase {
+            Some(phase) => phase.spinner.set_message(text),
+            None => self.screen.note(&text),
+        }
+    }
+
+    /// A line for the slot, from when there is something to say until the end.
+    fn slot(&mut self, event: &Event) {
+        let bar = self.slot.get_or_insert_with(|| {
+            let bar = self.screen.add(ProgressBar::new_spinner());
+            bar.set_style(style(NO_BAR_YET));
+            bar
+        });
+        bar.set_message(sentence(event).unwrap_or_default());
     }
 
     /// The phase is done: a line of it stays.
@@ -129,6 +153,12 @@ impl Bars {
         bar.set_message(numbers(event).unwrap_or_default());
     }
 
+    fn clear_slot(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            self.screen.remove(&slot);
+        }
+    }
+
     fn clear_tables(&mut self) {
         for table in std::mem::take(&mut self.tables) {
             self.screen.remove(&table.bar);
@@ -152,14 +182,24 @@ impl Listener for Bars {
                 }
             }
             Event::Finished { .. } => {
+                self.clear_slot();
                 self.end_phase();
                 if let Some(report) = report(event) {
                     self.screen.note("");
                     self.screen.print(&report);
                 }
             }
-            // Shown by the one who ends the process, together with the exit code.
-            Event::Error { .. } => {}
+            Event::Waiting { .. } => self.say(event),
+            Event::Resumed { .. } => {
+                self.screen.note(&format!("  {}", sentence(event).unwrap_or_default()));
+                if let Some(phase) = &self.phase {
+                    phase.spinner.set_message(describe(phase.name));
+                }
+            }
+            Event::Slot { .. } => self.slot(event),
+            // Steps are for those who count them. Errors are shown by the one who ends the
+            // process, together with the exit code.
+            Event::Step { .. } | Event::Error { .. } => {}
         }
     }
 }
@@ -167,11 +207,16 @@ impl Listener for Bars {
 /// A run that failed leaves no bar behind, and no mark on the phase that failed.
 impl Drop for Bars {
     fn drop(&mut self) {
+        self.clear_slot();
         self.clear_tables();
         if let Some(phase) = self.phase.take() {
             self.screen.remove(&phase.spinner);
         }
     }
+}
+
+fn describe(phase: PhaseName) -> String {
+    format!("{}: {}", name(phase), meaning(phase))
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -230,5 +275,19 @@ mod tests {
         assert_eq!(bars.phase.as_ref().map(|phase| phase.name), Some(PhaseName::Backfill));
         bars.on(&sample::phase(PhaseName::Done));
         assert!(bars.phase.is_none());
+    }
+
+    #[test]
+    fn a_phase_that_is_taken_up_again_goes_on() {
+        let mut bars = Bars::new(Screen::plain());
+        bars.on(&sample::phase(PhaseName::Backfill));
+        bars.on(&sample::progress(900_000, 9));
+        bars.on(&sample::waiting());
+        bars.on(&Event::Resumed { waited_seconds: 1.0 });
+        bars.on(&sample::slot("reserved", None));
+        bars.on(&sample::phase(PhaseName::Backfill));
+        assert_eq!((bars.tables.len(), bars.slot.is_some()), (1, true));
+        bars.on(&sample::finished());
+        assert_eq!((bars.tables.len(), bars.slot.is_some()), (0, false));
     }
 }

@@ -31,7 +31,7 @@ mod tests {
     use serde_json::Value;
 
     use super::{super::sample, *};
-    use crate::migrate::PhaseName;
+    use crate::migrate::{PhaseName, StepName};
 
     fn fields(value: &Value) -> Vec<&str> {
         let object = value.as_object().unwrap();
@@ -68,6 +68,13 @@ mod tests {
                 "event applied_lsn checkpoint_lsn received_lsn changes changes_per_second \
                  lag_bytes lag_seconds",
             ),
+            (
+                sample::slot("extended", None),
+                "event slot wal_status retained_bytes safe_bytes bytes_per_second seconds_left",
+            ),
+            (sample::waiting(), "event reason waited_seconds limit_seconds next_try_seconds"),
+            (Event::Resumed { waited_seconds: 1.0 }, "event waited_seconds"),
+            (Event::Step { step: StepName::SlotMade, of: "s".into() }, "event step of"),
             (
                 sample::finished(),
                 "event name checkpoint_lsn applied_lsn tables changes_received seconds \

@@ -137,6 +137,27 @@ mod sample {
         }
     }
 
+    pub(super) fn slot(wal_status: &str, safe_bytes: Option<u64>) -> Event {
+        let bytes_per_second = 1e7;
+        Event::Slot {
+            slot: "pghost_orders".into(),
+            wal_status: wal_status.into(),
+            retained_bytes: 3 << 30,
+            safe_bytes,
+            bytes_per_second,
+            seconds_left: safe_bytes.map(|safe| safe as f64 / bytes_per_second),
+        }
+    }
+
+    pub(super) fn waiting() -> Event {
+        Event::Waiting {
+            reason: "the server closed the connection".into(),
+            waited_seconds: 4.0,
+            limit_seconds: 300.0,
+            next_try_seconds: 2.0,
+        }
+    }
+
     pub(super) fn finished() -> Event {
         let table = |source: &str, target: &str| TableReport {
             source: source.into(),

@@ -6,7 +6,7 @@ use super::{
     super::screen::Screen,
     numbers::clock,
     report::report,
-    words::{meaning, name, numbers},
+    words::{is_in_danger, meaning, name, numbers, sentence},
 };
 use crate::migrate::{Event, Listener, PhaseName};
 
@@ -16,6 +16,8 @@ const BETWEEN_NUMBERS: Duration = Duration::from_secs(1);
 /// Following may take weeks, and its lines are kept somewhere.
 const BETWEEN_NUMBERS_FOLLOWING: Duration = Duration::from_secs(10);
 
+/// A slot that is well needs few words.
+const BETWEEN_SLOTS: Duration = Duration::from_secs(60);
 /// Indexes may take hours.
 const BETWEEN_NUMBERS_OF_AN_INDEX: Duration = Duration::from_secs(10);
 
@@ -51,6 +53,8 @@ struct Lines {
     phase: Option<PhaseName>,
     /// When numbers were last written in this phase.
     written: Option<Instant>,
+    /// When the slot was last written about.
+    slot_written: Option<Instant>,
     /// The newest numbers that were not written; they are, before what comes next.
     held_back: Option<String>,
     /// The indexes that are being built, and when something was written of each.
@@ -59,7 +63,14 @@ struct Lines {
 
 impl Lines {
     fn new(started: Instant) -> Self {
-        Self { started, phase: None, written: None, held_back: None, indexes: Vec::new() }
+        Self {
+            started,
+            phase: None,
+            written: None,
+            slot_written: None,
+            held_back: None,
+            indexes: Vec::new(),
+        }
     }
 
     fn of(&mut self, event: &Event, now: Instant) -> Vec<String> {
@@ -95,8 +106,21 @@ impl Lines {
                 }
             }
             Event::Finished { .. } => lines.extend(self.held_back.take().map(stamped)),
-            // Shown by the one who ends the process, together with the exit code.
-            Event::Error { .. } => {}
+            Event::Waiting { .. } | Event::Resumed { .. } => {
+                lines.extend(self.held_back.take().map(stamped));
+                lines.extend(sentence(event).map(stamped));
+            }
+            Event::Slot { wal_status, .. } => {
+                let since = *self.slot_written.get_or_insert(now);
+                let due = now.saturating_duration_since(since) >= BETWEEN_SLOTS;
+                if due || is_in_danger(wal_status) {
+                    self.slot_written = Some(now);
+                    lines.extend(sentence(event).map(stamped));
+                }
+            }
+            // Steps are for those who count them. Errors are shown by the one who ends the
+            // process, together with the exit code.
+            Event::Step { .. } | Event::Error { .. } => {}
         }
         lines
     }
@@ -174,6 +198,30 @@ mod tests {
             (65_000, sample::phase(PhaseName::Done)),
         ]);
         assert_eq!(text, include_str!("golden/plain.txt").trim_end());
+    }
+
+    #[test]
+    fn waiting_and_the_slot_read_like_this() {
+        let text = lines(&[
+            (0, sample::phase(PhaseName::Backfill)),
+            (1_000, sample::slot("reserved", None)),
+            (31_000, sample::slot("reserved", None)),
+            (62_000, sample::slot("extended", Some(1 << 30))),
+            (63_000, sample::slot("unreserved", Some(0))),
+            (64_000, sample::waiting()),
+            (69_000, Event::Resumed { waited_seconds: 5.2 }),
+        ]);
+        assert_eq!(
+            text,
+            "[00:00:00] backfill: copying the rows, page by page\n\
+             [00:01:02] slot pghost_orders: 3.0 GiB of log kept for it, 1.0 GiB more until it is \
+             lost, 1 min 47 s at the rate of now\n\
+             [00:01:03] slot pghost_orders: 3.0 GiB of log kept for it, 0 B more until it is lost, \
+             0 s at the rate of now (unreserved)\n\
+             [00:01:04] waiting (4 s of 5 min 00 s), next try in 2.00 s: the server closed the \
+             connection\n\
+             [00:01:09] going on after 5.20 s"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The words of phases and numbers, which lines and bars share.
 
-use super::numbers::{bytes, estimate, grouped, rate};
+use super::numbers::{bytes, duration, estimate, grouped, rate};
 use crate::migrate::{Event, PhaseName};
 
 /// A phase's name for people.
@@ -27,6 +27,40 @@ pub(super) fn meaning(phase: PhaseName) -> &'static str {
         PhaseName::Follow => "applying changes until interrupted",
         PhaseName::Done => "all that was asked for is on the target",
     }
+}
+
+/// An event that is a sentence; `None` for other events.
+pub(super) fn sentence(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Waiting { reason, waited_seconds, limit_seconds, next_try_seconds } => format!(
+            "waiting ({} of {}), next try in {}: {reason}",
+            estimate(*waited_seconds),
+            estimate(*limit_seconds),
+            duration(*next_try_seconds)
+        ),
+        Event::Resumed { waited_seconds } => {
+            format!("going on after {}", duration(*waited_seconds))
+        }
+        Event::Slot { slot, wal_status, retained_bytes, safe_bytes, seconds_left, .. } => {
+            let mut text = format!("slot {slot}: {} of log kept for it", bytes(*retained_bytes));
+            if let Some(safe) = safe_bytes {
+                text += &format!(", {} more until it is lost", bytes(*safe));
+            }
+            if let Some(left) = seconds_left {
+                text += &format!(", {} at the rate of now", estimate(*left));
+            }
+            if is_in_danger(wal_status) {
+                text += &format!(" ({wal_status})");
+            }
+            text
+        }
+        _ => return None,
+    })
+}
+
+/// Whether a slot may be lost at any moment, or is.
+pub(super) fn is_in_danger(wal_status: &str) -> bool {
+    !["reserved", "extended"].contains(&wal_status)
 }
 
 /// The numbers of a `progress`, `index` or `catch_up` event, what matters most first, since a

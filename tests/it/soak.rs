@@ -1,0 +1,251 @@
+//! Faults of every kind, one after the other, drawn from a seed: whatever happens, both sides are
+//! equal in the end.
+//!
+//! `GHOST_SOAK=3600` goes on for so many seconds instead of twenty, `GHOST_SOAK_SEED=7` begins with
+//! another seed than 1. It says how many faults of each kind were survived.
+
+use std::{collections::BTreeMap, env, time::Duration};
+
+use fastrand::Rng;
+use pghost::{
+    cluster::{Binaries, StopMode},
+    demo::{
+        orders,
+        workload::{Workload, WorkloadOptions},
+    },
+    pg::QualifiedName,
+};
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    outage::{Own, Two},
+    program::{Ended, Program},
+    proxy::Proxy,
+    support::{in_ci, versions_to_test},
+};
+
+/// How long one table is tormented.
+const ROUND: Duration = Duration::from_secs(5);
+
+/// What can go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fault {
+    Killed,
+    ToldToStop,
+    SourceRestarts,
+    SourceCrashes,
+    TargetRestarts,
+    TargetCrashes,
+    SourceCut,
+    TargetCut,
+    SourceSessionEnded,
+    TargetSessionEnded,
+    SourceSlow,
+    TargetSlow,
+}
+
+use Fault::{
+    Killed, SourceCrashes, SourceCut, SourceRestarts, SourceSessionEnded, SourceSlow,
+    TargetCrashes, TargetCut, TargetRestarts, TargetSessionEnded, TargetSlow, ToldToStop,
+};
+
+const FAULTS: [Fault; 12] = [
+    Killed,
+    ToldToStop,
+    SourceRestarts,
+    SourceCrashes,
+    TargetRestarts,
+    TargetCrashes,
+    SourceCut,
+    TargetCut,
+    SourceSessionEnded,
+    TargetSessionEnded,
+    SourceSlow,
+    TargetSlow,
+];
+
+fn number(variable: &str) -> Option<u64> {
+    env::var(variable).ok().map(|value| value.parse().unwrap())
+}
+
+/// Two servers behind proxies, and what goes on between them.
+struct Soak {
+    two: Two,
+    source: Proxy,
+    target: Proxy,
+    rng: Rng,
+    survived: BTreeMap<Fault, u32>,
+}
+
+/// One table on its way.
+struct Round {
+    name: String,
+    table: QualifiedName,
+    run: Option<Program>,
+    workload: Option<Workload>,
+}
+
+impl Soak {
+    async fn start(binaries: &Binaries, seed: u64) -> Self {
+        let two = Two::start(binaries);
+        let (source, target) =
+            (Proxy::start(two.source.port).await, Proxy::start(two.target.port).await);
+        Self { two, source, target, rng: Rng::with_seed(seed), survived: BTreeMap::new() }
+    }
+
+    fn migrate(&self, round: &Round, then: &str) -> Program {
+        let (from, to) =
+            (self.two.source.dsn_by(self.source.port), self.two.target.dsn_by(self.target.port));
+        let args =
+            ["--table", round.table.name.as_str(), "--name", &round.name, "--page-rows", "100"];
+        let more = ["--wait-for-server", "60s", "--then", then];
+        Program::migrate_between(&from, &to, &[&args[..], &more].concat())
+    }
+
+    async fn writes(&mut self, round: &Round) -> Workload {
+        let options = WorkloadOptions {
+            statements_per_second: 400,
+            ..WorkloadOptions::new(self.two.source.config(), round.table.clone(), self.rng.u64(..))
+        };
+        Workload::start(options).await.unwrap()
+    }
+
+    /// Torments one table, then lets it come to its end and compares.
+    async fn round(&mut self, number: u64) {
+        let table = QualifiedName::new("public", format!("orders_{number}"));
+        self.two.source.sql(&orders::create(&table, 4_000)).await;
+        let mut round = Round { name: format!("soak_{number}"), table, run: None, workload: None };
+        let end = Instant::now() + ROUND;
+        while Instant::now() < end {
+            if round.workload.is_none() {
+                round.workload = Some(self.writes(&round).await);
+            }
+            let mut run = match round.run.take() {
+                Some(run) => run,
+                None => self.migrate(&round, "follow"),
+            };
+            let pause = Duration::from_millis(self.rng.u64(20..600));
+            if goes_on(&mut run, pause).await {
+                round.run = Some(run);
+                let fault = self.rng.choice(FAULTS).unwrap();
+                self.strike(fault, &mut round).await;
+                *self.survived.entry(fault).or_default() += 1;
+            } else {
+                may_have_ended(&run.ended().await);
+            }
+        }
+        self.comes_to_its_end(round).await;
+    }
+
+    async fn strike(&mut self, fault: Fault, round: &mut Round) {
+        let late = Duration::from_millis(self.rng.u64(..300));
+        let restart = |server: &Own, how| {
+            let restart = server.restart(how, late);
+            tokio::task::block_in_place(|| restart.join().unwrap());
+        };
+        let ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name NOT LIKE 'test%'
+            AND usename IS NOT NULL AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1";
+        match fault {
+            Killed => drop(round.run.take().map(Program::kill)),
+            ToldToStop => {
+                if let Some(run) = round.run.take() {
+                    run.signal("-TERM");
+                    may_have_ended(&run.ended().await);
+                }
+            }
+            SourceRestarts => restart(&self.two.source, StopMode::Fast),
+            SourceCrashes => restart(&self.two.source, StopMode::Immediate),
+            TargetRestarts => restart(&self.two.target, StopMode::Fast),
+            TargetCrashes => restart(&self.two.target, StopMode::Immediate),
+            SourceCut => self.source.cut(),
+            TargetCut => self.target.cut(),
+            // Perhaps one of the workload's.
+            SourceSessionEnded => drop(self.two.source.sql(ends).await),
+            TargetSessionEnded => drop(self.two.target.sql(ends).await),
+            SourceSlow => self.source.delay(self.rng.u64(..4)),
+            TargetSlow => self.target.delay(self.rng.u64(..4)),
+        }
+        if [SourceRestarts, SourceCrashes, SourceSessionEnded].contains(&fault) {
+            // Its writers have been cut off in the middle of what they wrote.
+            round.workload = None;
+        }
+    }
+
+    async fn comes_to_its_end(&mut self, mut round: Round) {
+        self.source.delay(0);
+        self.target.delay(0);
+        if let Some(run) = round.run.take() {
+            run.signal("-INT");
+            may_have_ended(&run.ended().await);
+        }
+        if let Some(workload) = round.workload.take() {
+            workload.stop().await.unwrap();
+        }
+        // Twice: first up to the checkpoint if that was not passed, then to the newest position.
+        for _ in 0..2 {
+            self.migrate(&round, "stop").ends_with(0).await.finished();
+        }
+        let rows = format!(
+            "SELECT count(*) || ' ' || coalesce(md5(string_agg(t::text, chr(10) ORDER BY id)), '') FROM {} t",
+            round.table.name.as_str()
+        );
+        let (source, target) =
+            (self.two.source.value(&rows).await, self.two.target.value(&rows).await);
+        assert_eq!(source, target, "{} after {:?}", round.name, self.survived);
+        self.two.nothing_is_left_open().await;
+        self.two
+            .source
+            .sql(&format!("SELECT pg_drop_replication_slot('pghost_{}')", round.name))
+            .await;
+    }
+}
+
+/// Whether a run goes on for so long.
+async fn goes_on(run: &mut Program, pause: Duration) -> bool {
+    let until = Instant::now() + pause;
+    loop {
+        tokio::select! {
+            () = sleep_until(until) => return true,
+            event = run.next() => if event.is_none() { return false },
+        }
+    }
+}
+
+/// A run may be told to stop, or begin while a server is away; it may not be beyond help.
+fn may_have_ended(ended: &Ended) {
+    assert!(matches!(ended.code, Some(0..=2)), "{:?}: {:#?}", ended.code, ended.notes);
+    let notes = ended.notes.join(" ");
+    let is_known = ended.code == Some(0)
+        || [
+            "interrupted",
+            "connect",
+            "closed",
+            "57P0",
+            "running the migration",
+            "works with the slot",
+        ]
+        .iter()
+        .any(|word| notes.contains(word));
+    assert!(is_known, "{:?}: {notes}", ended.code);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_goes_wrong_both_sides_are_equal_in_the_end() {
+    let seconds = number("GHOST_SOAK").unwrap_or(20);
+    let seeds = number("GHOST_SOAK_SEED").unwrap_or(1)..;
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let releases = versions_to_test();
+    // The newest first, and each while there is time.
+    for (seed, binaries) in seeds.zip(releases.iter().rev().cycle()) {
+        if Instant::now() >= end {
+            break;
+        }
+        let mut soak = Soak::start(binaries, seed).await;
+        eprintln!("PostgreSQL {}, seed {seed}", binaries.version);
+        for number in 0..2 {
+            soak.round(number).await;
+        }
+        eprintln!("PostgreSQL {}, seed {seed}: survived {:?}", binaries.version, soak.survived);
+    }
+    assert!(!in_ci() || !releases.is_empty());
+}

@@ -1,0 +1,131 @@
+//! Servers and networks that stand still without a word.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use pghost::{
+    conn::{Connection, Error, SessionKind, parse_dsn},
+    migrate::Event,
+    pg::Ident,
+    replication::{NewSlot, StreamOptions, create_slot, start},
+};
+
+use crate::{
+    outage::Two,
+    proxy::Proxy,
+    stage::{Gate, migrate_with, until},
+    support::{Database, server, spec, versions_to_test},
+};
+
+/// Rows of more bytes in a page than sockets hold, so that a page stands still with its snapshot.
+const BIG: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
+    ALTER TABLE source ALTER v SET STORAGE EXTERNAL;
+    INSERT INTO source SELECT i, repeat(i::text, 2000) FROM generate_series(1, 4000) i";
+
+/// Pages of which one is held by the target: the source's snapshot is let go in time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_stands_still_does_not_hold_its_snapshot() {
+    for binaries in versions_to_test() {
+        let server = server(&binaries);
+        let from = Database::create(&server, "stall").await;
+        let to = Database::create(&server, "stall").await;
+        from.sql(BIG).await;
+        to.sql("CREATE TABLE target (id int PRIMARY KEY, v text)").await;
+        let mut spec = spec(&from, &to, "source", "target");
+        (spec.page_rows, spec.copy_jobs) = (Some(10_000), 1);
+        spec.stall = Duration::from_secs(1);
+        let gate = Gate::close(&to, "target", 1, "NEW.id = 10").await;
+        let script = async {
+            gate.reached().await;
+            let holds = "SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_xmin IS NOT NULL
+                AND datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'COPY%'";
+            until(&from, holds).await;
+            // The target's session stands before the gate for as long as it is closed.
+            until(&from, &holds.replace("> 0", "= 0")).await;
+            gate.open().await;
+        };
+        let mut waited = None;
+        let run = migrate_with(&spec, |event| {
+            if let Event::Waiting { reason, .. } = event {
+                waited.get_or_insert_with(|| reason.clone());
+            }
+        });
+        let (ended, ()) = tokio::join!(run, script);
+        ended.unwrap();
+        let reason = waited.unwrap();
+        assert!(reason.contains("writing a page") && reason.contains("has not moved"), "{reason}");
+        crate::support::assert_same((&from, "source"), (&to, "target"), "id").await;
+        crate::stage::drop_slot(&from, &spec).await;
+    }
+}
+
+/// The network is gone without a word in the middle of a page, and comes back for new connections.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_goes_silent_in_a_page_is_noticed() {
+    let Some(binaries) = versions_to_test().pop() else { return };
+    let two = Two::start(&binaries);
+    two.source.sql(BIG).await;
+    let proxy = Arc::new(Proxy::start(two.source.port).await);
+    let mut spec = two.spec();
+    spec.source = parse_dsn(&two.source.dsn_by(proxy.port)).unwrap();
+    (spec.page_rows, spec.copy_jobs) = (Some(10_000), 1);
+    spec.stall = Duration::from_secs(1);
+    proxy.hold_after(8 << 20);
+    let mut waits = 0;
+    let events = migrate_with(&spec, |event| {
+        if let Event::Waiting { .. } = event {
+            waits += 1;
+            // What hangs is gone, and the next one gets through.
+            proxy.hold(false);
+            proxy.cut();
+        }
+    });
+    events.await.unwrap();
+    assert!(waits > 0);
+    two.are_equal().await;
+}
+
+#[tokio::test]
+async fn a_walsender_that_says_nothing_is_given_up_and_one_that_answers_is_not() {
+    for binaries in versions_to_test() {
+        let two = crate::outage::Own::start(&binaries, &[]);
+        two.sql("CREATE PUBLICATION p").await;
+        let proxy = Proxy::start(two.port).await;
+        let config = parse_dsn(&two.dsn_by(proxy.port)).unwrap();
+        let mut walsender = Connection::connect(&config, SessionKind::Replication).await.unwrap();
+        let slot = NewSlot { name: "s", two_phase: false };
+        create_slot(&mut walsender, slot).await.unwrap();
+        two.sql(
+            "CREATE SCHEMA pghost; CREATE TABLE pghost.migration (name text, applied_lsn pg_lsn);
+             INSERT INTO pghost.migration VALUES ('m', '0/1')",
+        )
+        .await;
+        let mut ledger = two.connect().await;
+        let from = pghost::ledger::durable_position(&mut ledger, "m").await.unwrap();
+        let options = StreamOptions::plain(vec![Ident::new("p")]);
+        let mut stream = start(walsender, "s", &options, from).await.unwrap();
+        // Whatever it says at first is taken.
+        let quiet = Duration::from_millis(300);
+        while let Ok(chunk) = tokio::time::timeout(quiet, stream.chunk()).await {
+            chunk.unwrap();
+        }
+        // Asked after a minute, it answers.
+        stream.report(Instant::now() + Duration::from_secs(61)).await.unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(20), stream.chunk()).await;
+        answer.expect("an answer").unwrap();
+        // What has come and was not taken counts, however long that is.
+        stream.report(Instant::now() + Duration::from_secs(61)).await.unwrap();
+        tokio::time::sleep(quiet).await;
+        stream.report(Instant::now() + Duration::from_secs(130)).await.unwrap();
+        stream.chunk().await.unwrap();
+        while let Ok(chunk) = tokio::time::timeout(quiet, stream.chunk()).await {
+            chunk.unwrap();
+        }
+        proxy.hold(true);
+        stream.report(Instant::now() + Duration::from_secs(61)).await.unwrap();
+        let given_up = stream.report(Instant::now() + Duration::from_secs(121)).await;
+        assert!(matches!(given_up, Err(Error::Silent { seconds: 120 })), "{given_up:?}");
+    }
+}

@@ -1,0 +1,284 @@
+//! Every line of the table of verdicts, provoked on real servers: what becomes of the run, its exit
+//! code, what it says, and that nothing is left open.
+//!
+//! An error code can be had at will: a CHECK constraint of the target raises it, once. What is not
+//! a code is provoked here or where it says.
+
+use std::time::Duration;
+
+use pghost::{
+    cluster::StopMode,
+    conn::parse_dsn,
+    migrate::{
+        Event, Exit, Failure, MigrationSpec, Verdict,
+        verdict::{Place, RULES, Sign},
+    },
+    pg::Lsn,
+};
+
+use crate::{
+    moments::forget,
+    outage::{Own, Two},
+    program::{Program, is},
+    stage::{migrate_with, now, sums, until},
+    support::{Database, assert_same, server, spec, versions_to_test},
+};
+
+const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
+    INSERT INTO source SELECT i, 'row ' || i FROM generate_series(1, 600) i";
+
+/// Raises an error of a code once; a sequence is not rolled back.
+fn raises(code: &str) -> String {
+    format!(
+        "CREATE TABLE target (LIKE source INCLUDING ALL); CREATE SEQUENCE times;
+         CREATE FUNCTION raises() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+             IF nextval('public.times') = 1 THEN
+                 RAISE EXCEPTION 'provoked' USING ERRCODE = '{code}';
+             END IF;
+             RETURN true; END $$;
+         ALTER TABLE target ADD CHECK (id <> 150 OR public.raises())"
+    )
+}
+
+fn waits(events: &[Event]) -> usize {
+    events.iter().filter(|event| matches!(event, Event::Waiting { .. })).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_code_has_the_verdict_that_the_table_says() {
+    let releases = versions_to_test();
+    for (turn, binaries) in releases.iter().enumerate() {
+        let db = Database::create(&server(binaries), "verdict").await;
+        let mut spec = spec(&db, &db, "source", "target");
+        spec.page_rows = Some(100);
+        let codes = RULES.iter().filter_map(|rule| match rule.sign {
+            Sign::State(code) if rule.place == Place::Anywhere => Some((code, rule)),
+            _ => None,
+        });
+        for (code, rule) in codes.skip(turn).step_by(releases.len()) {
+            db.sql(TABLE).await;
+            db.sql(&raises(&format!("{code:0<5}"))).await;
+            let ended = migrate_with(&spec, |_| {}).await;
+            match (rule.verdict, ended) {
+                (Verdict::Retry, Ok(events)) => assert_eq!(waits(&events), 1, "{code}"),
+                (Verdict::Stop, Err(failure)) => {
+                    assert_eq!(failure.exit, Exit::Stopped, "{code}: {failure}");
+                    assert_eq!(failure.hint, rule.next, "{code}");
+                    assert!(failure.message.contains("provoked"), "{failure}");
+                    migrate_with(&spec, |_| {}).await.unwrap();
+                }
+                (verdict, ended) => panic!("{code} {verdict:?}: {:?}", ended.map(|e| waits(&e))),
+            }
+            assert_same((&db, "source"), (&db, "target"), "id").await;
+            let open =
+                "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database()
+                          AND application_name <> 'test' AND backend_type <> 'autovacuum worker'";
+            until(&db, open).await;
+            forget(&spec).await;
+            db.sql("DROP TABLE source, target; DROP FUNCTION raises; DROP SEQUENCE times").await;
+        }
+    }
+}
+
+/// A role's run between two servers; at the first page `harm` is done to the target, and `mend` as
+/// soon as the run waits.
+async fn harmed(
+    two: &Two,
+    spec: &MigrationSpec,
+    harm: impl FnOnce() + Send,
+    mend: impl FnOnce() + Send,
+) -> Result<Vec<Event>, Failure> {
+    let (mut harm, mut mend) = (Some(harm), Some(mend));
+    let ended = migrate_with(spec, |event| match event {
+        Event::Progress { .. } => drop(harm.take().map(|harm| harm())),
+        Event::Waiting { .. } => drop(mend.take().map(|mend| mend())),
+        _ => {}
+    })
+    .await;
+    assert!(harm.is_none(), "the moment never came");
+    if ended.is_ok() {
+        assert!(mend.is_none(), "it never waited");
+        two.are_equal().await;
+    }
+    two.nothing_is_left_open().await;
+    ended
+}
+
+const END_ALL: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE application_name NOT LIKE 'test%' AND usename IS NOT NULL AND backend_type = 'client backend'";
+
+async fn of_a_role(binaries: &pghost::cluster::Binaries) -> (Two, MigrationSpec) {
+    let two = Two::start(binaries);
+    two.source.sql(TABLE).await;
+    two.target.sql("CREATE ROLE mover LOGIN SUPERUSER PASSWORD 'secret'").await;
+    let grants = "ALTER ROLE mover NOSUPERUSER; GRANT ALL ON DATABASE postgres TO mover;
+        GRANT ALL ON SCHEMA public TO mover";
+    two.target.sql(grants).await;
+    let dsn = two.target.dsn().replace("postgres@", "mover:secret@");
+    assert!(dsn.contains("mover"), "{dsn}");
+    let spec = MigrationSpec { target: parse_dsn(&dsn).unwrap(), ..two.spec() };
+    (two, spec)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_connections_are_waited_out() {
+    for binaries in versions_to_test() {
+        let (two, spec) = of_a_role(&binaries).await;
+        let full = format!("ALTER ROLE mover CONNECTION LIMIT 0; {END_ALL}");
+        let harm = || drop(now(two.target.sql(&full)));
+        let mend = || drop(now(two.target.sql("ALTER ROLE mover CONNECTION LIMIT -1")));
+        harmed(&two, &spec, harm, mend).await.unwrap();
+    }
+}
+
+/// A password that is changed in mid-run: waiting would not mend it, and trying might lock it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_fails_in_mid_run_stops_it() {
+    for binaries in versions_to_test() {
+        let (two, spec) = of_a_role(&binaries).await;
+        let hba = "local all all trust\nhost all mover 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n\
+                   host replication all 127.0.0.1/32 trust";
+        two.target.server(|server| server.set_hba(hba).unwrap());
+        let change = format!("ALTER ROLE mover PASSWORD 'another'; {END_ALL}");
+        let failure =
+            harmed(&two, &spec, || drop(now(two.target.sql(&change))), || {}).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Stopped, "{failure}");
+        assert_eq!(failure.sqlstate.map(|s| s.to_string()).as_deref(), Some("28P01"), "{failure}");
+        assert!(failure.hint.contains("goes on where it stopped"), "{failure}");
+        two.target.sql("ALTER ROLE mover PASSWORD 'secret'").await;
+        migrate_with(&spec, |_| {}).await.unwrap();
+        two.are_equal().await;
+        // At the start it is refused at once.
+        two.target.sql("ALTER ROLE mover PASSWORD 'another'").await;
+        let failure = migrate_with(&spec, panic_if_waiting()).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Refused, "{failure}");
+    }
+}
+
+fn panic_if_waiting() -> impl FnMut(&Event) {
+    |event| assert!(!matches!(event, Event::Waiting { .. }))
+}
+
+/// A target that comes back as a standby can't be written to, until it is promoted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_is_read_only_after_a_failover_is_waited_for() {
+    for binaries in versions_to_test() {
+        let two = Two::start(&binaries);
+        two.source.sql(TABLE).await;
+        let harm = || {
+            two.target.stop(StopMode::Fast);
+            two.target.server(|server| {
+                std::fs::write(server.data_dir().join("standby.signal"), "").unwrap()
+            });
+            two.target.start_again();
+        };
+        let (mut read_only, mut promoted) = (false, false);
+        let mut harm = Some(harm);
+        let spec = two.spec();
+        let events = migrate_with(&spec, |event| match event {
+            Event::Progress { .. } => drop(harm.take().map(|harm| harm())),
+            Event::Waiting { reason, .. } if reason.contains("25006") => {
+                read_only = true;
+                if !std::mem::replace(&mut promoted, true) {
+                    now(two.target.sql("SELECT pg_promote()"));
+                }
+            }
+            _ => {}
+        });
+        events.await.unwrap();
+        assert!(read_only);
+        two.are_equal().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_smart_shutdown_is_waited_out() {
+    for binaries in versions_to_test() {
+        let two = Two::start(&binaries);
+        two.source.sql(TABLE).await;
+        let mut restart = None;
+        let spec = two.spec();
+        let events = migrate_with(&spec, |event| {
+            if let Event::Progress { .. } = event {
+                restart.get_or_insert_with(|| {
+                    two.target.restart(StopMode::Smart, Duration::from_millis(200))
+                });
+            }
+        });
+        let events = events.await.unwrap();
+        restart.unwrap().join().unwrap();
+        assert!(waits(&events) > 0);
+        two.are_equal().await;
+    }
+}
+
+/// As a process: it says that it waits, gives up when the time is over, and is told to stop.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn patience_has_an_end_and_waiting_can_be_interrupted() {
+    let Some(binaries) = versions_to_test().pop() else { return };
+    let source = Own::start(&binaries, &[]);
+    source.sql(&TABLE.replace("600", "60000")).await;
+    let target = Own::start(&binaries, &[]);
+    let args = ["--table", "source", "--page-rows", "100", "--wait-for-server"];
+    for (patience, code) in [("0", 1), ("1s", 1), ("5m", 1)] {
+        let mut run = Program::migrate_between(
+            source.dsn(),
+            target.dsn(),
+            &[&args[..], &[patience]].concat(),
+        );
+        run.event(|event| is(event, "progress")).await;
+        target.stop(StopMode::Immediate);
+        if patience == "5m" {
+            let waiting = run.event(|event| is(event, "waiting")).await;
+            assert_eq!(waiting["limit_seconds"], 300.0, "{waiting}");
+            assert!(waiting["reason"].as_str().unwrap().contains("target"), "{waiting}");
+            run.signal("-INT");
+        }
+        let ended = run.ends_with(code).await;
+        let message = ended.error()["message"].as_str().unwrap().to_owned();
+        let waited = ended.events.iter().filter(|event| is(event, "waiting")).count();
+        match patience {
+            "0" => assert_eq!(waited, 0, "{message}"),
+            "1s" => assert!(waited > 1 && message.contains("--wait-for-server"), "{message}"),
+            _ => assert_eq!(message, "interrupted"),
+        }
+        assert!(ended.error()["hint"].as_str().unwrap().contains("same command"));
+        target.start_again();
+    }
+    Program::migrate_between(source.dsn(), target.dsn(), &args[..4]).ends_with(0).await.finished();
+}
+
+/// The slot's acknowledged position is not durable: after a crash it is an older one. The ledger's
+/// is asked, and nothing is applied twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_goes_backwards_over_a_crash_brings_nothing_twice() {
+    for binaries in versions_to_test() {
+        let two = Two::start(&binaries);
+        two.source.sql(TABLE).await;
+        let spec = two.spec();
+        migrate_with(&spec, |_| {}).await.unwrap();
+        let confirmed = "SELECT confirmed_flush_lsn FROM pg_replication_slots";
+        let (mut received, mut went_back) = (0, false);
+        // The server saves it on the side when it can free some log; then it is kept.
+        for _ in 0..6 {
+            for _ in 0..2 {
+                two.source.sql("UPDATE source SET v = v || '!' WHERE id <= 50").await;
+                received += 50;
+                let events = migrate_with(&spec, |_| {}).await.unwrap();
+                assert_eq!(sums(&events).0, received);
+            }
+            let before: Lsn = two.source.value(confirmed).await.parse().unwrap();
+            two.source.stop(StopMode::Immediate);
+            two.source.start_again();
+            let after: Lsn = two.source.value(confirmed).await.parse().unwrap();
+            let events = migrate_with(&spec, |_| {}).await.unwrap();
+            assert_eq!(sums(&events).0, received);
+            went_back = after < before;
+            if went_back {
+                break;
+            }
+        }
+        assert!(went_back, "it never went backwards");
+        two.are_equal().await;
+    }
+}

@@ -1,0 +1,114 @@
+//! A run that waits for servers that go away in the middle of it, and goes on.
+
+use std::{thread::JoinHandle, time::Duration};
+
+use pghost::{
+    cluster::{Binaries, StopMode},
+    migrate::{self, Event, Failure, MigrationSpec, PhaseName},
+};
+use tokio::sync::watch;
+
+use crate::{
+    outage::{Own, Two},
+    stage::{begins, migrate_with},
+    support::versions_to_test,
+};
+
+const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, n int NOT NULL, v text);
+    ALTER TABLE source ALTER v SET STORAGE EXTERNAL;
+    INSERT INTO source SELECT i, 0, repeat(i::text, 700) FROM generate_series(1, 2000) i;
+    CREATE INDEX ON source (n)";
+
+/// A moment of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// Some pages are copied.
+    Backfill,
+    /// The checkpoint was just taken; some changes wait to be applied.
+    CatchUp,
+}
+
+impl When {
+    fn is(self, event: &Event) -> bool {
+        match self {
+            Self::Backfill => matches!(event, Event::Progress { pages_done: 5.., .. }),
+            Self::CatchUp => begins(event, PhaseName::CatchUp),
+        }
+    }
+}
+
+fn waited(events: &[Event]) -> (usize, usize) {
+    let count = |is: fn(&&Event) -> bool| events.iter().filter(is).count();
+    let waits = count(|event| matches!(event, Event::Waiting { .. }));
+    (waits, count(|event| matches!(event, Event::Resumed { .. })))
+}
+
+/// Runs a migration with an outage at a moment.
+async fn with_outage(
+    spec: &MigrationSpec,
+    when: When,
+    outage: impl FnOnce() -> JoinHandle<()> + Send,
+) -> Result<Vec<Event>, Failure> {
+    let (mut outage, mut under_way) = (Some(outage), None);
+    let events = migrate_with(spec, |event| {
+        if when.is(event)
+            && let Some(outage) = outage.take()
+        {
+            under_way = Some(outage());
+        }
+    })
+    .await;
+    under_way.expect("the moment has come").join().unwrap();
+    events
+}
+
+async fn survives(two: &Two, server: &Own, how: StopMode, when: When) {
+    two.source.sql("DROP TABLE IF EXISTS source").await;
+    two.source.sql(TABLE).await;
+    let spec = two.spec();
+    let changes =
+        "UPDATE source SET n = n + 1 WHERE id % 3 = 0; UPDATE source SET id = -id WHERE id % 7 = 0";
+    let (server, source) = (server.clone(), two.source.clone());
+    let outage = move || {
+        crate::stage::now(source.sql(changes));
+        server.restart(how, Duration::from_millis(300))
+    };
+    let events = with_outage(&spec, when, outage).await;
+    let events = events.unwrap_or_else(|failure| panic!("{how:?} {when:?}: {failure}"));
+    let (waits, resumed) = waited(&events);
+    assert!(waits > 0 && resumed > 0, "{how:?} {when:?} {waits} {resumed}");
+    migrate::run(&spec, watch::channel(false).1, &mut |_: &Event| {}).await.unwrap();
+    two.are_equal().await;
+    let cleanup = migrate::CleanupSpec {
+        source: spec.source.clone(),
+        target: spec.target.clone(),
+        name: "outage".into(),
+        dry_run: false,
+    };
+    migrate::cleanup(&cleanup).await.unwrap();
+    two.target.sql("DROP TABLE target").await;
+    two.nothing_is_left_open().await;
+}
+
+async fn all_ways(binaries: &Binaries, how: StopMode) {
+    let two = Two::start(binaries);
+    for when in [When::Backfill, When::CatchUp] {
+        for server in [&two.source, &two.target] {
+            survives(&two, server, how, when).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_outlives_fast_restarts_of_either_server() {
+    for binaries in versions_to_test() {
+        all_ways(&binaries, StopMode::Fast).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_outlives_crashes_of_either_server() {
+    for binaries in versions_to_test() {
+        all_ways(&binaries, StopMode::Immediate).await;
+    }
+}
