@@ -230,7 +230,7 @@ impl<'a> Driver<'a> {
 
     /// Whether each change is written by itself: a batch with one of these has met a conflict.
     fn is_careful(&self) -> bool {
-        self.careful_until > self.inbox.accountant.complete()
+        self.careful_until > self.inbox.since
     }
 
     /// A row that took another key and keeps a big value that the stream does not hold.
@@ -253,10 +253,7 @@ impl<'a> Driver<'a> {
         if exact {
             // After all that was folded before.
             self.write_folds().await?;
-            while self.lanes.is_spread() && !self.lanes.is_idle() {
-                self.wait_for_lane().await?;
-                self.check_interrupt()?;
-            }
+            self.settle_lanes().await?;
             self.lanes.move_row(table, &self.inbox.tables[table], &alone, (old, new));
         } else {
             let [_, new] = keys;
@@ -275,9 +272,10 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// How far the stream has been received.
-    pub(super) const fn received(&self) -> Lsn {
-        self.stream.received()
+    /// How far the stream has been received; beyond the commit of a transaction of which a part
+    /// was.
+    pub(super) fn received(&self) -> Lsn {
+        self.stream.received().max(self.inbox.accountant.taken())
     }
 
     /// The checkpoint, as it was last raised.
@@ -303,6 +301,8 @@ impl<'a> Driver<'a> {
         self.write_folds().await?;
         self.commit(true);
         if !self.lanes.is_strict() {
+            // Every lane comes there before the first one goes on alone.
+            self.settle_lanes().await?;
             self.lanes.be_strict();
             self.fetched.clear();
         }
@@ -359,15 +359,23 @@ impl<'a> Driver<'a> {
         self.fetch_waiting().await?;
         // A TRUNCATE is for every key, so for every lane.
         let truncates = self.inbox.folds.iter().any(Fold::truncated);
-        while truncates && self.lanes.is_spread() && !self.lanes.is_idle() {
-            self.wait_for_lane().await?;
-            self.check_interrupt()?;
+        if truncates {
+            self.settle_lanes().await?;
         }
         if !self.inbox.is_empty() {
             let from = if self.is_careful() { Lsn::INVALID } else { self.inbox.since };
             self.lanes.write(&self.inbox.tables, &self.inbox.folds, from);
         }
         self.inbox.clear();
+        Ok(())
+    }
+
+    /// Waits until several lanes have nothing on their way.
+    async fn settle_lanes(&mut self) -> Result<(), ApplyError> {
+        while self.lanes.is_spread() && !self.lanes.is_idle() {
+            self.wait_for_lane().await?;
+            self.check_interrupt()?;
+        }
         Ok(())
     }
 

@@ -47,11 +47,9 @@ impl Lanes {
         Self { lanes, waiting: VecDeque::new(), batch: 0, strict: false, barrier: false }
     }
 
-    /// From now on the target is exact. The lanes must be told when nothing is on its way but
-    /// what the first one does.
+    /// From now on the target is exact. Several lanes must be idle then.
     pub(super) const fn be_strict(&mut self) {
         self.strict = true;
-        self.barrier = true;
     }
 
     pub(super) const fn is_strict(&self) -> bool {

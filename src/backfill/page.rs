@@ -9,6 +9,7 @@ use crate::{
     conn::{Connection, CopyIn, CopyOut, Error, Row},
     ledger::{self, PageRecord},
     pg::Lsn,
+    replication::take_checkpoint,
     sql::{copy_page_in, copy_page_out},
 };
 
@@ -127,6 +128,7 @@ pub(super) async fn copy_page(
         snapshot: snapshot.get("snapshot").map_err(at_source)?,
         lsn: snapshot.get::<Lsn>("lsn").map_err(at_source)?,
     };
+    within(stall, stays(source, record.lsn)).await.map_err(at_source)?;
     // A receiver that is gone means that the run is over.
     let _ = tell.send(Progress::Read(record.number)).await;
     ledger::commit_page(target, migration, plan.ordinal, &record).await.map_err(at_target)?;
@@ -166,6 +168,23 @@ fn queue_reading(source: &mut Connection, plan: &TablePlan, page: &Page) {
     let out = copy_page_out(&plan.source, &plan.columns, &plan.key, bounds, plan.format);
     source.queue_query(&out);
     source.queue_query("COMMIT");
+    source.queue_query(FLUSHED);
+}
+
+/// How far the log is flushed; a standby has only flushed log.
+const FLUSHED: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN NULL
+                                   ELSE pg_current_wal_flush_lsn() END AS lsn";
+
+/// Makes sure that the source will never lose what a page has shown. With asynchronous commit a
+/// row is seen before its commit is on the disk, and a crash in between takes it back without a
+/// trace in the log: nothing would ever remove it from the target.
+async fn stays(source: &mut Connection, read_at: Lsn) -> Result<(), Error> {
+    let flushed: Option<Lsn> = source.result().await?.row()?.get("lsn")?;
+    if flushed.is_some_and(|flushed| flushed < read_at) {
+        // Its commit flushes the log.
+        take_checkpoint(source).await?;
+    }
+    Ok(())
 }
 
 /// On which side the forwarding failed.

@@ -11,6 +11,7 @@ mod cluster;
 mod crossing;
 mod ddl;
 mod deferred;
+mod flushed;
 mod identity;
 mod invariants;
 mod journey;
