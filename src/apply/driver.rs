@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    Apply, ApplyError, ApplyProgress, Fold, Moment, Stop, fetch,
+    Apply, ApplyError, ApplyProgress, Fold, Moment, Stop, error, fetch,
     lane::{Lane, ROWS_BY_THEIR_KEY},
     lanes::Lanes,
     messages::{Ask, Inbox, key_bytes},
@@ -48,8 +48,6 @@ const LANE_WAIT: Duration = Duration::from_millis(20);
 const SHOWN_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the end of the stream may take.
 const GOODBYE: Duration = Duration::from_secs(5);
-/// How many bytes of a message that can't be decoded are shown.
-const SHOWN_BYTES: usize = 64;
 
 /// What a run holds in its hands.
 pub(super) struct Driver<'a> {
@@ -150,7 +148,13 @@ impl<'a> Driver<'a> {
     pub(super) fn is_durable(&mut self, durable: DurableLsn) {
         self.durable = durable;
         self.stream.feedback().durable(durable);
-        if !self.told_passed && self.lanes.is_strict() && durable.lsn() >= self.checkpoint {
+        self.tell_passed();
+    }
+
+    /// Tells, once, that the checkpoint is passed and that this stays.
+    fn tell_passed(&mut self) {
+        let passed = self.lanes.is_strict() && self.durable.lsn() >= self.checkpoint;
+        if passed && !self.told_passed {
             self.told_passed = true;
             self.moments.push(Moment::CheckpointPassed(self.checkpoint));
         }
@@ -203,7 +207,7 @@ impl<'a> Driver<'a> {
         let message = self.decoder.decode(payload).map_err(|error| ApplyError::Undecodable {
             at,
             error,
-            bytes: hexadecimal(payload),
+            bytes: error::hexadecimal(payload),
         })?;
         let bounds = matches!(payload.first(), Some(b'B' | b'C'));
         let ask = self.inbox.take(at, message)?;
@@ -292,6 +296,10 @@ impl<'a> Driver<'a> {
             due = Some(self.checkpoint);
         }
         let Some(position) = due.filter(|lsn| self.inbox.accountant.has_passed(*lsn)) else {
+            if due.is_some() && !self.lanes.is_strict() {
+                // Raised. What was written has its position all the same.
+                self.commit(false);
+            }
             return Ok(());
         };
         if self.lanes.is_strict() && self.position_queued >= position {
@@ -305,6 +313,8 @@ impl<'a> Driver<'a> {
             self.settle_lanes().await?;
             self.lanes.be_strict();
             self.fetched.clear();
+            // Where several lanes were waited for, it is durable already.
+            self.tell_passed();
         }
         Ok(())
     }
@@ -483,8 +493,4 @@ impl<'a> Driver<'a> {
         self.lanes.close().await;
         Ok(())
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().take(SHOWN_BYTES).map(|byte| format!("{byte:02x}")).collect()
 }

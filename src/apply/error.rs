@@ -7,6 +7,9 @@ use crate::{
     replication::MessageError,
 };
 
+/// How many bytes of a message that can't be decoded are shown.
+const SHOWN_BYTES: usize = 64;
+
 /// A failure of the catch-up or the following. Whatever it is, the position in the target says
 /// what is there, and the next run goes on from it.
 #[derive(Debug, thiserror::Error)]
@@ -120,4 +123,9 @@ impl ApplyError {
             _ => None,
         }
     }
+}
+
+/// The first bytes of a message, as they are shown.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().take(SHOWN_BYTES).map(|byte| format!("{byte:02x}")).collect()
 }
