@@ -15,6 +15,7 @@ use super::{
     lanes::Lanes,
     messages::{Ask, Inbox, key_bytes},
     open::open_stream,
+    run::TICK,
 };
 use crate::{
     conn::{Connection, Error, SessionKind},
@@ -70,13 +71,14 @@ pub(super) struct Driver<'a> {
     interrupt: watch::Receiver<bool>,
     /// Whether it was told that the checkpoint is passed.
     told_passed: bool,
-    progress: ApplyProgress,
     durable: DurableLsn,
     position_queued: Lsn,
     last_position: Instant,
-    /// When a position was last to be made durable.
     last_durable: Instant,
-    pub(super) moments: Vec<Moment>,
+    /// Hears each moment, also those that come while something is waited for.
+    listen: &'a mut (dyn FnMut(Moment) + Send),
+    /// When progress was last told.
+    told: Instant,
 }
 
 impl<'a> Driver<'a> {
@@ -86,6 +88,7 @@ impl<'a> Driver<'a> {
         target: &'a mut Connection,
         interrupt: watch::Receiver<bool>,
         careful_until: Lsn,
+        listen: &'a mut (dyn FnMut(Moment) + Send),
     ) -> Result<Self, ApplyError> {
         let at_target = |error| ApplyError::Target { after: Lsn::INVALID, error };
         source.query(ROWS_BY_THEIR_KEY).await.map_err(ApplyError::Stream)?;
@@ -118,12 +121,12 @@ impl<'a> Driver<'a> {
             checkpoint: apply.checkpoint,
             fetched: HashMap::new(),
             interrupt,
-            progress: ApplyProgress { checkpoint: apply.checkpoint, ..ApplyProgress::default() },
             durable: from,
             position_queued: from.lsn(),
             last_position: Instant::now(),
             last_durable: Instant::now(),
-            moments: Vec::new(),
+            listen,
+            told: Instant::now(),
         })
     }
 
@@ -156,7 +159,7 @@ impl<'a> Driver<'a> {
         let passed = self.lanes.is_strict() && self.durable.lsn() >= self.checkpoint;
         if passed && !self.told_passed {
             self.told_passed = true;
-            self.moments.push(Moment::CheckpointPassed(self.checkpoint));
+            (self.listen)(Moment::CheckpointPassed(self.checkpoint));
         }
     }
 
@@ -170,12 +173,14 @@ impl<'a> Driver<'a> {
     }
 
     pub(super) fn tell_progress(&mut self) {
-        self.progress.applied = self.durable.lsn();
-        self.progress.received = self.stream.received();
-        self.progress.checkpoint = self.checkpoint;
-        self.progress.changes = self.inbox.received();
-        self.progress.committed_at = self.inbox.committed_at;
-        self.moments.push(Moment::Progress(self.progress));
+        self.told = Instant::now();
+        (self.listen)(Moment::Progress(ApplyProgress {
+            applied: self.durable.lsn(),
+            received: self.stream.received(),
+            checkpoint: self.checkpoint,
+            changes: self.inbox.received(),
+            committed_at: self.inbox.committed_at,
+        }));
     }
 
     /// Takes what has arrived.
@@ -431,7 +436,7 @@ impl<'a> Driver<'a> {
             .map_err(|error| self.at_target(error))?;
         self.checkpoint = self.checkpoint.max(checkpoint);
         self.fetched.extend(keys.into_iter().map(|key| (key, Some(checkpoint))));
-        self.moments.push(Moment::CheckpointRaised(self.checkpoint));
+        (self.listen)(Moment::CheckpointRaised(self.checkpoint));
         Ok(())
     }
 
@@ -453,14 +458,17 @@ impl<'a> Driver<'a> {
         if *self.interrupt.borrow() { Err(ApplyError::Interrupted) } else { Ok(()) }
     }
 
-    /// Waits a little for the lane to send and to make something durable, and keeps answering the
-    /// walsender.
+    /// Waits a little for the lanes to send and to make something durable, and keeps answering the
+    /// walsender and telling how far it is.
     async fn wait_for_lane(&mut self) -> Result<(), ApplyError> {
         tokio::select! {
             durable = self.lanes.durable(&self.inbox.tables) => {
                 durable?.into_iter().for_each(|durable| self.is_durable(durable));
             }
             () = tokio::time::sleep(LANE_WAIT) => {}
+        }
+        if self.told.elapsed() >= TICK {
+            self.tell_progress();
         }
         self.report().await
     }
@@ -469,10 +477,7 @@ impl<'a> Driver<'a> {
     ///
     /// What was asked for is done by then, so trouble with saying goodbye is not an error: a
     /// walsender may be in the middle of a huge transaction that it wants to finish first.
-    pub(super) async fn finish(
-        mut self,
-        listen: &mut impl FnMut(Moment),
-    ) -> Result<(), ApplyError> {
+    pub(super) async fn finish(mut self) -> Result<(), ApplyError> {
         while self.lanes.has_commits() {
             self.wait_for_lane().await?;
         }
@@ -484,7 +489,6 @@ impl<'a> Driver<'a> {
             }
         }
         self.tell_progress();
-        self.moments.drain(..).for_each(listen);
         match tokio::time::timeout(GOODBYE, self.stream.close()).await {
             Ok(Ok(walsender)) => walsender.close().await,
             Ok(Err(error)) => tracing::info!("ending the stream: {error}"),

@@ -25,7 +25,7 @@ const LITTLE_BYTES: usize = 64 * 1024;
 /// How often lanes that were given up are looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// How often progress is told, and how late at most an answer to the walsender is.
-const TICK: Duration = Duration::from_millis(250);
+pub(super) const TICK: Duration = Duration::from_millis(250);
 
 /// An applying of changes.
 #[derive(Clone, Debug)]
@@ -114,15 +114,22 @@ impl Apply {
         source: &mut Connection,
         target: &mut Connection,
         interrupt: watch::Receiver<bool>,
-        mut listen: impl FnMut(Moment),
+        mut listen: impl FnMut(Moment) + Send,
     ) -> Result<Outcome, ApplyError> {
         let mut apply = self.clone();
         let mut careful = Careful::default();
         loop {
-            let mut driver =
-                Driver::start(&apply, source, target, interrupt.clone(), careful.until).await?;
-            let driven = match drive(&mut driver, interrupt.clone(), &mut listen).await {
-                Ok(outcome) => driver.finish(&mut listen).await.map(|()| outcome),
+            let mut driver = Driver::start(
+                &apply,
+                source,
+                target,
+                interrupt.clone(),
+                careful.until,
+                &mut listen,
+            )
+            .await?;
+            let driven = match drive(&mut driver, interrupt.clone()).await {
+                Ok(outcome) => driver.finish().await.map(|()| outcome),
                 Err(error) => {
                     let (received, checkpoint) = (driver.received(), driver.checkpoint());
                     drop(driver);
@@ -185,7 +192,6 @@ async fn no_writers_left(
 async fn drive(
     driver: &mut Driver<'_>,
     mut interrupt: watch::Receiver<bool>,
-    listen: &mut impl FnMut(Moment),
 ) -> Result<Outcome, ApplyError> {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -218,7 +224,6 @@ async fn drive(
             Err(ApplyError::Interrupted) => return Ok(Outcome::Interrupted),
             step => step?,
         }
-        driver.moments.drain(..).for_each(&mut *listen);
     }
 }
 

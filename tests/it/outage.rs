@@ -10,10 +10,12 @@ use pghost::{
     backfill::Paging,
     cluster::{Binaries, Server, StopMode},
     config::Config,
-    conn::{Connection, QueryResult, SessionKind, parse_dsn},
+    conn::{Connection, QueryResult, parse_dsn},
     migrate::{MigrationSpec, TableSpec, Then},
     pg::QualifiedName,
 };
+
+use crate::support;
 
 /// A server that several may restart.
 #[derive(Clone)]
@@ -44,22 +46,15 @@ impl Own {
     }
 
     pub(crate) async fn connect(&self) -> Connection {
-        let mut connection = Connection::connect(&self.config(), SessionKind::Sql).await.unwrap();
-        connection.query("SET search_path = public; SET application_name = 'test'").await.unwrap();
-        connection
+        support::connect(&self.config()).await
     }
 
     pub(crate) async fn sql(&self, sql: &str) -> QueryResult {
-        let mut connection = self.connect().await;
-        let result = connection.query(sql).await;
-        connection.close().await;
-        result.unwrap_or_else(|error| panic!("{sql:.500}: {error}"))
+        support::query(&self.config(), sql).await
     }
 
     pub(crate) async fn value(&self, sql: &str) -> String {
-        let result = self.sql(sql).await;
-        let value = result.row().unwrap().values()[0].clone().unwrap_or_default();
-        String::from_utf8(value.to_vec()).unwrap()
+        support::value(&self.config(), sql).await
     }
 
     /// Waits until a query gives true.

@@ -106,26 +106,40 @@ impl Database {
     }
 
     pub(crate) async fn connect(&self) -> Connection {
-        let mut connection = Connection::connect(&self.config(), SessionKind::Sql).await.unwrap();
-        // pghost's sessions find nothing by accident; the tests' own statements may.
-        connection.query("SET search_path = public; SET application_name = 'test'").await.unwrap();
-        connection
+        connect(&self.config()).await
     }
 
     /// Runs statements on a connection of their own.
     pub(crate) async fn sql(&self, sql: &str) -> QueryResult {
-        let mut connection = self.connect().await;
-        let result = connection.query(sql).await;
-        connection.close().await;
-        result.unwrap_or_else(|error| panic!("{sql:.500}: {error}"))
+        query(&self.config(), sql).await
     }
 
     /// One value as text.
     pub(crate) async fn value(&self, sql: &str) -> String {
-        let result = self.sql(sql).await;
-        let value = result.row().unwrap().values()[0].clone().unwrap_or_default();
-        String::from_utf8(value.to_vec()).unwrap()
+        value(&self.config(), sql).await
     }
+}
+
+pub(crate) async fn connect(config: &Config) -> Connection {
+    let mut connection = Connection::connect(config, SessionKind::Sql).await.unwrap();
+    // pghost's sessions find nothing by accident; the tests' own statements may.
+    connection.query("SET search_path = public; SET application_name = 'test'").await.unwrap();
+    connection
+}
+
+/// Runs statements on a connection of their own.
+pub(crate) async fn query(config: &Config, sql: &str) -> QueryResult {
+    let mut connection = connect(config).await;
+    let result = connection.query(sql).await;
+    connection.close().await;
+    result.unwrap_or_else(|error| panic!("{sql:.500}: {error}"))
+}
+
+/// One value as text.
+pub(crate) async fn value(config: &Config, sql: &str) -> String {
+    let result = query(config, sql).await;
+    let value = result.row().unwrap().values()[0].clone().unwrap_or_default();
+    String::from_utf8(value.to_vec()).unwrap()
 }
 
 /// A migration of `public.source` to `public.target`.
