@@ -100,6 +100,16 @@ pub(super) struct Args {
     pub(super) trace_protocol: Option<PathBuf>,
 }
 
+impl Args {
+    /// How progress is shown, however that was asked for.
+    pub(super) fn shown(&self) -> Progress {
+        match &self.command {
+            Command::Check(Check { json: true, .. }) => Progress::Json,
+            _ => self.progress,
+        }
+    }
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -31,7 +31,9 @@ pub(super) fn refusal(error: &Error, typed: &[OsString]) -> Failure {
 /// Whether JSON was asked for on a command line that can't be read otherwise.
 pub(super) fn asks_for_json(typed: &[OsString]) -> bool {
     let apart = |pair: &[OsString]| matches!(pair, [a, b] if a == "--progress" && b == "json");
-    typed.iter().any(|word| word == "--progress=json") || typed.windows(2).any(apart)
+    let is_check = typed.iter().any(|word| word == "check");
+    typed.iter().any(|word| word == "--progress=json" || is_check && word == "--json")
+        || typed.windows(2).any(apart)
 }
 
 fn message(error: &Error) -> String {

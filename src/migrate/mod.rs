@@ -1,7 +1,7 @@
 //! The whole journey.
 //!
 //! ```text
-//!   preflight ──> prepare ──> backfill ──> checkpoint ──> catch up ──> finish ──> stop | follow
+//!   check     ──> prepare ──> backfill ──> checkpoint ──> catch up ──> finish ──> stop | follow
 //!   changes       ledger,     pages        insert LSN     apply to    sequences,
 //!   nothing       publication              after the      the         indexes,
 //!                 then slot                last page      checkpoint  constraints ..
@@ -12,6 +12,7 @@
 
 mod altered;
 mod build_key;
+mod check;
 mod cleanup;
 mod defer;
 mod desk;
@@ -43,6 +44,7 @@ mod watch_index;
 mod watch_slot;
 mod watch_source;
 
+pub use check::{Checked, Finding, Planned, Severity, Side, check};
 pub use cleanup::{Cleaned, CleanupSpec, cleanup};
 pub use event::{Event, Listener, PhaseName, Seconds, StepName, TableReport};
 pub use failure::{Exit, Failure};

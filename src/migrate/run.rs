@@ -8,6 +8,7 @@ use super::{
     Event, Failure, Listener, MigrationSpec, PhaseName, Seconds, StepName, TableReport, Then,
     Verdict,
     build_key::build_key,
+    check::{self, Findings},
     desk::Desk,
     finish::finish,
     load_ledger,
@@ -43,8 +44,9 @@ pub(super) async fn begin<'a, 'l>(
         listener.on(&Event::Phase { phase: PhaseName::Prepare });
     }
     desk.set_streaming(false);
+    let mut findings = Findings::for_run();
     let mut servers = tokio::select! {
-        servers = servers::connect(spec) => servers?,
+        servers = servers::connect(spec, &mut findings) => servers?,
         Ok(_) = interrupt.wait_for(|stop| *stop) => return Err(Failure::interrupted_early()),
     };
     let name = preflight::name_of(spec)?;
@@ -62,7 +64,8 @@ pub(super) async fn begin<'a, 'l>(
     let mut spec_now = spec.clone();
     let mut found = load_ledger::load(&mut servers.target, &name).await?;
     let has_pages_left = found.as_ref().is_none_or(|found| found.phase <= Phase::Backfill);
-    if let Some(standby) = spec.copy_from.as_ref().filter(|_| has_pages_left) {
+    // Before a new one it is looked at with all else.
+    if let Some(standby) = spec.copy_from.as_ref().filter(|_| has_pages_left && found.is_some()) {
         standby::check(standby, &servers.identity).await?;
     }
     if let Some(left) = found.take_if(|migration| migration.phase == Phase::Prepare) {
@@ -88,7 +91,10 @@ pub(super) async fn begin<'a, 'l>(
             (migration, tables)
         }
         None => {
-            let new = preflight::look(&spec_now, &mut servers, name).await?;
+            let new = check::look(&spec_now, &mut servers, name, &mut findings).await?;
+            findings.tell(listener);
+            findings.refused()?;
+            let new = new.ok_or_else(|| Failure::refused("a table is missing", "try again"))?;
             for table in &new.tables {
                 listener.on(&Event::Notice { message: table.explanation() });
             }

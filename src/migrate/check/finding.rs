@@ -91,6 +91,10 @@ impl<'a> At<'a> {
         Self::new(Side::Both, about)
     }
 
+    pub(in crate::migrate) const fn server(self) -> Side {
+        self.server
+    }
+
     /// The same of one table.
     pub(in crate::migrate) const fn of(self, table: &'a QualifiedName) -> Self {
         Self { table: Some(table), ..self }
@@ -160,37 +164,37 @@ impl Findings {
         self.list.push(Finding { severity, about, server, table, message, hint });
     }
 
-    pub(in crate::migrate) const fn is_refused(&self) -> bool {
-        self.first.is_some()
-    }
-
     fn count(&self, severity: Severity) -> usize {
         self.list.iter().filter(|finding| finding.severity == severity).count()
     }
 
-    /// Lets a run begin: tells its warnings.
-    ///
-    /// Errors: the first thing that stands in its way; where there are several, all are told.
-    pub(in crate::migrate) fn let_begin(self, listener: &mut dyn Listener) -> Result<(), Failure> {
+    /// What a run is told of: warnings; and what refuses it, where that is more than one thing.
+    pub(in crate::migrate) fn tell(&self, listener: &mut dyn Listener) {
         let refused = self.count(Severity::Refused);
         for finding in &self.list {
-            let hint = finding.hint.as_deref().unwrap_or_default();
             let word = match finding.severity {
                 Severity::Refused if refused > 1 => "refused: ",
                 Severity::Warning if !TOLD_BY_THE_WATCH.contains(&finding.about) => "",
                 _ => continue,
             };
+            let hint = finding.hint.as_deref().unwrap_or_default();
             let message = format!("{word}{} ({hint})", finding.message);
             listener.on(&Event::Notice { message });
         }
-        match self.first {
+    }
+
+    /// Lets a run begin.
+    ///
+    /// Errors: the first thing that stands in its way.
+    pub(in crate::migrate) fn refused(&self) -> Result<(), Failure> {
+        let more = self.count(Severity::Refused).saturating_sub(1);
+        match self.first.clone() {
             None => Ok(()),
-            Some(failure) if refused < 2 => Err(failure),
+            Some(failure) if more == 0 => Err(failure),
             Some(failure) => Err(Failure {
-                message: format!("{} (and {} more)", failure.message, refused - 1),
+                message: format!("{} (and {more} more)", failure.message),
                 hint: format!(
-                    "{}; then what else was found: `pghost check` with the same arguments lists \
-                     it all",
+                    "{}; `pghost check` with the same arguments lists what else stands in the way",
                     failure.hint
                 ),
                 ..failure
@@ -214,14 +218,14 @@ mod tests {
 
     const WAL: At<'static> = At::source("wal_level");
 
-    fn told(findings: Findings) -> (Result<(), Failure>, Vec<String>) {
+    fn told(findings: &Findings) -> (Result<(), Failure>, Vec<String>) {
         let mut notices = Vec::new();
-        let let_begin = findings.let_begin(&mut |event: &Event| {
+        findings.tell(&mut |event: &Event| {
             if let Event::Notice { message } = event {
                 notices.push(message.clone());
             }
         });
-        (let_begin, notices)
+        (findings.refused(), notices)
     }
 
     #[test]
@@ -231,13 +235,13 @@ mod tests {
         findings.warn(At::target("size"), "large", "make room");
         let refused = Failure::refused("one", "mend one");
         findings.refuse(WAL, refused.clone());
-        let (ended, notices) = told(findings);
+        let (ended, notices) = told(&findings);
         assert_eq!((ended, notices), (Err(refused.clone()), vec!["large (make room)".into()]));
 
         let mut findings = Findings::for_run();
         findings.refuse(WAL, refused);
         findings.refuse(WAL, Failure::refused("two", "mend two"));
-        let (ended, notices) = told(findings);
+        let (ended, notices) = told(&findings);
         let failure = ended.unwrap_err();
         assert_eq!(failure.message, "one (and 1 more)");
         assert!(failure.hint.starts_with("mend one; ") && failure.hint.contains("pghost check"));
@@ -248,7 +252,7 @@ mod tests {
     fn what_the_watch_over_the_slot_tells_is_not_told_twice() {
         let mut findings = Findings::for_run();
         findings.warn(At::source(super::super::KEEP_SIZE), "little log is kept", "more");
-        assert_eq!(told(findings), (Ok(()), Vec::new()));
+        assert_eq!(told(&findings), (Ok(()), Vec::new()));
     }
 
     #[test]
