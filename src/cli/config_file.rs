@@ -144,8 +144,7 @@ fn is_given(matches: &ArgMatches, argument: &Arg) -> bool {
     match matches.value_source(id) {
         Some(ValueSource::CommandLine) => true,
         Some(ValueSource::EnvVariable) => {
-            let raw = matches.get_raw(id).into_iter().flatten();
-            raw.into_iter().any(|value| !value.is_empty())
+            matches.get_raw(id).into_iter().flatten().any(|value| !value.is_empty())
         }
         _ => false,
     }

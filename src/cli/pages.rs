@@ -18,7 +18,7 @@ pub(super) fn man(args: &args::Man) -> Result<String, Failure> {
     let mut whole = Args::command();
     whole.build();
     let page = match &args.command {
-        None => whole,
+        None => Man::new(whole),
         Some(name) => {
             let Some(command) = whole.find_subcommand(name) else {
                 return Err(Failure::refused(
@@ -27,13 +27,12 @@ pub(super) fn man(args: &args::Man) -> Result<String, Failure> {
                 ));
             };
             // As man(1) finds it.
-            let title = format!("pghost-{}", command.get_name());
-            command.clone().display_name(title.clone()).name(title)
+            Man::new(command.clone()).title(format!("pghost-{}", command.get_name()))
         }
     };
     let mut bytes = Vec::new();
     // Writing to a Vec cannot fail.
-    let _ = Man::new(page).render(&mut bytes);
+    let _ = page.render(&mut bytes);
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -137,14 +137,15 @@ pub(super) async fn may_make(
     }
 }
 
-/// The role may write the target table as it must. `owns` if it must also drop its indexes.
+/// The role may write the target table as it must; `owns` if it must also drop its indexes. Gives
+/// whether it may read all of it.
 pub(super) async fn may_write(
     target: &mut Connection,
     table: &Table,
     owns: bool,
     of: &QualifiedName,
     findings: &mut Findings,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let failed = |error: Error| Failure::refused_by("looking at the target", &error);
     let (name, plain) = (&table.name, table.name.plain());
     let lacks: Vec<_> = (ON_TARGET.iter())
@@ -178,7 +179,9 @@ pub(super) async fn may_write(
         );
         findings.refuse(at, failure);
     }
-    if row.get::<bool>("filtered").map_err(failed)? {
+    let filtered: bool = row.get("filtered").map_err(failed)?;
+    let readable = !filtered && !lacks.contains("SELECT");
+    if filtered {
         let failure = Failure::refused(
             format!("row security keeps rows out of the target {plain}"),
             format!("ALTER ROLE {me} BYPASSRLS on the target, or use the table's owner"),
@@ -192,7 +195,7 @@ pub(super) async fn may_write(
         );
         findings.refuse(at, failure);
     }
-    Ok(())
+    Ok(readable)
 }
 
 /// Triggers and foreign keys keep still while the target is written: the role may see to that, or

@@ -110,9 +110,10 @@ async fn look_at_target(
         return Ok(None);
     }
     let (target, of) = (&mut servers.target, &source.name);
-    privileges::may_write(target, table, asked.defer_indexes, of, findings).await?;
-    let empty = preflight::target_is_empty(target, table).await;
-    findings.take(at, empty)?;
+    if privileges::may_write(target, table, asked.defer_indexes, of, findings).await? {
+        let empty = preflight::target_is_empty(target, table).await;
+        findings.take(at, empty)?;
+    }
     privileges::keep_still(target, table, of, findings).await?;
     Ok(target_key)
 }
