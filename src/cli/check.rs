@@ -148,8 +148,9 @@ mod tests {
              refused  source   wal_level is replica[2J\n                  mend: ALTER SYSTEM\n\
              ok       source   fine\n\n\
              What the migration would do, and the lock that each statement takes:\n\
-             prepare  target   CREATE TABLE t (\n                      id integer\n                  );\n                  \
-             -- ACCESS EXCLUSIVE on the new table"
+             prepare  target   CREATE TABLE t (\n                      id integer\n\
+             \x20                 );\n\
+             \x20                 -- ACCESS EXCLUSIVE on the new table"
         );
     }
 

@@ -340,7 +340,8 @@ fn place(extras: &mut Extras, made: &Made) {
 
 /// Gives a new table the storage settings of the source's.
 fn settle(table: &QualifiedName, settings: &[String]) -> impl Iterator<Item = Statement> {
-    settings
-        .iter()
-        .map(move |clause| Statement { sql: format!("ALTER TABLE {table} {clause}"), may_fail: true })
+    settings.iter().map(move |clause| {
+        let sql = format!("ALTER TABLE {table} {clause}");
+        Statement { sql, may_fail: true }
+    })
 }

@@ -101,11 +101,13 @@ async fn replicate(
         Ok(opened) => return Ok(opened),
         Err(error) => error,
     };
-    let mut hint = format!(
-        "ALTER ROLE {} REPLICATION, and see that max_wal_senders is not used up",
-        Ident::new(&config.user)
-    );
-    // What is used up is told by the server's limit; the rest by its own words.
+    let role = Ident::new(&config.user);
+    let mut hint = match error.sqlstate() {
+        Some(SqlState::INSUFFICIENT_PRIVILEGE) => {
+            format!("ALTER ROLE {role} REPLICATION on the source")
+        }
+        _ => format!("ALTER ROLE {role} REPLICATION, and see that max_wal_senders is not used up"),
+    };
     let full = error.sqlstate() == Some(SqlState::TOO_MANY_CONNECTIONS);
     let sql = "SELECT current_setting('max_wal_senders') AS most";
     if full && let Ok(most) = source.query(sql).await.and_then(|r| r.row()?.get::<u32>("most")) {
@@ -157,7 +159,8 @@ fn check_encodings(source: &Connection, target: &Connection, findings: &mut Find
     if from == to {
         findings.ok(at, format!("both databases have the encoding {from}"));
     } else if to == "UTF8" {
-        findings.ok(at, format!("text is converted from {from} to UTF8, which has a place for all"));
+        let message = format!("text is converted from {from} to UTF8, which has a place for all");
+        findings.ok(at, message);
     } else {
         findings.warn(
             at,

@@ -34,8 +34,9 @@ pub(super) fn obstacles(
     if target_key.is_none() {
         let columns: Vec<_> = names.iter().map(ToString::to_string).collect();
         let columns = columns.join(", ");
+        let name = target.name.plain();
         failures.push(Failure::refused(
-            format!("the target {} has no unique index on exactly ({columns})", target.name.plain()),
+            format!("the target {name} has no unique index on exactly ({columns})"),
             format!("ALTER TABLE {} ADD PRIMARY KEY ({columns})", target.name),
         ));
     }

@@ -49,15 +49,18 @@ pub(super) async fn look(
     for (side, collation) in [(Side::Source, &source), (Side::Target, &target)] {
         if collation.made_with.is_some() && collation.made_with != collation.has_now {
             let name = Ident::new(&collation.database);
+            let so = match side {
+                Side::Source => ", and pages that walk one may miss rows",
+                _ => "",
+            };
             findings.warn(
                 At::new(side, "collation"),
                 format!(
                     "the {} database was made with version {} of its collation, and the system \
-                     has {} now: indexes on text may be out of order{}",
+                     has {} now: indexes on text may be out of order{so}",
                     side.as_str(),
                     collation.made_with.as_deref().unwrap_or_default(),
-                    collation.has_now.as_deref().unwrap_or("none"),
-                    if side == Side::Source { ", and pages that walk one may miss rows" } else { "" }
+                    collation.has_now.as_deref().unwrap_or("none")
                 ),
                 format!("REINDEX DATABASE {name}; ALTER DATABASE {name} REFRESH COLLATION VERSION"),
             );
@@ -98,7 +101,7 @@ fn compare(source: &Collation, target: &Collation, findings: &mut Findings) {
                  depends on the order is not (ORDER BY, ranges and limits of text)",
                 source.what, target.what
             ),
-            "make the target database with the source's LOCALE_PROVIDER and LOCALE, if that matters",
+            "make the target database with the source's LOCALE_PROVIDER and LOCALE, if it matters",
         );
         return;
     }

@@ -230,13 +230,16 @@ pub(super) async fn keep_still(
             true => format!("the triggers or rules of {plain} would fire"),
             false => format!("the foreign keys that refer to {plain} ({keys}) would act"),
         };
-        let failure = Failure {
-            hint: format!(
-                "GRANT SET ON PARAMETER session_replication_role TO {me} on the target (15 and \
-                 later), use a superuser, or drop them meanwhile"
+        let hint = match target.server_version().map_err(failed)?.major() {
+            ..15 => "use a superuser as the role of --target (14 has no grant for that), or drop \
+                     them meanwhile"
+                .to_owned(),
+            _ => format!(
+                "GRANT SET ON PARAMETER session_replication_role TO {me} on the target; or drop \
+                 them meanwhile"
             ),
-            ..Failure::refused_by(&what, &error)
         };
+        let failure = Failure { hint, ..Failure::refused_by(&what, &error) };
         findings.refuse(at, failure);
         return Ok(());
     }

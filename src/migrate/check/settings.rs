@@ -80,9 +80,10 @@ pub(super) async fn look(
 /// What the source keeps and what is left of its limits.
 fn left(row: &Row, slot: &str, findings: &mut Findings) -> Result<(), Error> {
     let number = |column| row.get::<i64>(column);
-    for (about, most, used) in
-        [("max_replication_slots", "slots", "slots_used"), ("max_wal_senders", "senders", "senders_used")]
-    {
+    for (about, most, used) in [
+        ("max_replication_slots", "slots", "slots_used"),
+        ("max_wal_senders", "senders", "senders_used"),
+    ] {
         // That none is left refuses the slot, or has refused the connection.
         let (most, used) = (number(most)?, number(used)?);
         if used < most {
@@ -94,10 +95,15 @@ fn left(row: &Row, slot: &str, findings: &mut Findings) -> Result<(), Error> {
     match row.get::<Option<u64>>("keeps")? {
         Some(megabytes) => {
             let hours: Option<f64> = row.get("hours")?;
-            let last = hours.map(|hours| format!("; as it writes {log_an_hour} an hour on average, that lasts {hours:.1} hours"));
+            let lasts = hours.map_or_else(String::new, |hours| {
+                format!(
+                    "; it writes {log_an_hour} an hour on average, so that this lasts {hours:.1} \
+                     hours"
+                )
+            });
             findings.warn(
                 at,
-                format!("{}{}", slot_view::keeps_little(megabytes, slot), last.unwrap_or_default()),
+                format!("{}{lasts}", slot_view::keeps_little(megabytes, slot)),
                 "ALTER SYSTEM SET max_slot_wal_keep_size = -1, and SELECT pg_reload_conf(), on \
                  the source",
             );
@@ -145,7 +151,7 @@ pub(super) async fn size(
         let row = result.row().map_err(failed)?;
         let size = |column| row.get::<String>(column).map_err(failed);
         let rows = table.source.estimated_rows;
-        let rows = rows.map_or_else(|| "an unknown number of".into(), |rows| format!("about {rows}"));
+        let rows = rows.map_or_else(|| "uncounted".into(), |rows| format!("about {rows}"));
         findings.ok(
             At::source("size").of(&table.source.name),
             format!(
