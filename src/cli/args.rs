@@ -37,6 +37,22 @@ Example:
   export GHOST_SOURCE='postgres://mover@old/shop' GHOST_TARGET='postgres://mover@new/shop'
   pghost check --table orders && pghost migrate --table orders";
 
+const AFTER_DEMO_HELP: &str = "\
+Uses Postgres of this machine, or fetches it; nothing is installed, and no server that runs already
+is touched. Both servers and their files are gone when it ends.";
+
+const AFTER_STATUS_HELP: &str = "\
+Reads the ledger on the target and changes nothing.
+
+Example:
+  pghost status --target 'postgres://mover@new/shop' --json";
+
+const AFTER_CLEANUP_HELP: &str = "\
+May be given twice. Until it has run, the slot makes the source keep its log.
+
+Example:
+  pghost cleanup --name orders --dry-run && pghost cleanup --name orders";
+
 const AFTER_COMPLETIONS_HELP: &str = "\
 Example:
   pghost completions bash > ~/.local/share/bash-completion/completions/pghost
@@ -104,7 +120,7 @@ impl Args {
     /// How progress is shown, however that was asked for.
     pub(super) fn shown(&self) -> Progress {
         match &self.command {
-            Command::Check(Check { json: true, .. }) => Progress::Json,
+            Command::Check(check) if check.json => Progress::Json,
             _ => self.progress,
         }
     }
@@ -114,6 +130,7 @@ impl Args {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Watch it work: two throwaway servers, a busy table, a migration. Needs no arguments
+    #[command(after_help = AFTER_DEMO_HELP)]
     Demo(Demo),
     /// Look at both servers: what would stop or hurt a migration, how to mend it, what it would do
     #[command(after_help = AFTER_CHECK_HELP)]
@@ -122,8 +139,10 @@ pub(super) enum Command {
     #[command(after_help = AFTER_MIGRATE_HELP)]
     Migrate(Box<Migrate>),
     /// Show where the migrations that a target knows of stand
+    #[command(after_help = AFTER_STATUS_HELP)]
     Status(Status),
     /// Remove all that pghost made for a migration: slot, publication, ledger; never a table
+    #[command(after_help = AFTER_CLEANUP_HELP)]
     Cleanup(Cleanup),
     /// Print what completes commands and options in a shell
     #[command(after_help = AFTER_COMPLETIONS_HELP)]
