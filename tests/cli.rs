@@ -392,7 +392,10 @@ fn what_is_wrong_with_a_file_is_told_with_its_line_and_without_its_secrets() {
         let outcome = pghost().args(["check", "--config", file.path()]).fails_with(2);
         outcome.stderr_has(what).stderr_has(&format!("{}, line {line}: ", file.path()));
     }
-    pghost().args(["migrate", "--config", "/nowhere/at/all"]).fails_with(2).stderr_has("/nowhere/at/all");
+    pghost()
+        .args(["migrate", "--config", "/nowhere/at/all"])
+        .fails_with(2)
+        .stderr_has("/nowhere/at/all");
 }
 
 #[test]
@@ -404,7 +407,8 @@ fn check_takes_what_migrate_takes() {
         .stdout_has("--defer-indexes")
         .stdout_has("changes nothing on either server")
         .stdout_has("2  something would be refused");
-    let outcome = pghost().args(["check", "--json", "--table", "t", "--source", NOWHERE]).fails_with(2);
+    let outcome =
+        pghost().args(["check", "--json", "--table", "t", "--source", NOWHERE]).fails_with(2);
     assert_eq!(outcome.error_event()["message"], "the target is missing");
     let usage = pghost().args(["check", "--json", "--nonsense"]).fails_with(2);
     assert_eq!(usage.error_event()["message"], "there is no option --nonsense here");
@@ -443,6 +447,9 @@ fn the_manual_is_made_from_the_options() {
     let page = pghost().args(["man"]).succeeds().stderr_is_empty().stdout;
     assert!(page.contains(".TH pghost 1") && page.contains("pghost\\-check"), "{page}");
     let page = pghost().args(["man", "migrate"]).succeeds().stdout;
-    assert!(page.contains(".TH pghost-migrate 1") && page.contains("\\-\\-defer\\-indexes"), "{page}");
+    assert!(
+        page.contains(".TH pghost-migrate 1") && page.contains("\\-\\-defer\\-indexes"),
+        "{page}"
+    );
     pghost().args(["man", "nonsense"]).fails_with(2).stderr_has("there is no such command");
 }

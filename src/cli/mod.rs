@@ -53,9 +53,8 @@ const CLOSING_TIME: Duration = Duration::from_secs(2);
 #[must_use]
 pub fn main() -> ExitCode {
     let typed: Vec<OsString> = env::args_os().collect();
-    let refused = |failure: &Failure| {
-        failure::show(failure, usage::asks_for_json(&typed), &Screen::plain())
-    };
+    let refused =
+        |failure: &Failure| failure::show(failure, usage::asks_for_json(&typed), &Screen::plain());
     let args = match config_file::read(&typed) {
         Ok(args) => args,
         Err(Wrong::Typed(help)) if !help.use_stderr() => {

@@ -210,10 +210,7 @@ pub(super) async fn refuse_itself(
 }
 
 /// An existing target has no rows yet.
-pub(super) async fn target_is_empty(
-    target: &mut Connection,
-    table: &Table,
-) -> Result<(), Failure> {
+pub(super) async fn target_is_empty(target: &mut Connection, table: &Table) -> Result<(), Failure> {
     let at_target = |error: Error| Failure::refused_by("looking at the target", &error);
     let sql = format!("SELECT EXISTS (SELECT FROM {}) AS filled", table.name);
     let result = target.query(&sql).await.map_err(at_target)?;

@@ -63,9 +63,9 @@ pub(super) async fn begin<'a, 'l>(
     no_writers_left(&mut servers, &name, &mut interrupt, listener).await?;
     let mut spec_now = spec.clone();
     let mut found = load_ledger::load(&mut servers.target, &name).await?;
-    let has_pages_left = found.as_ref().is_none_or(|found| found.phase <= Phase::Backfill);
-    // Before a new one it is looked at with all else.
-    if let Some(standby) = spec.copy_from.as_ref().filter(|_| has_pages_left && found.is_some()) {
+    // Before a new one begins it is looked at with all else.
+    let has_pages_left = found.as_ref().is_some_and(|found| found.phase <= Phase::Backfill);
+    if let Some(standby) = spec.copy_from.as_ref().filter(|_| has_pages_left) {
         standby::check(standby, &servers.identity).await?;
     }
     if let Some(left) = found.take_if(|migration| migration.phase == Phase::Prepare) {
@@ -91,10 +91,7 @@ pub(super) async fn begin<'a, 'l>(
             (migration, tables)
         }
         None => {
-            let new = check::look(&spec_now, &mut servers, name, &mut findings).await?;
-            findings.tell(listener);
-            findings.refused()?;
-            let new = new.ok_or_else(|| Failure::refused("a table is missing", "try again"))?;
+            let new = check::all_well(&spec_now, &mut servers, name, findings, listener).await?;
             for table in &new.tables {
                 listener.on(&Event::Notice { message: table.explanation() });
             }

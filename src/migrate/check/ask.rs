@@ -10,7 +10,9 @@ use crate::{
     conn::Error,
     ledger::{self, Migration, Phase},
     migrate::{
-        Failure, MigrationSpec, load_ledger, persist::in_bounded_time, preflight, resume,
+        Failure, MigrationSpec, load_ledger,
+        persist::in_bounded_time,
+        preflight, resume,
         servers::{self, Servers},
     },
 };
@@ -106,10 +108,8 @@ async fn look_at_old(
     let resumed = resume::check(spec, servers, migration).await;
     if findings.take(at, resumed)?.is_some() {
         let phase = migration.phase.as_str();
-        findings.ok(
-            at,
-            format!("{name} was begun, and can go on where it stopped (phase {phase})"),
-        );
+        findings
+            .ok(at, format!("{name} was begun, and can go on where it stopped (phase {phase})"));
     }
     Ok(())
 }

@@ -8,8 +8,8 @@ use super::{
     locale, privileges, settings, tables, waits,
 };
 use crate::migrate::{
-    Failure, MigrationSpec, is_slot_name, make_table::Made, plan::PlannedTable, preflight,
-    publication, servers::Servers, standby,
+    Failure, Listener, MigrationSpec, is_slot_name, make_table::Made, plan::PlannedTable,
+    preflight, publication, servers::Servers, standby,
 };
 
 /// A migration that is to begin.
@@ -25,10 +25,26 @@ pub(in crate::migrate) struct NewMigration {
     pub(in crate::migrate) tables: Vec<PlannedTable>,
 }
 
+/// Looks at everything that a new migration needs, and tells what it is warned of.
+///
+/// Errors: the first thing that stands in its way; where there are several, all are told.
+pub(in crate::migrate) async fn all_well(
+    spec: &MigrationSpec,
+    servers: &mut Servers,
+    name: String,
+    mut findings: Findings,
+    listener: &mut dyn Listener,
+) -> Result<NewMigration, Failure> {
+    let new = look(spec, servers, name, &mut findings).await?;
+    findings.tell(listener);
+    findings.refused()?;
+    new.ok_or_else(|| Failure::refused("not all tables are known", "try again"))
+}
+
 /// Looks at everything that a new migration needs. `None` where not even its tables are known.
 ///
 /// Errors: a look has failed itself.
-pub(in crate::migrate) async fn look(
+pub(super) async fn look(
     spec: &MigrationSpec,
     servers: &mut Servers,
     name: String,

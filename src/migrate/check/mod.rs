@@ -26,9 +26,9 @@ mod tables;
 mod waits;
 
 pub use ask::{Checked, check};
-pub use finding::{Finding, Severity, Side};
 pub(super) use finding::{At, Findings};
-pub(super) use look::{NewMigration, look};
+pub use finding::{Finding, Severity, Side};
+pub(super) use look::{NewMigration, all_well};
 pub use plan::Planned;
 
 /// How much log the source keeps for a slot.

@@ -13,8 +13,8 @@ use crate::{
     catalog::{Names, Object, ObjectKind, add_key},
     conn::Error,
     migrate::{
-        Failure, PhaseName, defer, make_table, plan::PlannedTable,
-        publication::create_publication, servers::Servers,
+        Failure, PhaseName, defer, make_table, plan::PlannedTable, publication::create_publication,
+        servers::Servers,
     },
     pg::{Ident, QualifiedName},
     replication::NewSlot,

@@ -4,9 +4,7 @@ use super::finding::{At, Findings};
 use crate::{
     catalog::Table,
     conn::{Connection, Error},
-    migrate::{
-        Failure, plan::PlannedTable, publication::create_publication, servers::Servers,
-    },
+    migrate::{Failure, plan::PlannedTable, publication::create_publication, servers::Servers},
     pg::{Ident, QualifiedName},
     sql::quote_literal,
 };

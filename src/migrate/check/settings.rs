@@ -29,11 +29,6 @@ SELECT current_setting('max_replication_slots')::integer AS slots,
   FROM pg_stat_wal, greatest(1, extract(epoch FROM
        now() - coalesce(stats_reset, pg_postmaster_start_time()))::numeric) AS since";
 
-const TARGET: &str = "
-SELECT pg_is_in_recovery() AS standby,
-       current_setting('default_transaction_read_only')::boolean AS read_only,
-       quote_ident(current_database()) AS database";
-
 /// Looks at the settings of both servers.
 pub(super) async fn look(
     spec: &MigrationSpec,
@@ -60,19 +55,12 @@ pub(super) async fn look(
     }
     look_at_standby(spec, servers, findings).await?;
     let failed = |error: Error| Failure::refused_by("looking at the target's settings", &error);
-    let result = servers.target.query(TARGET).await.map_err(failed)?;
-    let row = result.row().map_err(failed)?;
-    let at = At::target("recovery");
-    if row.get::<bool>("standby").map_err(failed)? {
+    let sql = "SELECT pg_is_in_recovery() AS standby";
+    let result = servers.target.query(sql).await.map_err(failed)?;
+    if result.row().and_then(|row| row.get::<bool>("standby")).map_err(failed)? {
         let hint = "name its primary as the target";
-        findings.refuse(at, Failure::refused("the target is a standby", hint));
-    } else if row.get::<bool>("read_only").map_err(failed)? {
-        let database: String = row.get("database").map_err(failed)?;
-        let failure = Failure::refused(
-            "the target's default_transaction_read_only is on: nothing can be written",
-            format!("ALTER DATABASE {database} SET default_transaction_read_only = off"),
-        );
-        findings.refuse(at, failure);
+        let failure = Failure::refused("the target is a standby", hint);
+        findings.refuse(At::target("recovery"), failure);
     }
     Ok(())
 }
@@ -175,8 +163,7 @@ pub(super) async fn size(
     let all: String = result.row().and_then(|row| row.get("all")).map_err(failed)?;
     let failed = |error: Error| Failure::refused_by("asking where the target keeps data", &error);
     // NULL where the role may not know.
-    let sql =
-        "SELECT (SELECT setting FROM pg_settings WHERE name = 'data_directory') AS directory";
+    let sql = "SELECT (SELECT setting FROM pg_settings WHERE name = 'data_directory') AS directory";
     let result = servers.target.query(sql).await.map_err(failed)?;
     let directory: Option<String> =
         result.row().and_then(|row| row.get("directory")).map_err(failed)?;

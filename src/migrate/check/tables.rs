@@ -31,9 +31,7 @@ pub(super) async fn look(
     let at_target = |error: Error| Failure::refused_by("looking at the target", &error);
     let target = load_table(&mut servers.target, &spec.target).await.map_err(at_target)?;
     let target_key = match &target {
-        Some(target) => {
-            look_at_target(servers, (&source, &key), target, asked, findings).await?
-        }
+        Some(target) => look_at_target(servers, (&source, &key), target, asked, findings).await?,
         None => {
             look_at_its_place(servers, &source, &spec.target, findings).await?;
             None
@@ -138,17 +136,20 @@ async fn look_at_its_place(
 
 /// What becomes of the sequences of its columns.
 fn sequences(table: &PlannedTable, findings: &mut Findings) {
-    let owned = table.source.columns.iter().filter_map(|column| {
-        Some((column.name.as_str(), column.sequence.as_ref()?.name.plain()))
-    });
+    let owned =
+        table.source.columns.iter().filter_map(|column| {
+            Some((column.name.as_str(), column.sequence.as_ref()?.name.plain()))
+        });
     for (column, sequence) in owned {
         let at = At::both("sequence").of(&table.source.name);
         let name = table.target_name.plain();
         match &table.target {
             None => findings.ok(
                 at,
-                format!("the column {column} of {name} gets a sequence like {sequence}, which is \
-                         set when the rows are there"),
+                format!(
+                    "the column {column} of {name} gets a sequence like {sequence}, which is \
+                         set when the rows are there"
+                ),
             ),
             Some(_) => findings.warn(
                 at,
