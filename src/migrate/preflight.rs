@@ -1,7 +1,7 @@
 //! A look at both servers before anything is done. Changes nothing.
 
 use super::{
-    Failure, MigrationSpec, TableSpec, default_name, is_slot_name,
+    Failure, MigrationSpec, TableSpec, Then, default_name, handoff, is_slot_name,
     make_table::{Made, partition_schema},
     plan::PlannedTable,
     publication,
@@ -84,6 +84,10 @@ pub(super) async fn look(
         }
     };
     look_at_ledger(servers).await?;
+    if spec.then == Then::Handoff {
+        let existing = spec.publication.as_deref();
+        handoff::check::look(spec, servers, (&name, existing), &tables).await?;
+    }
     let makes_publication = spec.publication.is_none();
     Ok(NewMigration { name, slot, publication, makes_publication, made, tables })
 }

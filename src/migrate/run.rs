@@ -10,6 +10,7 @@ use super::{
     build_key::build_key,
     desk::Desk,
     finish::finish,
+    handoff::{self, Handover},
     load_ledger,
     objects::Making,
     plan::PlannedTable,
@@ -76,6 +77,16 @@ pub(super) async fn begin<'a, 'l>(
             Failure::stopped_by("clearing away what an earlier run had begun", &error)
         })?;
     }
+    if let Some(migration) = found.take_if(|migration| migration.phase >= Phase::Handoff) {
+        resume::is_the_same(&spec_now, &mut servers, &migration).await?;
+        let migration = handoff::take_up(&spec_now, &mut servers, migration, desk).await?;
+        if migration.phase >= Phase::Handoff {
+            // The subscription may read the slot, and be beyond what the ledger has.
+            desk.set_streaming(true);
+            return Ok(Journey::new(spec, servers, (migration, Vec::new()), interrupt, desk));
+        }
+        found = Some(migration);
+    }
     let (migration, tables) = match found {
         Some(migration) => {
             let tables = resume::check(&spec_now, &mut servers, &migration).await?;
@@ -95,8 +106,7 @@ pub(super) async fn begin<'a, 'l>(
             prepare::prepare(&mut servers, new, &mut interrupt, listener).await?
         }
     };
-    let seconds = Seconds::default();
-    Ok(Journey { spec, servers, migration, tables, interrupt, desk, seconds })
+    Ok(Journey::new(spec, servers, (migration, tables), interrupt, desk))
 }
 
 /// Waits until nothing of an earlier run is in the target's hands any more: what a killed run had
@@ -143,7 +153,18 @@ pub(super) struct Journey<'a, 'l> {
     seconds: Seconds,
 }
 
-impl Journey<'_, '_> {
+impl<'a, 'l> Journey<'a, 'l> {
+    fn new(
+        spec: &'a MigrationSpec,
+        servers: Servers,
+        (migration, tables): (Migration, Vec<PlannedTable>),
+        interrupt: watch::Receiver<bool>,
+        desk: &'a Desk<'l>,
+    ) -> Self {
+        let seconds = Seconds::default();
+        Self { spec, servers, migration, tables, interrupt, desk, seconds }
+    }
+
     /// The migration as it stood when it was begun or taken up.
     pub(super) const fn migration(&self) -> &Migration {
         &self.migration
@@ -151,11 +172,15 @@ impl Journey<'_, '_> {
 
     /// Goes to the end that the spec asks for. The run began at `started`.
     pub(super) async fn go(mut self, started: Instant) -> Result<(), Failure> {
-        self.backfill().await?;
-        self.catch_up().await?;
-        self.finish().await?;
-        if self.spec.then == Then::Follow {
-            self.follow().await?;
+        if self.migration.phase < Phase::Handoff {
+            self.backfill().await?;
+            self.catch_up().await?;
+            self.finish().await?;
+        }
+        match self.spec.then {
+            Then::Stop if self.migration.phase < Phase::Handoff => {}
+            Then::Follow => self.follow().await?,
+            Then::Stop | Then::Handoff => self.hand_over().await?,
         }
         self.seconds.total = started.elapsed().as_secs_f64();
         self.report().await
@@ -348,6 +373,19 @@ impl Journey<'_, '_> {
     async fn follow(&mut self) -> Result<(), Failure> {
         self.enter(PhaseName::Follow);
         self.apply(Stop::WhenTold).await.map(drop)
+    }
+
+    /// Gives the slot to a native subscription.
+    async fn hand_over(&mut self) -> Result<(), Failure> {
+        if self.migration.phase < Phase::Handoff {
+            // Indexes may have taken long; what has come meanwhile pghost applies faster.
+            self.catch_up().await?;
+        }
+        self.enter(PhaseName::Handoff);
+        let (spec, migration, desk) = (self.spec, &self.migration, self.desk);
+        let interrupt = self.interrupt.clone();
+        let handover = Handover { spec, migration, interrupt, desk };
+        handover.go(&mut self.servers).await
     }
 
     async fn apply(&mut self, stop: Stop) -> Result<Outcome, Failure> {
