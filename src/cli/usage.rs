@@ -12,7 +12,7 @@ use crate::migrate::Failure;
 /// The refusal of a command line that can't be read.
 pub(super) fn refusal(error: &Error, typed: &[OsString]) -> Failure {
     let help = match typed.get(1).and_then(|command| command.to_str()) {
-        Some(command @ ("demo" | "migrate" | "status" | "cleanup")) => {
+        Some(command @ ("demo" | "migrate" | "status" | "cutover-sequences" | "cleanup")) => {
             format!("`pghost {command} --help` lists the options")
         }
         _ => "`pghost --help` lists the commands; `pghost demo` needs no arguments".to_owned(),
@@ -130,8 +130,8 @@ mod tests {
             ("pghost migrate --sorce=pw", "there is no option --sorce here"),
             ("pghost migrate -xpw", "there is no option -x here"),
             ("pghost migrate --slot", "--slot needs a value"),
-            ("pghost migrate --then pw", "--then does not take that value: one of stop, follow"),
-            ("pghost migrate --then", "--then needs a value: one of stop, follow"),
+            ("pghost migrate --then pw", "--then does not take that value: one of stop, follow, handoff"),
+            ("pghost migrate --then", "--then needs a value: one of stop, follow, handoff"),
             ("pghost migrate --page-rows 0", "--page-rows: a whole number from 1 on is needed"),
             (
                 "pghost migrate --copy-jobs pw",

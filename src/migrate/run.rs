@@ -456,7 +456,7 @@ impl<'a, 'l> Journey<'a, 'l> {
     async fn finish(&mut self) -> Result<(), Failure> {
         self.enter(PhaseName::Finish);
         let started = Instant::now();
-        finish(&mut self.servers, &self.migration, &self.tables).await?;
+        finish(&mut self.servers, &self.migration, &self.tables, &mut &*self.desk).await?;
         let making = Making {
             target: &self.spec.target,
             migration: &self.migration,
