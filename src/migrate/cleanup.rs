@@ -256,7 +256,10 @@ async fn exists(source: &mut Connection, of: &str, name: &str) -> Result<bool, E
 }
 
 /// Slots of one name can be on many servers; only the migration's own may go.
-pub(super) async fn is_its_source(source: &mut Connection, migration: &Migration) -> Result<(), Failure> {
+pub(super) async fn is_its_source(
+    source: &mut Connection,
+    migration: &Migration,
+) -> Result<(), Failure> {
     let failed = |error: Error| Failure::refused_by("looking at the source", &error);
     let sql = "SELECT system_identifier::text AS id, current_database() AS name
                  FROM pg_control_system()";

@@ -1,12 +1,7 @@
 //! `pghost cutover-sequences`: the target's sequences ahead of the source's, for the moment at
 //! which applications change over. Neither pghost's applying nor a subscription brings sequences.
 
-use super::{
-    Failure, SequenceReport, TableSpec,
-    cleanup::is_its_source,
-    failure::Exit,
-    sequences,
-};
+use super::{Failure, SequenceReport, TableSpec, cleanup::is_its_source, failure::Exit, sequences};
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
@@ -95,6 +90,7 @@ async fn of_migration(
             "let `pghost migrate` come to its end first",
         ));
     }
-    let table = |t: &ledger::TableRecord| TableSpec { source: t.source.clone(), target: t.target.clone() };
+    let table =
+        |t: &ledger::TableRecord| TableSpec { source: t.source.clone(), target: t.target.clone() };
     Ok(migration.tables.iter().map(table).collect())
 }

@@ -1,6 +1,6 @@
 //! The shell that moves a migration from phase to phase.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::watch;
 
@@ -59,7 +59,7 @@ pub(super) async fn begin<'a, 'l>(
             "let it run, or stop it first; give another --name for another migration",
         ));
     }
-    no_writers_left(&mut servers, &name, &mut interrupt, listener).await?;
+    load_ledger::no_writers_left(&mut servers, &name, &mut interrupt, listener).await?;
     let mut spec_now = spec.clone();
     let mut found = load_ledger::load(&mut servers.target, &name).await?;
     let has_pages_left = found.as_ref().is_none_or(|found| found.phase <= Phase::Backfill);
@@ -67,15 +67,7 @@ pub(super) async fn begin<'a, 'l>(
         standby::check(standby, &servers.identity).await?;
     }
     if let Some(left) = found.take_if(|migration| migration.phase == Phase::Prepare) {
-        // An earlier run ended before anything was copied: its beginnings are cleared away.
-        if spec_now.tables.is_empty() {
-            spec_now.tables = (left.tables.iter())
-                .map(|t| super::TableSpec { source: t.source.clone(), target: t.target.clone() })
-                .collect();
-        }
-        prepare::undo(&mut servers, &left).await.map_err(|error| {
-            Failure::stopped_by("clearing away what an earlier run had begun", &error)
-        })?;
+        clear_away(&mut spec_now, &mut servers, &left).await?;
     }
     if let Some(migration) = found.take_if(|migration| migration.phase >= Phase::Handoff) {
         resume::is_the_same(&spec_now, &mut servers, &migration).await?;
@@ -109,38 +101,21 @@ pub(super) async fn begin<'a, 'l>(
     Ok(Journey::new(spec, servers, (migration, tables), interrupt, desk))
 }
 
-/// Waits until nothing of an earlier run is in the target's hands any more: what a killed run had
-/// sent may still be committed, and must be before anything is read from the ledger.
-async fn no_writers_left(
+/// An earlier run ended before anything was copied: its beginnings are cleared away.
+async fn clear_away(
+    spec: &mut MigrationSpec,
     servers: &mut Servers,
-    name: &str,
-    interrupt: &mut watch::Receiver<bool>,
-    listener: &mut dyn Listener,
+    left: &Migration,
 ) -> Result<(), Failure> {
-    let failed = |error: Error| Failure::refused_by("looking for an earlier run's writers", &error);
-    let mut told = false;
-    loop {
-        let writers = ledger::writers(&mut servers.target, name).await.map_err(failed)?;
-        if writers.is_empty() {
-            return Ok(());
-        }
-        if !told {
-            told = true;
-            let message = format!(
-                "waiting for an earlier run's sessions on the target to end: pids {writers:?} \
-                 (pg_terminate_backend ends them at once)"
-            );
-            listener.on(&Event::Notice { message });
-        }
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
-            Ok(_) = interrupt.wait_for(|stop| *stop) => return Err(Failure::interrupted_early()),
-        }
+    if spec.tables.is_empty() {
+        spec.tables = (left.tables.iter())
+            .map(|t| super::TableSpec { source: t.source.clone(), target: t.target.clone() })
+            .collect();
     }
+    prepare::undo(servers, left)
+        .await
+        .map_err(|error| Failure::stopped_by("clearing away what an earlier run had begun", &error))
 }
-
-/// How often an earlier run's writers are looked for.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A run under way.
 pub(super) struct Journey<'a, 'l> {
@@ -372,7 +347,14 @@ impl<'a, 'l> Journey<'a, 'l> {
     /// Applies changes until told to stop.
     async fn follow(&mut self) -> Result<(), Failure> {
         self.enter(PhaseName::Follow);
-        self.apply(Stop::WhenTold).await.map(drop)
+        self.apply(Stop::WhenTold).await?;
+        // Weeks may have passed. The session may not have outlived them; that is no reason to fail.
+        let desk = &mut &*self.desk;
+        if let Err(failure) = finish(&mut self.servers, &self.migration, &self.tables, desk).await {
+            let message = format!("{}; `pghost cutover-sequences` sets them", failure.message);
+            self.desk.tell(&Event::Notice { message });
+        }
+        Ok(())
     }
 
     /// Gives the slot to a native subscription.

@@ -150,7 +150,9 @@ fn leads_to_the_source(servers: &Servers, conninfo: &Conninfo) -> Result<(), Fai
         return Ok(());
     }
     Err(Failure::refused(
-        format!("--subscription-conninfo leads to the database {there}, and the source is {database}"),
+        format!(
+            "--subscription-conninfo leads to the database {there}, and the source is {database}"
+        ),
         format!("give it dbname={database}"),
     ))
 }

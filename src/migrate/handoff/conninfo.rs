@@ -110,9 +110,10 @@ mod tests {
 
     #[test]
     fn what_is_given_stays_as_it_is_and_is_not_shown() {
-        for text in
-            ["host=h password=hunter2 dbname=shop", "postgres://ann:hunter2@h:5/shop?sslmode=require"]
-        {
+        for text in [
+            "host=h password=hunter2 dbname=shop",
+            "postgres://ann:hunter2@h:5/shop?sslmode=require",
+        ] {
             let conninfo = Conninfo::given(text).unwrap();
             assert_eq!((conninfo.reveal(), conninfo.dbname()), (text, "shop"));
             assert!(!format!("{conninfo:?}").contains("hunter2"));

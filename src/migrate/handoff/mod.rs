@@ -75,7 +75,10 @@ pub(super) async fn take_up(
     let name = &record.subscription;
     if spec.handoff.subscription.as_ref().is_some_and(|asked| asked != name) {
         return Err(Failure::refused(
-            format!("the migration {} is handed over to another subscription: {name}", migration.name),
+            format!(
+                "the migration {} is handed over to another subscription: {name}",
+                migration.name
+            ),
             "give the same --subscription as before",
         ));
     }
@@ -95,9 +98,9 @@ pub(super) async fn take_up(
             "the subscription follows the source by itself; `pghost cleanup` removes the ledger",
         ));
     }
-    take_back(&mut servers.target, &migration, &record).await.map_err(|error| {
-        Failure::stopped_by("taking back the handover that had begun", &error)
-    })?;
+    take_back(&mut servers.target, &migration, &record)
+        .await
+        .map_err(|error| Failure::stopped_by("taking back the handover that had begun", &error))?;
     let message = "the handover that had begun is taken back; pghost applies again".into();
     desk.tell(&Event::Notice { message });
     Ok(Migration { phase: Phase::Done, ..migration })
@@ -196,7 +199,11 @@ impl Handover<'_, '_> {
     }
 
     /// It was over before this run.
-    async fn told_before(&self, servers: &mut Servers, record: &HandoffRecord) -> Result<(), Failure> {
+    async fn told_before(
+        &self,
+        servers: &mut Servers,
+        record: &HandoffRecord,
+    ) -> Result<(), Failure> {
         let found = ours(&mut servers.target, record).await.map_err(|error| at_target(&error))?;
         let now = match found {
             Some(found) if found.enabled => "which follows the source",

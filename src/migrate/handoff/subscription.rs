@@ -147,9 +147,7 @@ pub(in crate::migrate) async fn drop_without_slot(
     name: &str,
 ) -> Result<(), Error> {
     let name = Ident::new(name);
-    let sql = format!(
-        "ALTER SUBSCRIPTION {name} SET (slot_name = NONE); DROP SUBSCRIPTION {name}"
-    );
+    let sql = format!("ALTER SUBSCRIPTION {name} SET (slot_name = NONE); DROP SUBSCRIPTION {name}");
     target.query(&sql).await.map(drop)
 }
 

@@ -77,7 +77,8 @@ impl Handover<'_, '_> {
             }
             if told.elapsed() > TELL_AFTER {
                 told = Instant::now();
-                let errors = subscription::errors(&mut servers.target, oid).await.map_err(failed)?;
+                let errors =
+                    subscription::errors(&mut servers.target, oid).await.map_err(failed)?;
                 let errors = match errors {
                     Some(errors) if errors > 0 => {
                         format!("; its worker has failed {errors} times, see the target's log")
