@@ -86,7 +86,7 @@ pub(super) async fn look(
     look_at_ledger(servers).await?;
     if spec.then == Then::Handoff {
         let existing = spec.publication.as_deref();
-        handoff::check::look(spec, servers, (&name, existing), &tables).await?;
+        handoff::check::look(spec, servers, (name.as_str(), existing), &tables).await?;
     }
     let makes_publication = spec.publication.is_none();
     Ok(NewMigration { name, slot, publication, makes_publication, made, tables })

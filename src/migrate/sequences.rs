@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use crate::{
-    conn::{Connection, Error},
+    conn::{Connection, Error, Row},
     pg::{QualifiedName, SqlState},
     sql::quote_literal,
 };
@@ -194,16 +194,12 @@ async fn feeds(connection: &mut Connection, table: &QualifiedName) -> Result<Vec
           ORDER BY a.attnum, n.nspname, c.relname",
         quote_literal(&table.to_string())
     );
-    let read = |row: &crate::conn::Row| {
-        Ok(Feed {
-            column: row.get("attname")?,
-            sequence: QualifiedName::new(
-                row.get::<String>("nspname")?,
-                row.get::<String>("relname")?,
-            ),
-        })
-    };
-    connection.query(&sql).await?.rows().iter().map(read).collect()
+    connection.query(&sql).await?.rows().iter().map(feed).collect()
+}
+
+fn feed(row: &Row) -> Result<Feed, Error> {
+    let sequence = QualifiedName::new(row.get::<String>("nspname")?, row.get::<String>("relname")?);
+    Ok(Feed { column: row.get("attname")?, sequence })
 }
 
 async fn state(connection: &mut Connection, name: &QualifiedName) -> Result<State, Error> {

@@ -53,7 +53,8 @@ SELECT 'c' || nextval('codes'), repeat(md5(i::text), 100) FROM generate_series(1
 CREATE FUNCTION churn() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE a busy; b busy;
 BEGIN
-    SELECT * INTO a FROM busy OFFSET floor(random() * 1200) LIMIT 1 FOR UPDATE SKIP LOCKED;
+    SELECT * INTO a FROM busy WHERE id = (SELECT id FROM busy OFFSET floor(random() * 1200) LIMIT 1)
+        FOR UPDATE SKIP LOCKED;
     CASE floor(random() * 7)::int
     WHEN 0, 1 THEN
         INSERT INTO busy (code, big) SELECT 'c' || nextval('codes'), repeat(md5(random()::text), 100);
@@ -62,11 +63,13 @@ BEGIN
     WHEN 4 THEN DELETE FROM busy WHERE id = a.id;
     WHEN 5 THEN UPDATE busy SET id = nextval('busy_id_seq') WHERE id = a.id;
     ELSE
-        SELECT * INTO b FROM busy WHERE id <> a.id OFFSET floor(random() * 1000) LIMIT 1
-            FOR UPDATE SKIP LOCKED;
-        UPDATE busy SET code = 'swap ' || a.id WHERE id = a.id AND b.id IS NOT NULL;
-        UPDATE busy SET code = a.code WHERE id = b.id;
-        UPDATE busy SET code = b.code WHERE id = a.id AND b.id IS NOT NULL;
+        SELECT * INTO b FROM busy WHERE id <> a.id
+            AND id = (SELECT id FROM busy OFFSET floor(random() * 1000) LIMIT 1) FOR UPDATE SKIP LOCKED;
+        IF b.id IS NOT NULL THEN
+            UPDATE busy SET code = 'swap ' || a.id WHERE id = a.id;
+            UPDATE busy SET code = a.code WHERE id = b.id;
+            UPDATE busy SET code = b.code WHERE id = a.id;
+        END IF;
     END CASE;
 END $$";
 

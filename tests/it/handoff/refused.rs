@@ -93,13 +93,16 @@ async fn a_conninfo_is_tried_from_the_target_and_its_password_not_shown() {
             spec.handoff.conninfo = Some(Conninfo::given(text).unwrap());
             spec.clone()
         };
-        let nowhere = format!("host=127.0.0.1 port=1 password=hunter2 dbname={}", from.name);
+        let nowhere = format!("host=127.0.0.1 port=1 password=sub5cription dbname={}", from.name);
         let failure = refused(&given(&nowhere), &from, &to, "could not connect").await;
         assert!(failure.hint.contains("--subscription-conninfo"), "{failure}");
-        let elsewhere = "host=127.0.0.1 password=hunter2 dbname=elsewhere";
+        let elsewhere = "host=127.0.0.1 password=sub5cription dbname=elsewhere";
         refused(&given(elsewhere), &from, &to, "the database elsewhere").await;
         let log = from.server.log_tail(10_000);
-        assert!(!failure.to_string().contains("hunter2") && !log.contains("hunter2"), "{failure}");
+        assert!(
+            !failure.to_string().contains("sub5cription") && !log.contains("sub5cription"),
+            "{failure}"
+        );
     }
 }
 
