@@ -3,12 +3,13 @@
 
 use std::process::Command;
 
-use pghost::migrate::{Conninfo, MigrationSpec, Then};
+use pghost::migrate::{self, Conninfo, Event, MigrationSpec, PhaseName, Then};
+use tokio::sync::watch;
 
 use super::bed::step;
 use crate::{
-    stage::until,
-    support::{Database, assert_same, migrate, server, spec, versions_to_test},
+    stage::{begins, drop_slot, now, until},
+    support::{Database, assert_same, migrate as run, server, spec, versions_to_test},
 };
 
 /// A partitioned table and one with a sequence that nobody owns.
@@ -54,7 +55,7 @@ async fn two_databases_of_one_server_and_their_sequences() {
         spec.handoff.subscription = Some(format!("sub_{}", from.name));
         let conninfo = format!("{} password=unused", keywords(&from));
         spec.handoff.conninfo = Some(Conninfo::given(&conninfo).unwrap());
-        let events = migrate(&spec).await.unwrap();
+        let events = run(&spec).await.unwrap();
         assert!(events.iter().any(|e| step(e) == Some(super::dies::STEPS[4])));
 
         from.sql(
@@ -96,6 +97,31 @@ async fn two_databases_of_one_server_and_their_sequences() {
                      WHERE database = current_database() AND active";
         until(&from, free).await;
         from.sql(&format!("SELECT pg_drop_replication_slot('pghost_{}')", from.name)).await;
+    }
+}
+
+/// What the source has given out while it was followed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn following_ends_with_the_sequences_as_they_are_then() {
+    for binaries in versions_to_test() {
+        let server = server(&binaries);
+        let from = Database::create(&server, "followed_seq").await;
+        let to = Database::create(&server, "followed_seq").await;
+        from.sql("CREATE TABLE plain (id serial PRIMARY KEY); INSERT INTO plain SELECT FROM generate_series(1, 9)").await;
+        let spec = MigrationSpec { then: Then::Follow, ..spec(&from, &to, "plain", "plain") };
+        let (stop, interrupt) = watch::channel(false);
+        migrate::run(&spec, interrupt, &mut |event: &Event| {
+            if begins(event, PhaseName::Follow) {
+                now(from.sql("INSERT INTO plain SELECT FROM generate_series(1, 30)"));
+            }
+            if let Event::CatchUp { changes, .. } = event {
+                let _ = (*changes >= 30).then(|| stop.send(true));
+            }
+        })
+        .await
+        .unwrap();
+        assert_eq!(to.value("SELECT nextval('plain_id_seq')").await, "40");
+        drop_slot(&from, &spec).await;
     }
 }
 
