@@ -27,7 +27,7 @@ pub(crate) use dies::dies_at;
 async fn a_busy_table_is_handed_over_and_stays_equal() {
     for binaries in PAIRS.iter().filter_map(|majors| pair(*majors)) {
         let bed = Bed::make(&binaries).await;
-        let (from, to) = (bed.two.source.dsn(), bed.two.target.dsn());
+        let (from, to) = (&bed.two.source.dsn().to_owned(), &bed.two.target.dsn().to_owned());
         let args = ["--table", "busy", "--name", "busy", "--then", "handoff", "--page-rows", "200"];
         let ended = Program::migrate_between(from, to, &args).ends_with(0).await;
         ended.finished();

@@ -23,7 +23,7 @@ pub(super) const STEPS: [StepName; 5] = [
 /// and the sockets close. `false` if it came to its end before.
 pub(crate) async fn dies_at(
     spec: &MigrationSpec,
-    when: impl Fn(&Event) -> bool + Send + 'static,
+    mut when: impl FnMut(&Event) -> bool + Send + 'static,
 ) -> bool {
     let spec = spec.clone();
     let run = tokio::spawn(async move {
