@@ -129,7 +129,7 @@ fn handoff(
     let conninfo = given.map(|dsn| Conninfo::given(&dsn.0)).transpose().map_err(|error| {
         Failure::refused(
             format!("the subscription's conninfo can't be used: {error}"),
-            "mend --subscription-conninfo, or GHOST_SUBSCRIPTION_CONNINFO; it must stand for itself",
+            "mend --subscription-conninfo, or GHOST_SUBSCRIPTION_CONNINFO, which stands for it",
         )
     })?;
     Ok(HandoffSpec { subscription, conninfo })

@@ -133,6 +133,7 @@ async fn a_run_that_died_in_any_phase_leaves_no_trace_once_it_is_cleaned_up() {
             until(&to, gone).await;
             until(&from, gone).await;
             cleanup(&cleanup_spec(&from, &to, false)).await.unwrap();
+            until(&to, gone).await;
             let after = (traces(&from, &from.name).await, traces(&to, &from.name).await);
             assert_eq!(after, before, "{moment:?}");
             to.sql("DROP TABLE IF EXISTS source").await;

@@ -112,7 +112,12 @@ async fn a_role_without_the_rights_is_refused_with_the_grants() {
     for binaries in versions_to_test() {
         let (from, to) = bed(&binaries).await;
         let role = format!("mover_{}", to.name);
-        to.sql(&format!("CREATE ROLE {role} LOGIN; GRANT CREATE ON DATABASE {} TO {role}; GRANT CREATE ON SCHEMA public TO {role}", to.name)).await;
+        to.sql(&format!(
+            "CREATE ROLE {role} LOGIN; GRANT CREATE ON DATABASE {} TO {role};
+             GRANT CREATE ON SCHEMA public TO {role}",
+            to.name
+        ))
+        .await;
         let target = Config { user: role.clone(), ..to.config() };
         let spec = MigrationSpec { target, ..handoff(&from, &to) };
         if binaries.version.major() < 16 {
