@@ -1,12 +1,18 @@
 //! Runs that die between any two steps of a handover.
 
-use pghost::migrate::{self, Event, Failure, MigrationSpec, StepName, Then};
+use std::time::Duration;
+
+use pghost::{
+    cluster::StopMode,
+    migrate::{self, Event, Failure, MigrationSpec, StepName, Then},
+};
 use tokio::sync::watch;
 
 use super::bed::{Bed, PAIRS, pair, step};
 use crate::{
-    outage::Two,
+    outage::{Own, Two},
     program::{Program, is},
+    stage::migrate_with,
     support::migrate,
 };
 
@@ -142,4 +148,31 @@ async fn moves_on(two: &Two) {
     two.source.until(free).await;
     let advance = "SELECT pg_replication_slot_advance('pghost_busy', pg_current_wal_lsn())";
     two.source.sql(advance).await;
+}
+
+/// Both servers crash after each step, and in the end the source does while the run goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_that_crash_in_a_handover_go_on_with_it() {
+    for binaries in PAIRS.iter().filter_map(|majors| pair(*majors)).take(2) {
+        let bed = Bed::make(&binaries).await;
+        let crash = |server: &Own| server.restart(StopMode::Immediate, Duration::ZERO);
+        for wanted in [StepName::HandoffBegun, StepName::SubscriptionMade, StepName::OriginAdvanced]
+        {
+            assert!(dies_at(&bed.spec(), move |event| step(event) == Some(wanted)).await);
+            let crashing = [&bed.two.source, &bed.two.target].map(crash);
+            crashing.into_iter().for_each(|crash| crash.join().unwrap());
+        }
+        let mut crashed = false;
+        let events = migrate_with(&bed.spec(), |event| {
+            if step(event) == Some(StepName::SubscriptionEnabled) {
+                crashed = true;
+                crash(&bed.two.source).join().unwrap();
+            }
+        })
+        .await
+        .unwrap();
+        let waited = events.iter().any(|event| matches!(event, Event::Resumed { .. }));
+        assert!(crashed && waited, "{events:#?}");
+        bed.ends_equal().await;
+    }
 }
