@@ -141,6 +141,8 @@ pub(super) enum Command {
     /// Show where the migrations that a target knows of stand
     #[command(after_help = AFTER_STATUS_HELP)]
     Status(Status),
+    /// Set the target's sequences ahead of the source's, for the moment applications change over
+    CutoverSequences(CutoverSequences),
     /// Remove all that pghost made for a migration: slot, publication, ledger; never a table
     #[command(after_help = AFTER_CLEANUP_HELP)]
     Cleanup(Cleanup),
@@ -214,6 +216,37 @@ pub(super) struct Cleanup {
     /// Only say what would be removed
     #[arg(long)]
     pub(super) dry_run: bool,
+}
+
+/// `pghost cutover-sequences`.
+#[derive(Debug, clap::Args)]
+pub(super) struct CutoverSequences {
+    /// The source
+    #[arg(long, value_name = "DSN", env = "GHOST_SOURCE", hide_env_values = true)]
+    pub(super) source: Option<Dsn>,
+
+    /// The target
+    #[arg(long, value_name = "DSN", env = "GHOST_TARGET", hide_env_values = true)]
+    pub(super) target: Option<Dsn>,
+
+    /// The migration whose tables' sequences are set
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
+
+    /// Tables instead, where the ledger was cleaned up; may be given several times
+    #[arg(long = "table", value_name = "S.T[=S2.T2]")]
+    pub(super) tables: Vec<String>,
+
+    /// How many values ahead of the source's sequences those of the target are set
+    ///
+    /// What the source still gives out between this command and the change-over must be less,
+    /// with what its sessions hold back (CACHE) and the 32 values that a crash may skip.
+    #[arg(long, value_name = "N", default_value = "1000", verbatim_doc_comment)]
+    pub(super) gap: u64,
+
+    /// As JSON: one object a sequence, in an array
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// `pghost demo`.
@@ -298,6 +331,23 @@ pub(super) struct Migrate {
     #[arg(long, value_enum, value_name = "WHAT", default_value = "stop")]
     pub(super) then: Then,
 
+    /// The native subscription that --then handoff makes [default: pghost_NAME]
+    #[arg(long, value_name = "SUBSCRIPTION")]
+    pub(super) subscription: Option<String>,
+
+    /// How the target server is to reach the source [default: as --source, without its password]
+    ///
+    /// Kept by the target in its catalog, with the password if it has one. Nothing of this
+    /// machine is added to it.
+    #[arg(
+        long,
+        value_name = "DSN",
+        env = "GHOST_SUBSCRIPTION_CONNINFO",
+        hide_env_values = true,
+        verbatim_doc_comment
+    )]
+    pub(super) subscription_conninfo: Option<Dsn>,
+
     /// How long to wait for a server that goes away in mid-run: 300, 30s, 5m, 1h30m; 0 for not
     ///
     /// Counts anew whenever something has moved forward, so that a long run outlives many
@@ -350,6 +400,8 @@ pub(super) enum Then {
     Stop,
     /// Changes are applied until SIGINT or SIGTERM
     Follow,
+    /// A native subscription goes on from there, with the same slot
+    Handoff,
 }
 
 /// `--progress`.

@@ -24,6 +24,7 @@ mod options;
 mod pages;
 mod progress;
 mod screen;
+mod sequences;
 mod signals;
 mod status;
 mod table;
@@ -81,6 +82,10 @@ fn run(command: Command, mode: progress::Mode, screen: &Screen) -> Result<(), Fa
         Command::Check(args) => Meant::Check(migration(args.migrate, cores, screen)?),
         Command::Migrate(args) => Meant::Migrate(migration(*args, cores, screen)?),
         Command::Status(args) => Meant::Status(Box::new(options::status(args, conn::parse_dsn)?)),
+        Command::CutoverSequences(args) => {
+            let json = args.json;
+            Meant::Cutover(Box::new(options::cutover_sequences(args, conn::parse_dsn)?), json)
+        }
         Command::Cleanup(args) => {
             Meant::Cleanup(Box::new(options::cleanup(args, conn::parse_dsn)?))
         }
@@ -123,6 +128,7 @@ enum Meant {
     Check(Box<options::Migrate>),
     Migrate(Box<options::Migrate>),
     Status(Box<options::Status>),
+    Cutover(Box<migrate::CutoverSpec>, bool),
     Cleanup(Box<migrate::CleanupSpec>),
 }
 
@@ -130,7 +136,7 @@ impl Meant {
     /// How it ends when it may not even stop at a safe point.
     fn cut_short(&self) -> Failure {
         match self {
-            Self::Migrate(_) | Self::Cleanup(_) => Failure::interrupted(),
+            Self::Migrate(_) | Self::Cutover(..) | Self::Cleanup(_) => Failure::interrupted(),
             Self::Check(_) | Self::Status(_) => Failure::interrupted_early(),
             Self::Demo(_) => Failure {
                 state: "the throwaway servers are stopped; no other server was touched".into(),
@@ -171,6 +177,12 @@ async fn carry_out(meant: Meant, mode: progress::Mode, screen: Screen) -> Result
                 let found = migrate::status(&options.target, options.name.as_deref()).await?;
                 screen.print(&status::text(&found, options.json));
                 Ok(())
+            }
+            Meant::Cutover(spec, json) => {
+                migrate::cutover_sequences(&spec, &mut |reports| {
+                    screen.print(&sequences::text(reports, json));
+                })
+                .await
             }
             Meant::Cleanup(spec) => {
                 let cleaned = migrate::cleanup(&spec).await?;

@@ -10,7 +10,10 @@ use crate::{
     backfill::Paging,
     config::{Config, ConfigError},
     demo,
-    migrate::{CleanupSpec, Failure, MigrationSpec, TableSpec, Then, is_slot_name},
+    migrate::{
+        CleanupSpec, Conninfo, CutoverSpec, Failure, HandoffSpec, MigrationSpec, TableSpec, Then,
+        is_slot_name,
+    },
 };
 
 /// The longest identifier (`NAMEDATALEN` less one).
@@ -69,6 +72,7 @@ pub(super) fn migrate(
             "give --slot 1 to 63 of the letters a-z, 0-9 and _",
         ));
     }
+    let handoff = handoff(args.then, args.subscription, args.subscription_conninfo)?;
     let mut warnings = Vec::new();
     let all = [Some(&source), Some(&target), copy_from.as_ref()];
     for warning in all.into_iter().flatten().flat_map(|config| &config.warnings) {
@@ -99,12 +103,58 @@ pub(super) fn migrate(
         then: match args.then {
             args::Then::Stop => Then::Stop,
             args::Then::Follow => Then::Follow,
+            args::Then::Handoff => Then::Handoff,
         },
+        handoff,
         wait_for_server: args.wait_for_server,
         stall: MigrationSpec::STALL,
         ignore_new_columns: args.ignore_new_columns,
     };
     Ok(Migrate { spec, warnings })
+}
+
+fn handoff(
+    then: args::Then,
+    subscription: Option<String>,
+    conninfo: Option<Dsn>,
+) -> Result<HandoffSpec, Failure> {
+    check_name("--subscription", subscription.as_deref())?;
+    if then != args::Then::Handoff && subscription.is_some() {
+        return Err(Failure::refused(
+            "--subscription is for --then handoff only",
+            "give --then handoff too, or leave it out",
+        ));
+    }
+    let given = conninfo.filter(|dsn| !dsn.0.trim().is_empty());
+    let conninfo = given.map(|dsn| Conninfo::given(&dsn.0)).transpose().map_err(|error| {
+        Failure::refused(
+            format!("the subscription's conninfo can't be used: {error}"),
+            "mend --subscription-conninfo, or GHOST_SUBSCRIPTION_CONNINFO, which stands for it",
+        )
+    })?;
+    Ok(HandoffSpec { subscription, conninfo })
+}
+
+/// What `pghost cutover-sequences` means.
+pub(super) fn cutover_sequences(
+    args: args::CutoverSequences,
+    parse_dsn: impl Fn(&str) -> Result<Config, ConfigError>,
+) -> Result<CutoverSpec, Failure> {
+    check_name("--name", args.name.as_deref())?;
+    let tables = tables(&args.tables)?;
+    if args.name.is_some() != tables.is_empty() {
+        return Err(Failure::refused(
+            "it is not said whose sequences are meant",
+            "give either --name of a migration, or --table SCHEMA.TABLE",
+        ));
+    }
+    Ok(CutoverSpec {
+        source: server("source", args.source, &parse_dsn)?,
+        target: server("target", args.target, &parse_dsn)?,
+        name: args.name,
+        tables,
+        gap: args.gap,
+    })
 }
 
 /// What `pghost cleanup` means.
@@ -273,6 +323,37 @@ mod tests {
         assert_eq!((spec.then, spec.name.as_deref()), (Then::Follow, Some("n")));
         let failure = between_servers(&[]).unwrap_err();
         assert!(failure.hint.contains("--table") && failure.hint.contains("--name"));
+    }
+
+    #[test]
+    fn a_handover_has_its_subscription() {
+        let words = ["--table", "t", "--then", "handoff"];
+        let spec = between_servers(&words).unwrap().spec;
+        assert_eq!((spec.then, spec.handoff.subscription), (Then::Handoff, None));
+        let dsn = "postgres://repl:hunter2@a/x";
+        let more = ["--subscription", "s", "--subscription-conninfo", dsn];
+        let spec = between_servers(&[&words[..], &more].concat()).unwrap().spec;
+        assert_eq!(spec.handoff.subscription.as_deref(), Some("s"));
+        assert!(!format!("{:?}", spec.handoff).contains("hunter2"));
+        assert!(between_servers(&["--table", "t", "--subscription", "s"]).is_err());
+        let bad = ["--subscription-conninfo", "host=h password=hunter2 sslmode=hunter2"];
+        let failure = between_servers(&[&words[..], &bad].concat()).unwrap_err();
+        assert!(!failure.to_string().contains("hunter2"), "{failure}");
+    }
+
+    #[test]
+    fn sequences_are_of_a_migration_or_of_tables() {
+        let meant = |words: &[&str]| {
+            let line = ["pghost", "cutover-sequences"].iter().chain(&SERVERS).chain(words);
+            match Args::try_parse_from(line).unwrap().command {
+                Command::CutoverSequences(args) => cutover_sequences(args, parse_dsn),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(meant(&["--name", "n"]).unwrap().gap, 1_000);
+        let spec = meant(&["--table", "t", "--gap", "0"]).unwrap();
+        assert_eq!((spec.tables.len(), spec.gap), (1, 0));
+        assert!(meant(&[]).is_err() && meant(&["--name", "n", "--table", "t"]).is_err());
     }
 
     #[test]

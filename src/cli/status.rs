@@ -23,6 +23,8 @@ fn block(migration: &MigrationStatus) -> String {
         "prepare" => "was begun, and nothing is copied yet",
         "backfill" => "is copying pages",
         "catch_up" => "is catching up with what changed meanwhile",
+        "handoff" => "is being handed over to a subscription",
+        "handed_off" => "was handed over to a subscription; pghost applies nothing any more",
         _ => "has passed its checkpoint; the target can be brought up to date again",
     };
     let who = if migration.running { "a pghost is at it" } else { "no pghost is at it" };
@@ -37,6 +39,19 @@ fn block(migration: &MigrationStatus) -> String {
         or_none(&migration.checkpoint_lsn),
         or_none(&migration.applied_lsn)
     );
+    if let Some(subscription) = &migration.subscription {
+        let state = match (subscription.enabled, subscription.running) {
+            (None, _) => "not there".to_owned(),
+            (Some(false), _) => "disabled".to_owned(),
+            (Some(true), false) => "enabled, and its worker does not run just now".to_owned(),
+            (Some(true), true) => format!(
+                "enabled, and its worker has received up to {}",
+                subscription.received_lsn.as_deref().unwrap_or("nothing yet")
+            ),
+        };
+        let (name, from) = (&subscription.name, &subscription.from_lsn);
+        let _ = write!(text, "\n  subscription {name}, from {from} on: {state}");
+    }
     for table in &migration.tables {
         let rows = count(table.rows_copied);
         let all = if table.backfilled { "all rows copied" } else { "rows copied so far" };
@@ -77,7 +92,7 @@ mod tests {
     use std::slice::from_ref;
 
     use super::*;
-    use crate::migrate::TableStatus;
+    use crate::migrate::{SubscriptionStatus, TableStatus};
 
     fn sample() -> MigrationStatus {
         MigrationStatus {
@@ -88,6 +103,7 @@ mod tests {
             publication: "pghost_orders".into(),
             checkpoint_lsn: None,
             applied_lsn: Some("0/16B3748".into()),
+            subscription: None,
             tables: vec![TableStatus {
                 source: "public.orders".into(),
                 target: "sales.orders".into(),
@@ -112,6 +128,24 @@ mod tests {
              0 inserted, 0 updated, 0 deleted, 0 truncated since"
         );
         assert_eq!(text(&[], false), "no migration is known to this target");
+        let subscription = |enabled, running| SubscriptionStatus {
+            name: "orders_sub".into(),
+            from_lsn: "0/16B3748".into(),
+            enabled,
+            running,
+            received_lsn: running.then(|| "0/2000000".into()),
+        };
+        for (enabled, running, words) in [
+            (Some(true), true, "enabled, and its worker has received up to 0/2000000"),
+            (Some(true), false, "enabled, and its worker does not run just now"),
+            (Some(false), false, "disabled"),
+            (None, false, "not there"),
+        ] {
+            let subscription = Some(subscription(enabled, running));
+            let of = MigrationStatus { phase: "handed_off", subscription, ..sample() };
+            let line = format!("\n  subscription orders_sub, from 0/16B3748 on: {words}\n");
+            assert!(text(&[of], false).contains(&line), "{line}");
+        }
     }
 
     #[test]

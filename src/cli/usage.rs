@@ -136,8 +136,11 @@ mod tests {
             ("pghost migrate --sorce=pw", "there is no option --sorce here"),
             ("pghost migrate -xpw", "there is no option -x here"),
             ("pghost migrate --slot", "--slot needs a value"),
-            ("pghost migrate --then pw", "--then does not take that value: one of stop, follow"),
-            ("pghost migrate --then", "--then needs a value: one of stop, follow"),
+            (
+                "pghost migrate --then pw",
+                "--then does not take that value: one of stop, follow, handoff",
+            ),
+            ("pghost migrate --then", "--then needs a value: one of stop, follow, handoff"),
             ("pghost migrate --page-rows 0", "--page-rows: a whole number from 1 on is needed"),
             (
                 "pghost migrate --copy-jobs pw",

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     auth::Authenticated,
-    config::AuthMethod,
+    config::{AuthMethod, Password},
     pg::{Oid, ServerVersion},
     wire::{
         BackendMessage, Format, Frame, ProtocolVersion, ServerError, TransactionStatus, Writer,
@@ -127,6 +127,11 @@ impl Connection {
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.reports.parameter(name)
+    }
+
+    /// Hides a password that a statement is to hold in the trace, from here on.
+    pub fn hide_in_trace(&mut self, password: &Password) {
+        self.transport.hide(password);
     }
 
     /// The newest notices since the last call, at most [`NOTICES_MAX`](super::NOTICES_MAX).

@@ -33,6 +33,11 @@ impl Tracer {
         Some(Box::new(Self { trace: Trace::new(secrets), number }))
     }
 
+    /// Hides one more password, from here on.
+    pub(super) fn hide(&mut self, password: &Password) {
+        self.trace.hide(password.reveal());
+    }
+
     /// Tells of whole messages that we send; how many bytes they were.
     pub(super) fn sent(&mut self, bytes: &[u8]) -> usize {
         let number = self.number;

@@ -17,7 +17,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use super::{Error, socket::Socket, tls, tracer::Tracer};
-use crate::wire::{Frame, FrameLimits, Frames, Writer, complete_frames};
+use crate::{
+    config::Password,
+    wire::{Frame, FrameLimits, Frames, Writer, complete_frames},
+};
 
 /// Room made for each read. Large enough that a COPY is read in few system calls, small enough
 /// that a handful of connections stays far below 64 MB.
@@ -62,6 +65,13 @@ impl Transport {
             write_error: None,
             tracer,
             traced: 0,
+        }
+    }
+
+    /// Hides one more password in the trace, from here on.
+    pub(super) fn hide(&mut self, password: &Password) {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.hide(password);
         }
     }
 

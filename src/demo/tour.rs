@@ -124,6 +124,7 @@ impl Tour<'_> {
             target_owner: None,
             target_tablespace: None,
             then: Then::Stop,
+            handoff: migrate::HandoffSpec::default(),
             wait_for_server: MigrationSpec::WAIT_FOR_SERVER,
             stall: MigrationSpec::STALL,
             ignore_new_columns: false,

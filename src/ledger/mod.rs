@@ -5,6 +5,7 @@
 //!   pghost.migration_table   one row a table: its names, its key, what was done to it
 //!   pghost.page              one row a page that was copied: its bounds, rows and snapshot
 //!   pghost.object            one row an index, constraint .. to be made, and whether it is there
+//!   pghost.handoff           one row a migration that is handed over to a native subscription
 //! ```
 //!
 //! Everything is written in the target transaction that writes the rows it speaks of, so it can
@@ -16,6 +17,7 @@
 //! this ledger has committed.
 
 mod accountant;
+mod handoff;
 mod look;
 mod model;
 mod object;
@@ -25,6 +27,10 @@ mod store;
 mod whole;
 
 pub use accountant::Accountant;
+pub use handoff::{
+    HandoffRecord, HandoffStep, advance_handoff, begin_handoff, end_handoff, load_handoff,
+    take_back_handoff,
+};
 pub use look::{is_locked, names};
 pub use model::{Migration, Phase, TableCounts, TableRecord};
 pub use object::{ObjectRecord, add_objects, load_objects, object_done, object_skipped};

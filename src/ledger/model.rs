@@ -21,14 +21,21 @@ pub enum Phase {
     /// The checkpoint was passed: the target is what the source was at the position. Later runs
     /// go on from there.
     Done,
+    /// The slot is being handed over to a native subscription; `pghost.handoff` tells how far that
+    /// is. Nothing is applied any more. A crash here: goes on with the step that is missing.
+    Handoff,
+    /// The subscription has applied past the position. The slot is its own now.
+    HandedOff,
 }
 
 impl Phase {
-    const ALL: [(Self, &str); 4] = [
+    const ALL: [(Self, &str); 6] = [
         (Self::Prepare, "prepare"),
         (Self::Backfill, "backfill"),
         (Self::CatchUp, "catch_up"),
         (Self::Done, "done"),
+        (Self::Handoff, "handoff"),
+        (Self::HandedOff, "handed_off"),
     ];
 
     /// As the ledger spells it.

@@ -221,7 +221,7 @@ pub async fn begin(target: &mut Connection, migration: &Migration) -> Result<(),
 }
 
 /// Runs statements that end a transaction; whatever fails, none is left open.
-async fn finish(target: &mut Connection, sql: &str) -> Result<(), Error> {
+pub(super) async fn finish(target: &mut Connection, sql: &str) -> Result<(), Error> {
     match target.query(sql).await {
         Ok(_) => Ok(()),
         Err(error) => {
@@ -339,7 +339,7 @@ pub async fn forget(target: &mut Connection, name: &str) -> Result<(), Error> {
     let empty = "SELECT NOT EXISTS (SELECT FROM pghost.migration) AS empty";
     let drop = match target.query(empty).await?.row()?.get("empty")? {
         true => {
-            "DROP TABLE IF EXISTS pghost.object;
+            "DROP TABLE IF EXISTS pghost.object, pghost.handoff;
                  DROP TABLE pghost.page, pghost.migration_table, pghost.migration;
                  DROP SCHEMA pghost; COMMIT"
         }

@@ -1,15 +1,23 @@
 //! Removing all that pghost has made for a migration, and nothing else: slot, publication, ledger.
 //!
+//! Once a subscription has taken slot and publication over, they are its own and stay.
+//!
 //! Tables stay, also those that pghost has made: their rows are the user's. What they are left
 //! without is told, or made again where that costs nothing. What is on the source
 //! goes first and the ledger last, so that a cleanup that was killed can be done again.
 
-use super::{Failure, defer, defer::missing_of, failure::Exit, preflight};
+use super::{
+    Failure, defer,
+    defer::missing_of,
+    failure::Exit,
+    handoff::{self, subscription},
+    preflight,
+};
 use crate::{
     catalog::{ObjectKind, load_table, matching_key},
     config::Config,
     conn::{Connection, Error, SessionKind},
-    ledger::{self, Migration, TableRecord},
+    ledger::{self, HandoffStep, Migration, Phase, TableRecord},
     pg::Ident,
     replication::find_slot,
     sql::quote_literal,
@@ -72,47 +80,11 @@ async fn remove(
     migration: &Migration,
 ) -> Result<Cleaned, Failure> {
     is_its_source(source, migration).await?;
-    let stopped = |what: &str, error: &Error| Failure {
-        exit: Exit::Stopped,
-        state: "what was removed is gone; the rest, and the ledger, are there".into(),
-        hint: "mend the cause and give the same command again".into(),
-        ..Failure::refused_by(what, error)
-    };
     let mut cleaned = Cleaned::default();
-    let slot = &migration.slot;
-    let at_slot = |error: Error| stopped("removing the slot", &error);
-    preflight::lock_slot(source, slot).await?;
-    let found = find_slot(source, slot).await.map_err(at_slot)?;
-    // Another's slot of that name is another's.
-    if let Some(found) = found.filter(|found| {
-        found.plugin.as_deref() == Some("pgoutput")
-            && found.database.as_deref() == Some(migration.source.database.as_str())
-    }) {
-        if let Some(pid) = found.active_pid {
-            return Err(Failure::refused(
-                format!("the slot {slot} is in use, by the server process {pid} of the source"),
-                "stop who reads it: another pghost, or a subscription it was handed to",
-            ));
-        }
-        if !spec.dry_run {
-            // Not `drop_slot`, which ends whoever reads it: somebody may begin to just now.
-            let sql = format!("SELECT pg_drop_replication_slot({})", quote_literal(slot));
-            source.query(&sql).await.map_err(at_slot)?;
-        }
-        cleaned.removed.push(format!("the replication slot {slot} on the source"));
-    }
-    let publication = &migration.publication;
-    let at_publication = |error: Error| stopped("removing the publication", &error);
-    if migration.publication_made
-        && exists(source, "pg_publication WHERE pubname", publication)
-            .await
-            .map_err(at_publication)?
-    {
-        if !spec.dry_run {
-            let sql = format!("DROP PUBLICATION IF EXISTS {}", Ident::new(publication));
-            source.query(&sql).await.map_err(at_publication)?;
-        }
-        cleaned.removed.push(format!("the publication {publication} on the source"));
+    preflight::lock_slot(source, &migration.slot).await?;
+    if !is_a_subscriptions(spec, target, migration, &mut cleaned).await? {
+        remove_slot(spec, source, migration, &mut cleaned).await?;
+        remove_publication(spec, source, migration, &mut cleaned).await?;
     }
     for table in &migration.tables {
         let looked = look_at_table(spec, target, table, &mut cleaned).await;
@@ -129,6 +101,103 @@ async fn remove(
         migration.name
     ));
     Ok(cleaned)
+}
+
+fn stopped(what: &str, error: &Error) -> Failure {
+    Failure {
+        exit: Exit::Stopped,
+        state: "what was removed is gone; the rest, and the ledger, are there".into(),
+        hint: "mend the cause and give the same command again".into(),
+        ..Failure::refused_by(what, error)
+    }
+}
+
+/// Whether a subscription has taken slot and publication over. One that was never enabled goes.
+async fn is_a_subscriptions(
+    spec: &CleanupSpec,
+    target: &mut Connection,
+    migration: &Migration,
+    cleaned: &mut Cleaned,
+) -> Result<bool, Failure> {
+    let failed = |error: Error| stopped("looking at the subscription", &error);
+    if migration.phase < Phase::Handoff {
+        return Ok(false);
+    }
+    let slot = &migration.slot;
+    let reader = subscription::find_reader(target, slot).await.map_err(failed)?;
+    let record = ledger::load_handoff(target, &migration.name).await.map_err(failed)?;
+    let Some((reader, record)) = reader.zip(record) else {
+        return Ok(false);
+    };
+    let name = &reader.name;
+    let is_ours = Some(reader.oid) == record.subscription_oid;
+    if !is_ours || reader.enabled || record.step >= HandoffStep::Enabled {
+        cleaned.left.push(format!(
+            "the replication slot {slot} and the publication {} stay on the source: the \
+             subscription {name} of the target needs them, and DROP SUBSCRIPTION removes the slot",
+            migration.publication
+        ));
+        return Ok(true);
+    }
+    if !spec.dry_run {
+        handoff::take_back(target, migration, &record).await.map_err(failed)?;
+    }
+    cleaned.removed.push(format!("the subscription {name} on the target, which was not enabled"));
+    Ok(false)
+}
+
+async fn remove_slot(
+    spec: &CleanupSpec,
+    source: &mut Connection,
+    migration: &Migration,
+    cleaned: &mut Cleaned,
+) -> Result<(), Failure> {
+    let slot = &migration.slot;
+    let at_slot = |error: Error| stopped("removing the slot", &error);
+    let found = find_slot(source, slot).await.map_err(at_slot)?;
+    // Another's slot of that name is another's.
+    let Some(found) = found.filter(|found| {
+        found.plugin.as_deref() == Some("pgoutput")
+            && found.database.as_deref() == Some(migration.source.database.as_str())
+    }) else {
+        return Ok(());
+    };
+    if let Some(pid) = found.active_pid {
+        return Err(Failure::refused(
+            format!("the slot {slot} is in use, by the server process {pid} of the source"),
+            "stop who reads it: another pghost, or a subscription it was handed to",
+        ));
+    }
+    if !spec.dry_run {
+        // Not `drop_slot`, which ends whoever reads it: somebody may begin to just now.
+        let sql = format!("SELECT pg_drop_replication_slot({})", quote_literal(slot));
+        source.query(&sql).await.map_err(at_slot)?;
+    }
+    cleaned.removed.push(format!("the replication slot {slot} on the source"));
+    Ok(())
+}
+
+async fn remove_publication(
+    spec: &CleanupSpec,
+    source: &mut Connection,
+    migration: &Migration,
+    cleaned: &mut Cleaned,
+) -> Result<(), Failure> {
+    let publication = &migration.publication;
+    let at_publication = |error: Error| stopped("removing the publication", &error);
+    let is_there = migration.publication_made
+        && exists(source, "pg_publication WHERE pubname", publication)
+            .await
+            .map_err(at_publication)?;
+    if !is_there {
+        return Ok(());
+    }
+    if !spec.dry_run {
+        let sql = format!("DROP PUBLICATION IF EXISTS {}", Ident::new(publication));
+        source.query(&sql).await.map_err(at_publication)?;
+    }
+    cleaned.removed.push(format!("the publication {publication} on the source"));
+    Ok(())
 }
 
 /// With the ledger it would be forgotten what a table has not got back yet.
@@ -187,7 +256,10 @@ async fn exists(source: &mut Connection, of: &str, name: &str) -> Result<bool, E
 }
 
 /// Slots of one name can be on many servers; only the migration's own may go.
-async fn is_its_source(source: &mut Connection, migration: &Migration) -> Result<(), Failure> {
+pub(super) async fn is_its_source(
+    source: &mut Connection,
+    migration: &Migration,
+) -> Result<(), Failure> {
     let failed = |error: Error| Failure::refused_by("looking at the source", &error);
     let sql = "SELECT system_identifier::text AS id, current_database() AS name
                  FROM pg_control_system()";

@@ -35,6 +35,8 @@ pub enum PhaseName {
     Verify,
     /// Changes without end.
     Follow,
+    /// Giving slot and position to a native subscription.
+    Handoff,
     /// It is over.
     Done,
 }
@@ -61,13 +63,31 @@ pub enum StepName {
     CheckpointPassed,
     /// An index, a constraint or the like is there.
     ObjectMade,
+    /// The ledger knows that the slot is being handed over, and from which position.
+    HandoffBegun,
+    /// The subscription is there, disabled.
+    SubscriptionMade,
+    /// Its origin is at the position; the ledger does not know of it yet.
+    OriginAdvanced,
+    /// The subscription is enabled.
+    SubscriptionEnabled,
+    /// The subscription has applied past the position; the ledger does not know of it yet.
+    SubscriptionApplied,
 }
 
 impl StepName {
     /// Whether it stays done. What is made while preparing is undone when that fails.
     #[must_use]
     pub const fn lasts(self) -> bool {
-        matches!(self, Self::KeyBuilt | Self::CheckpointPassed | Self::ObjectMade)
+        !matches!(
+            self,
+            Self::LedgerMade
+                | Self::TableMade
+                | Self::PublicationMade
+                | Self::SlotMade
+                | Self::PageRead
+                | Self::CheckpointTaken
+        )
     }
 }
 

@@ -2,58 +2,36 @@
 //!
 //! Not here: what else belongs to a table, which is `objects`'.
 
-use super::{Failure, plan::PlannedTable, servers::Servers};
-use crate::{conn::Error, ledger::Migration, sql::quote_literal};
+use super::{Event, Failure, Listener, plan::PlannedTable, sequences, servers::Servers};
+use crate::ledger::Migration;
 
 /// Brings the target's sequences to where the source's are. Can be done again.
 ///
 /// Only in tables that pghost made: others have been set up by somebody who knows. A sequence
-/// that is ahead already stays.
+/// that is ahead already stays; one that can't be set is told of.
 pub(super) async fn finish(
     servers: &mut Servers,
     migration: &Migration,
     tables: &[PlannedTable],
+    listener: &mut dyn Listener,
 ) -> Result<(), Failure> {
     for (table, record) in tables.iter().zip(&migration.tables) {
-        if record.target_made {
-            sequences(servers, table).await.map_err(|error| {
-                let what = format!("setting the sequences of {}", table.target_name.plain());
-                Failure::stopped_by(&what, &error)
-            })?;
-        }
-    }
-    Ok(())
-}
-
-async fn sequences(servers: &mut Servers, table: &PlannedTable) -> Result<(), Error> {
-    for column in &table.source.columns {
-        let Some(sequence) = &column.sequence else {
-            continue;
-        };
-        let sql = format!(
-            "SELECT last_value, is_called, seqincrement > 0 AS ascending
-               FROM {0}, pg_sequence WHERE seqrelid = {1}::regclass",
-            sequence.name,
-            quote_literal(&sequence.name.to_string())
-        );
-        let result = servers.source.query(&sql).await?;
-        let row = result.row()?;
-        if !row.get::<bool>("is_called")? {
+        if !record.target_made {
             continue;
         }
-        let last_value: i64 = row.get("last_value")?;
-        let is_behind = if row.get("ascending")? { "<" } else { ">" };
-        let of_target = format!(
-            "pg_get_serial_sequence({}, {})",
-            quote_literal(&table.target_name.to_string()),
-            quote_literal(column.name.as_str())
-        );
-        let sql = format!(
-            "SELECT setval({of_target}::regclass, {last_value})
-              WHERE coalesce(pg_sequence_last_value({of_target}::regclass) {is_behind} {last_value},
-                             true)"
-        );
-        servers.target.query(&sql).await?;
+        let names = (&table.source.name, &table.target_name);
+        let brought = sequences::bring_up(&mut servers.source, &mut servers.target, names, 0).await;
+        let brought = brought.map_err(|error| {
+            let what = format!("setting the sequences of {}", table.target_name.plain());
+            Failure::stopped_by(&what, &error)
+        })?;
+        for report in brought {
+            if let Some(problem) = report.problem {
+                let (column, table) = (report.column, report.table);
+                let message = format!("the sequence of {table}.{column} is left alone: {problem}");
+                listener.on(&Event::Notice { message });
+            }
+        }
     }
     Ok(())
 }

@@ -7,6 +7,8 @@
 //!                 then slot                last page      checkpoint  constraints ..
 //! ```
 //!
+//! Or, in the place of stop and follow, the [`handoff`] to a native subscription.
+//!
 //! Each phase is stored in the ledger when it begins ([`crate::ledger::Phase`]), and a run takes up
 //! the journey where the ledger says it is. The core does not print: it emits [`Event`]s.
 
@@ -14,11 +16,13 @@ mod altered;
 mod build_key;
 mod check;
 mod cleanup;
+mod cutover;
 mod defer;
 mod desk;
 mod event;
 mod failure;
 mod finish;
+mod handoff;
 mod load_ledger;
 mod make_table;
 mod names;
@@ -32,6 +36,7 @@ mod prepare;
 mod publication;
 mod resume;
 mod run;
+mod sequences;
 mod servers;
 mod slot_view;
 mod spec;
@@ -47,10 +52,13 @@ mod watch_source;
 
 pub use check::{Checked, Finding, Planned, Severity, Side, check};
 pub use cleanup::{Cleaned, CleanupSpec, cleanup};
+pub use cutover::{CutoverSpec, cutover_sequences};
 pub use event::{Event, Listener, PhaseName, Seconds, StepName, TableReport};
 pub use failure::{Exit, Failure};
+pub use handoff::{Conninfo, HandoffSpec};
 pub use names::{default_name, is_slot_name};
 pub use persist::run;
+pub use sequences::SequenceReport;
 pub use spec::{MigrationSpec, TableSpec, Then};
-pub use status::{MigrationStatus, TableStatus, status};
+pub use status::{MigrationStatus, SubscriptionStatus, TableStatus, status};
 pub use verdict::Verdict;

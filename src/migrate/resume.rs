@@ -4,9 +4,11 @@
 //! be mended by going on: the log between would be missing, or belong to another history.
 
 use super::{
-    Failure, MigrationSpec, Verdict,
+    Failure, MigrationSpec, Then, Verdict,
     altered::{self, Difference},
+    check::Findings,
     failure::Exit,
+    handoff,
     plan::PlannedTable,
     preflight::{self, load_source},
     publication,
@@ -30,9 +32,7 @@ pub(super) async fn check(
     servers: &mut Servers,
     migration: &Migration,
 ) -> Result<Vec<PlannedTable>, Failure> {
-    asks_for_the_same(spec, migration)?;
-    same_server(servers, migration)?;
-    preflight::lock_slot(&mut servers.source, &migration.slot).await?;
+    is_the_same(spec, servers, migration).await?;
     let mut tables = Vec::new();
     for record in &migration.tables {
         tables.push(check_table(spec, servers, migration, record).await?);
@@ -45,7 +45,24 @@ pub(super) async fn check(
         let what = format!("changes may be missing from the stream: {}", failure.message);
         Failure::seen(Sign::Slot, what)
     })?;
+    if spec.then == Then::Handoff {
+        let of = (migration.name.as_str(), Some(migration.publication.as_str()));
+        let mut findings = Findings::for_run();
+        handoff::check::look(spec, servers, of, &tables, &mut findings).await?;
+        findings.refused()?;
+    }
     Ok(tables)
+}
+
+/// The arguments and the server are those that it was begun with, and nobody else is at its slot.
+pub(super) async fn is_the_same(
+    spec: &MigrationSpec,
+    servers: &mut Servers,
+    migration: &Migration,
+) -> Result<(), Failure> {
+    asks_for_the_same(spec, migration)?;
+    same_server(servers, migration)?;
+    preflight::lock_slot(&mut servers.source, &migration.slot).await
 }
 
 fn asks_for_the_same(spec: &MigrationSpec, migration: &Migration) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! The shell that moves a migration from phase to phase.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::watch;
 
@@ -11,6 +11,7 @@ use super::{
     check::{self, Findings},
     desk::Desk,
     finish::finish,
+    handoff::{self, Handover},
     load_ledger,
     objects::Making,
     plan::PlannedTable,
@@ -60,7 +61,7 @@ pub(super) async fn begin<'a, 'l>(
             "let it run, or stop it first; give another --name for another migration",
         ));
     }
-    no_writers_left(&mut servers, &name, &mut interrupt, listener).await?;
+    load_ledger::no_writers_left(&mut servers, &name, &mut interrupt, listener).await?;
     let mut spec_now = spec.clone();
     let mut found = load_ledger::load(&mut servers.target, &name).await?;
     // Before a new one begins it is looked at with all else.
@@ -69,15 +70,17 @@ pub(super) async fn begin<'a, 'l>(
         standby::check(standby, &servers.identity).await?;
     }
     if let Some(left) = found.take_if(|migration| migration.phase == Phase::Prepare) {
-        // An earlier run ended before anything was copied: its beginnings are cleared away.
-        if spec_now.tables.is_empty() {
-            spec_now.tables = (left.tables.iter())
-                .map(|t| super::TableSpec { source: t.source.clone(), target: t.target.clone() })
-                .collect();
+        clear_away(&mut spec_now, &mut servers, &left).await?;
+    }
+    if let Some(migration) = found.take_if(|migration| migration.phase >= Phase::Handoff) {
+        resume::is_the_same(&spec_now, &mut servers, &migration).await?;
+        let migration = handoff::take_up(&spec_now, &mut servers, migration, desk).await?;
+        if migration.phase >= Phase::Handoff {
+            // The subscription may read the slot, and be beyond what the ledger has.
+            desk.set_streaming(true);
+            return Ok(Journey::new(spec, servers, (migration, Vec::new()), interrupt, desk));
         }
-        prepare::undo(&mut servers, &left).await.map_err(|error| {
-            Failure::stopped_by("clearing away what an earlier run had begun", &error)
-        })?;
+        found = Some(migration);
     }
     let (migration, tables) = match found {
         Some(migration) => {
@@ -98,42 +101,24 @@ pub(super) async fn begin<'a, 'l>(
             prepare::prepare(&mut servers, new, &mut interrupt, listener).await?
         }
     };
-    let seconds = Seconds::default();
-    Ok(Journey { spec, servers, migration, tables, interrupt, desk, seconds })
+    Ok(Journey::new(spec, servers, (migration, tables), interrupt, desk))
 }
 
-/// Waits until nothing of an earlier run is in the target's hands any more: what a killed run had
-/// sent may still be committed, and must be before anything is read from the ledger.
-async fn no_writers_left(
+/// An earlier run ended before anything was copied: its beginnings are cleared away.
+async fn clear_away(
+    spec: &mut MigrationSpec,
     servers: &mut Servers,
-    name: &str,
-    interrupt: &mut watch::Receiver<bool>,
-    listener: &mut dyn Listener,
+    left: &Migration,
 ) -> Result<(), Failure> {
-    let failed = |error: Error| Failure::refused_by("looking for an earlier run's writers", &error);
-    let mut told = false;
-    loop {
-        let writers = ledger::writers(&mut servers.target, name).await.map_err(failed)?;
-        if writers.is_empty() {
-            return Ok(());
-        }
-        if !told {
-            told = true;
-            let message = format!(
-                "waiting for an earlier run's sessions on the target to end: pids {writers:?} \
-                 (pg_terminate_backend ends them at once)"
-            );
-            listener.on(&Event::Notice { message });
-        }
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
-            Ok(_) = interrupt.wait_for(|stop| *stop) => return Err(Failure::interrupted_early()),
-        }
+    if spec.tables.is_empty() {
+        spec.tables = (left.tables.iter())
+            .map(|t| super::TableSpec { source: t.source.clone(), target: t.target.clone() })
+            .collect();
     }
+    prepare::undo(servers, left)
+        .await
+        .map_err(|error| Failure::stopped_by("clearing away what an earlier run had begun", &error))
 }
-
-/// How often an earlier run's writers are looked for.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A run under way.
 pub(super) struct Journey<'a, 'l> {
@@ -146,7 +131,18 @@ pub(super) struct Journey<'a, 'l> {
     seconds: Seconds,
 }
 
-impl Journey<'_, '_> {
+impl<'a, 'l> Journey<'a, 'l> {
+    fn new(
+        spec: &'a MigrationSpec,
+        servers: Servers,
+        (migration, tables): (Migration, Vec<PlannedTable>),
+        interrupt: watch::Receiver<bool>,
+        desk: &'a Desk<'l>,
+    ) -> Self {
+        let seconds = Seconds::default();
+        Self { spec, servers, migration, tables, interrupt, desk, seconds }
+    }
+
     /// The migration as it stood when it was begun or taken up.
     pub(super) const fn migration(&self) -> &Migration {
         &self.migration
@@ -154,11 +150,15 @@ impl Journey<'_, '_> {
 
     /// Goes to the end that the spec asks for. The run began at `started`.
     pub(super) async fn go(mut self, started: Instant) -> Result<(), Failure> {
-        self.backfill().await?;
-        self.catch_up().await?;
-        self.finish().await?;
-        if self.spec.then == Then::Follow {
-            self.follow().await?;
+        if self.migration.phase < Phase::Handoff {
+            self.backfill().await?;
+            self.catch_up().await?;
+            self.finish().await?;
+        }
+        match self.spec.then {
+            Then::Stop if self.migration.phase < Phase::Handoff => {}
+            Then::Follow => self.follow().await?,
+            Then::Stop | Then::Handoff => self.hand_over().await?,
         }
         self.seconds.total = started.elapsed().as_secs_f64();
         self.report().await
@@ -350,7 +350,27 @@ impl Journey<'_, '_> {
     /// Applies changes until told to stop.
     async fn follow(&mut self) -> Result<(), Failure> {
         self.enter(PhaseName::Follow);
-        self.apply(Stop::WhenTold).await.map(drop)
+        self.apply(Stop::WhenTold).await?;
+        // Weeks may have passed. The session may not have outlived them; that is no reason to fail.
+        let desk = &mut &*self.desk;
+        if let Err(failure) = finish(&mut self.servers, &self.migration, &self.tables, desk).await {
+            let message = format!("{}; `pghost cutover-sequences` sets them", failure.message);
+            self.desk.tell(&Event::Notice { message });
+        }
+        Ok(())
+    }
+
+    /// Gives the slot to a native subscription.
+    async fn hand_over(&mut self) -> Result<(), Failure> {
+        if self.migration.phase < Phase::Handoff {
+            // Indexes may have taken long; what has come meanwhile pghost applies faster.
+            self.catch_up().await?;
+        }
+        self.enter(PhaseName::Handoff);
+        let (spec, migration, desk) = (self.spec, &self.migration, self.desk);
+        let interrupt = self.interrupt.clone();
+        let handover = Handover { spec, migration, interrupt, desk };
+        handover.go(&mut self.servers).await
     }
 
     async fn apply(&mut self, stop: Stop) -> Result<Outcome, Failure> {
@@ -421,7 +441,7 @@ impl Journey<'_, '_> {
     async fn finish(&mut self) -> Result<(), Failure> {
         self.enter(PhaseName::Finish);
         let started = Instant::now();
-        finish(&mut self.servers, &self.migration, &self.tables).await?;
+        finish(&mut self.servers, &self.migration, &self.tables, &mut &*self.desk).await?;
         let making = Making {
             target: &self.spec.target,
             migration: &self.migration,

@@ -169,6 +169,7 @@ mod tests {
             restart_lsn: Some(Lsn(90)),
             wal_end: Some(Lsn(1_000)),
             safe_wal_size: None,
+            failover: None,
             usable: true,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::HandoffSpec;
 use crate::{backfill::Paging, config::Config, pg::QualifiedName};
 
 /// A migration as it was asked for; nothing of it has been checked against a server.
@@ -38,6 +39,8 @@ pub struct MigrationSpec {
     pub target_tablespace: Option<String>,
     /// What happens at the end.
     pub then: Then,
+    /// To which subscription the slot is given, if it is.
+    pub handoff: HandoffSpec,
     /// How long a server that goes away in mid-run is waited for; zero for not at all. Counts
     /// anew whenever something has moved forward.
     pub wait_for_server: Duration,
@@ -71,4 +74,6 @@ pub enum Then {
     Stop,
     /// Changes are applied until told to stop.
     Follow,
+    /// The slot is given to a native subscription.
+    Handoff,
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Failure;
+use super::{Failure, handoff};
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
@@ -14,7 +14,7 @@ use crate::{
 pub struct MigrationStatus {
     /// Its name.
     pub name: String,
-    /// `prepare`, `backfill`, `catch_up` or `done`.
+    /// `prepare`, `backfill`, `catch_up`, `done`, `handoff` or `handed_off`.
     pub phase: &'static str,
     /// Whether a pghost is at it just now.
     pub running: bool,
@@ -26,8 +26,25 @@ pub struct MigrationStatus {
     pub checkpoint_lsn: Option<String>,
     /// Everything that was committed on the source before this is on the target.
     pub applied_lsn: Option<String>,
+    /// The native subscription that it is or was handed over to.
+    pub subscription: Option<SubscriptionStatus>,
     /// Its tables.
     pub tables: Vec<TableStatus>,
+}
+
+/// What became of the subscription.
+#[derive(Clone, Debug, Serialize)]
+pub struct SubscriptionStatus {
+    /// Its name.
+    pub name: String,
+    /// The position of the source that it has begun at.
+    pub from_lsn: String,
+    /// Whether it is enabled now; `null` if it is not there.
+    pub enabled: Option<bool>,
+    /// Whether its worker runs.
+    pub running: bool,
+    /// How much of the source's log its worker has received, while it runs.
+    pub received_lsn: Option<String>,
 }
 
 /// Where one of its tables stands.
@@ -81,6 +98,7 @@ async fn of(target: &mut Connection, migration: Migration) -> Result<MigrationSt
     let copied = ledger::rows_copied(target, &migration.name).await?;
     let lock = format!("pghost migration {}", migration.name);
     let running = ledger::is_locked(target, &lock).await?;
+    let subscription = subscription_of(target, &migration).await?;
     let tables = migration.tables.iter().map(|table| TableStatus {
         source: table.source.plain(),
         target: table.target.plain(),
@@ -96,9 +114,34 @@ async fn of(target: &mut Connection, migration: Migration) -> Result<MigrationSt
         running,
         checkpoint_lsn: migration.checkpoint.map(|lsn| lsn.to_string()),
         applied_lsn: migration.applied.map(|lsn| lsn.to_string()),
+        subscription,
         tables: tables.collect(),
         name: migration.name,
         slot: migration.slot,
         publication: migration.publication,
     })
+}
+
+async fn subscription_of(
+    target: &mut Connection,
+    migration: &Migration,
+) -> Result<Option<SubscriptionStatus>, Error> {
+    let Some(record) = ledger::load_handoff(target, &migration.name).await? else {
+        return Ok(None);
+    };
+    let found = handoff::ours(target, &record).await?;
+    let sql = format!(
+        "SELECT count(pid) > 0 AS running, max(received_lsn::text) AS received
+           FROM pg_stat_subscription WHERE relid IS NULL AND subid = {}",
+        found.as_ref().map_or(0, |found| found.oid.0)
+    );
+    let result = target.query(&sql).await?;
+    let row = result.row()?;
+    Ok(Some(SubscriptionStatus {
+        name: record.subscription,
+        from_lsn: record.position.to_string(),
+        enabled: found.map(|found| found.enabled),
+        running: row.get("running")?,
+        received_lsn: row.get("received")?,
+    }))
 }

@@ -35,6 +35,8 @@ impl SqlState {
     pub const ADMIN_SHUTDOWN: Self = Self(*b"57P01");
     /// The server is starting up or shutting down.
     pub const CANNOT_CONNECT_NOW: Self = Self(*b"57P03");
+    /// A subscription without a password, by a role that is no superuser.
+    pub const PROHIBITED_STATEMENT: Self = Self(*b"2F003");
     /// A name exists already.
     pub const DUPLICATE_OBJECT: Self = Self(*b"42710");
 

@@ -91,6 +91,8 @@ pub struct Slot {
     pub wal_end: Option<Lsn>,
     /// How much more log can be written before it may be lost; `None` without a limit.
     pub safe_wal_size: Option<i64>,
+    /// Whether standbys keep a copy of it, as servers from 17 on tell it.
+    pub failover: Option<bool>,
     /// Whether it can still be read.
     pub usable: bool,
 }
@@ -100,6 +102,7 @@ pub async fn find_slot(connection: &mut Connection, name: &str) -> Result<Option
     // As JSON, a column that this release does not have is NULL.
     let sql = "SELECT plugin, database, active_pid, wal_status, confirmed_flush_lsn, restart_lsn,
                       safe_wal_size, to_jsonb(s) ->> 'invalidation_reason' AS invalidation_reason,
+                      (to_jsonb(s) ->> 'failover')::boolean AS failover,
                       CASE WHEN NOT pg_is_in_recovery()
                            THEN pg_current_wal_insert_lsn() END AS wal_end,
                       restart_lsn IS NOT NULL AND wal_status <> 'lost'
@@ -119,6 +122,7 @@ pub async fn find_slot(connection: &mut Connection, name: &str) -> Result<Option
         restart_lsn: row.get("restart_lsn")?,
         wal_end: row.get("wal_end")?,
         safe_wal_size: row.get("safe_wal_size")?,
+        failover: row.get("failover")?,
         usable: row.get::<Option<bool>>("usable")?.unwrap_or(false),
     }))
 }

@@ -2,9 +2,12 @@
 
 use std::process::{Command, Output};
 
-use pghost::migrate::{Cleaned, CleanupSpec, cleanup, status};
+use pghost::migrate::{
+    Cleaned, CleanupSpec, Event, MigrationSpec, StepName, Then, cleanup, status,
+};
 
 use crate::{
+    handoff::dies_at,
     made::{IS_WAITING, hold_the_key_off},
     program::{Program, enters},
     stage::{Gate, until},
@@ -24,7 +27,11 @@ async fn traces(database: &Database, name: &str) -> String {
                 (SELECT count(*) FROM pg_namespace WHERE nspname = 'pghost'),
                 (SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
                   WHERE datname = current_database() AND locktype = 'advisory'),
-                (SELECT count(*) FROM pg_db_role_setting))"
+                (SELECT count(*) FROM pg_db_role_setting),
+                (SELECT count(*) FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid
+                  WHERE datname = current_database()),
+                (SELECT count(*) FROM pg_replication_origin WHERE roname NOT IN
+                    (SELECT 'pg_' || oid FROM pg_subscription)))"
         ))
         .await
 }
@@ -88,6 +95,49 @@ async fn a_run_that_was_stopped_half_way_is_seen_and_cleaned_up() {
         assert!(status(&to.config(), None).await.unwrap().is_empty());
         let unknown = status(&to.config(), Some(&from.name)).await.unwrap_err();
         assert_eq!(unknown.exit.code(), 2, "{unknown}");
+    }
+}
+
+/// Each in a phase, or between two.
+const MOMENTS: &[StepName] = &[
+    StepName::LedgerMade,
+    StepName::TableMade,
+    StepName::PublicationMade,
+    StepName::SlotMade,
+    StepName::PageRead,
+    StepName::KeyBuilt,
+    StepName::CheckpointTaken,
+    StepName::CheckpointPassed,
+    StepName::ObjectMade,
+    StepName::HandoffBegun,
+    StepName::SubscriptionMade,
+    StepName::OriginAdvanced,
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_died_in_any_phase_leaves_no_trace_once_it_is_cleaned_up() {
+    for binaries in versions_to_test() {
+        let server = server(&binaries);
+        let from = Database::create(&server, "phases").await;
+        let to = Database::create(&server, "phases").await;
+        from.sql(TABLES).await;
+        from.sql("CREATE INDEX ON source (v)").await;
+        let before = (traces(&from, &from.name).await, traces(&to, &from.name).await);
+        let spec = MigrationSpec { then: Then::Handoff, ..spec(&from, &to, "source", "source") };
+        for moment in MOMENTS {
+            let reached =
+                move |event: &Event| matches!(event, Event::Step { step, .. } if step == moment);
+            assert!(dies_at(&spec, reached).await, "{moment:?}");
+            let gone = "SELECT count(*) = 0 FROM pg_stat_activity
+                         WHERE datname = current_database() AND application_name = 'pghost'";
+            until(&to, gone).await;
+            until(&from, gone).await;
+            cleanup(&cleanup_spec(&from, &to, false)).await.unwrap();
+            until(&to, gone).await;
+            let after = (traces(&from, &from.name).await, traces(&to, &from.name).await);
+            assert_eq!(after, before, "{moment:?}");
+            to.sql("DROP TABLE IF EXISTS source").await;
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod crossing;
 mod ddl;
 mod deferred;
 mod flushed;
+mod handoff;
 mod identity;
 mod invariants;
 mod journey;

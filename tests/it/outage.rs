@@ -11,7 +11,7 @@ use pghost::{
     cluster::{Binaries, Server, StopMode},
     config::Config,
     conn::{Connection, QueryResult, parse_dsn},
-    migrate::{MigrationSpec, TableSpec, Then},
+    migrate::{HandoffSpec, MigrationSpec, TableSpec, Then},
     pg::QualifiedName,
 };
 
@@ -137,6 +137,7 @@ impl Two {
             target_tablespace: None,
             paging: Paging::Auto,
             then: Then::Stop,
+            handoff: HandoffSpec::default(),
             wait_for_server: Duration::from_secs(60),
             stall: MigrationSpec::STALL,
             ignore_new_columns: false,

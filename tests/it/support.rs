@@ -164,6 +164,7 @@ pub(crate) fn spec(from: &Database, to: &Database, source: &str, target: &str) -
         target_owner: None,
         target_tablespace: None,
         then: Then::Stop,
+        handoff: migrate::HandoffSpec::default(),
         wait_for_server: MigrationSpec::WAIT_FOR_SERVER,
         stall: MigrationSpec::STALL,
         ignore_new_columns: false,

@@ -12,6 +12,7 @@ pub(super) fn name(phase: PhaseName) -> &'static str {
         PhaseName::Finish => "finish",
         PhaseName::Verify => "verify",
         PhaseName::Follow => "follow",
+        PhaseName::Handoff => "handoff",
         PhaseName::Done => "done",
     }
 }
@@ -25,6 +26,7 @@ pub(super) fn meaning(phase: PhaseName) -> &'static str {
         PhaseName::Finish => "what belongs to the tables besides their rows",
         PhaseName::Verify => "comparing both sides",
         PhaseName::Follow => "applying changes until interrupted",
+        PhaseName::Handoff => "giving slot and position to a native subscription",
         PhaseName::Done => "all that was asked for is on the target",
     }
 }

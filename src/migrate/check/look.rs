@@ -8,8 +8,8 @@ use super::{
     locale, privileges, settings, tables, waits,
 };
 use crate::migrate::{
-    Failure, Listener, MigrationSpec, is_slot_name, make_table::Made, plan::PlannedTable,
-    preflight, publication, servers::Servers, standby,
+    Failure, Listener, MigrationSpec, Then, handoff, is_slot_name, make_table::Made,
+    plan::PlannedTable, preflight, publication, servers::Servers, standby,
 };
 
 /// A migration that is to begin.
@@ -74,6 +74,10 @@ pub(super) async fn look(
         }
     }
     let publication = look_at_publication(spec, servers, &name, &tables, findings).await?;
+    if spec.then == Then::Handoff {
+        let existing = spec.publication.as_deref();
+        handoff::check::look(spec, servers, (&name, existing), &tables, findings).await?;
+    }
     let makes_publication = spec.publication.is_none();
     let all = tables.len() == spec.tables.len();
     let new = NewMigration { name, slot, publication, makes_publication, made, tables };

@@ -52,16 +52,18 @@ impl Unit {
 impl Mask {
     /// Empty secrets are none.
     pub(super) fn new(secrets: &[Vec<u8>]) -> Self {
-        let secrets: Vec<_> = secrets
-            .iter()
-            .map(|secret| Secret {
-                units: Units::new(secret, Percent::Literal).collect(),
-                short: secret.len() < SHORT_BYTES,
-            })
-            .filter(|secret| !secret.units.is_empty())
-            .collect();
-        let longest = secrets.iter().map(|secret| secret.units.len()).max().unwrap_or_default();
-        Self { secrets, longest }
+        let mut mask = Self { secrets: Vec::new(), longest: 0 };
+        secrets.iter().for_each(|secret| mask.add(secret));
+        mask
+    }
+
+    /// Hides one more, from here on.
+    pub(super) fn add(&mut self, secret: &[u8]) {
+        let units: Vec<_> = Units::new(secret, Percent::Literal).collect();
+        if !units.is_empty() {
+            self.longest = self.longest.max(units.len());
+            self.secrets.push(Secret { units, short: secret.len() < SHORT_BYTES });
+        }
     }
 
     /// The stretches of `text` to hide: in order, apart from each other, and none missing that

@@ -94,6 +94,11 @@ impl Trace {
         }
     }
 
+    /// Hides one more secret, from here on.
+    pub fn hide(&mut self, secret: &[u8]) {
+        self.mask.add(secret);
+    }
+
     /// Hands `line` a line, without its end, for each whole message at the start of `bytes`, which
     /// we send. Answers with how many bytes they were; the rest is to come again when there is
     /// more of it.

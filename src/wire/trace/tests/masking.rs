@@ -111,6 +111,16 @@ fn every_field_of_text_or_bytes_is_searched() {
 }
 
 #[test]
+fn one_more_secret_can_be_told_later() {
+    let mut trace = started(&["hunter22"]);
+    let query = written(|w| w.query("connection 'password=tapioca' hunter22"));
+    assert!(trace.one_sent(&query).contains("tapioca"));
+    trace.hide(b"tapioca");
+    let line = trace.one_sent(&query);
+    assert!(line.contains("'password=***' ***"), "{line}");
+}
+
+#[test]
 fn a_secret_is_not_cut_in_two() {
     for spelling in spellings(SECRET) {
         for before in FIELD_BYTES_MAX - spelling.len()..=FIELD_BYTES_MAX {

@@ -1,0 +1,96 @@
+//! `pghost cutover-sequences`: the target's sequences ahead of the source's, for the moment at
+//! which applications change over. Neither pghost's applying nor a subscription brings sequences.
+
+use super::{Failure, SequenceReport, TableSpec, cleanup::is_its_source, failure::Exit, sequences};
+use crate::{
+    config::Config,
+    conn::{Connection, Error, SessionKind},
+    ledger::{self, Phase},
+};
+
+/// Whose sequences are set, and how far ahead.
+#[derive(Clone, Debug)]
+pub struct CutoverSpec {
+    /// The source.
+    pub source: Config,
+    /// The target.
+    pub target: Config,
+    /// The migration whose tables they are, if they are not named.
+    pub name: Option<String>,
+    /// The tables, if there is no ledger any more.
+    pub tables: Vec<TableSpec>,
+    /// How many values they are brought ahead of the source's.
+    pub gap: u64,
+}
+
+/// Sets them and tells. Can be done again: none goes back, and one that is far enough stays.
+///
+/// Errors: one that could not be set, after all that could be are.
+pub async fn cutover_sequences(
+    spec: &CutoverSpec,
+    tell: &mut (dyn FnMut(&[SequenceReport]) + Send),
+) -> Result<(), Failure> {
+    let at = |what: &'static str| move |error: Error| Failure::refused_by(what, &error);
+    let connect = |config| Connection::connect(config, SessionKind::Sql);
+    let mut source = connect(&spec.source).await.map_err(at("connecting to the source"))?;
+    let mut target = connect(&spec.target).await.map_err(at("connecting to the target"))?;
+    let tables = match &spec.name {
+        Some(name) => of_migration(name, &mut source, &mut target).await?,
+        None => spec.tables.clone(),
+    };
+    let mut all = Vec::new();
+    for table in &tables {
+        let names = (&table.source, &table.target);
+        let reports = sequences::bring_up(&mut source, &mut target, names, spec.gap).await;
+        all.extend(reports.map_err(|error| Failure {
+            exit: Exit::Stopped,
+            state: "sequences of the tables before it are set".into(),
+            ..Failure::refused_by(&format!("setting sequences of {}", table.target.plain()), &error)
+        })?);
+    }
+    source.close().await;
+    target.close().await;
+    tell(&all);
+    let failed: Vec<_> = all.iter().filter(|r| r.problem.is_some() && !r.moved).collect();
+    let Some(first) = failed.first() else { return Ok(()) };
+    Err(Failure {
+        exit: Exit::Stopped,
+        state: "all other sequences are set".into(),
+        ..Failure::refused(
+            format!(
+                "{} of {} sequences could not be set, among them that of {}.{}: {}",
+                failed.len(),
+                all.len(),
+                first.table,
+                first.column,
+                first.problem.as_deref().unwrap_or_default()
+            ),
+            "mend that and give the same command again, or set them with setval by hand",
+        )
+    })
+}
+
+/// The tables of a migration, which must have been exact.
+async fn of_migration(
+    name: &str,
+    source: &mut Connection,
+    target: &mut Connection,
+) -> Result<Vec<TableSpec>, Failure> {
+    let failed = |error: Error| Failure::refused_by("reading the ledger on the target", &error);
+    let Some(migration) = ledger::load(target, name).await.map_err(failed)? else {
+        return Err(Failure::refused(
+            format!("the target knows no migration called {name}"),
+            "name its tables instead, with --table, if its ledger was cleaned up",
+        ));
+    };
+    is_its_source(source, &migration).await?;
+    if migration.phase < Phase::Done {
+        return Err(Failure::refused(
+            format!("the migration {name} has not passed its checkpoint yet"),
+            "let `pghost migrate` come to its end first",
+        ));
+    }
+    let table =
+        |t: &ledger::TableRecord| TableSpec { source: t.source.clone(), target: t.target.clone() };
+    Ok(migration.tables.iter().map(table).collect())
+}
