@@ -86,6 +86,9 @@ fn run(command: Command, mode: progress::Mode, screen: &Screen) -> Result<(), Fa
             Meant::Migrate(Box::new(options))
         }
         Command::Status(args) => Meant::Status(Box::new(options::status(args, conn::parse_dsn)?)),
+        Command::Verify(args) => {
+            Meant::Verify(Box::new(options::verify(args, conn::parse_dsn)?))
+        }
         Command::Cleanup(args) => {
             Meant::Cleanup(Box::new(options::cleanup(args, conn::parse_dsn)?))
         }
@@ -106,6 +109,7 @@ enum Meant {
     Demo(demo::Options),
     Migrate(Box<options::Migrate>),
     Status(Box<options::Status>),
+    Verify(Box<migrate::VerifySpec>),
     Cleanup(Box<migrate::CleanupSpec>),
 }
 
@@ -114,7 +118,7 @@ impl Meant {
     fn cut_short(&self) -> Failure {
         match self {
             Self::Migrate(_) | Self::Cleanup(_) => Failure::interrupted(),
-            Self::Status(_) => Failure::interrupted_early(),
+            Self::Status(_) | Self::Verify(_) => Failure::interrupted_early(),
             Self::Demo(_) => Failure {
                 state: "the throwaway servers are stopped; no other server was touched".into(),
                 hint: "run `pghost demo` again; it begins anew".into(),
@@ -149,6 +153,9 @@ async fn carry_out(meant: Meant, mode: progress::Mode, screen: Screen) -> Result
                 let found = migrate::status(&options.target, options.name.as_deref()).await?;
                 screen.print(&status::text(&found, options.json));
                 Ok(())
+            }
+            Meant::Verify(spec) => {
+                Box::pin(migrate::verify(&spec, interrupt, &mut *listener)).await
             }
             Meant::Cleanup(spec) => {
                 let cleaned = migrate::cleanup(&spec).await?;

@@ -10,7 +10,7 @@ use crate::{
     backfill::Paging,
     config::{Config, ConfigError},
     demo,
-    migrate::{CleanupSpec, Failure, MigrationSpec, TableSpec, Then, is_slot_name},
+    migrate::{CleanupSpec, Failure, MigrationSpec, TableSpec, Then, VerifySpec, is_slot_name},
 };
 
 /// The longest identifier (`NAMEDATALEN` less one).
@@ -96,6 +96,7 @@ pub(super) fn migrate(
         defer_indexes: args.defer_indexes,
         target_owner: args.target_owner,
         target_tablespace: args.target_tablespace,
+        verify: args.verify,
         then: match args.then {
             args::Then::Stop => Then::Stop,
             args::Then::Follow => Then::Follow,
@@ -105,6 +106,30 @@ pub(super) fn migrate(
         ignore_new_columns: args.ignore_new_columns,
     };
     Ok(Migrate { spec, warnings })
+}
+
+/// What `pghost verify` means.
+pub(super) fn verify(
+    args: args::Verify,
+    parse_dsn: impl Fn(&str) -> Result<Config, ConfigError>,
+) -> Result<VerifySpec, Failure> {
+    let tables = tables(&args.tables)?;
+    if tables.is_empty() && args.name.is_none() {
+        return Err(Failure::refused(
+            "it is not said which table to compare",
+            "give --table SCHEMA.TABLE, or --name of a migration that exists",
+        ));
+    }
+    check_name("--name", args.name.as_deref())?;
+    Ok(VerifySpec {
+        source: server("source", args.source, &parse_dsn)?,
+        target: server("target", args.target, &parse_dsn)?,
+        tables,
+        name: args.name,
+        slot: args.slot,
+        page_rows: args.page_rows,
+        list: args.list,
+    })
 }
 
 /// What `pghost cleanup` means.

@@ -12,7 +12,7 @@ use crate::migrate::Failure;
 /// The refusal of a command line that can't be read.
 pub(super) fn refusal(error: &Error, typed: &[OsString]) -> Failure {
     let help = match typed.get(1).and_then(|command| command.to_str()) {
-        Some(command @ ("demo" | "migrate" | "status" | "cleanup")) => {
+        Some(command @ ("demo" | "migrate" | "status" | "verify" | "cleanup")) => {
             format!("`pghost {command} --help` lists the options")
         }
         _ => "`pghost --help` lists the commands; `pghost demo` needs no arguments".to_owned(),

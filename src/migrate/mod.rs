@@ -4,7 +4,7 @@
 //!   preflight ──> prepare ──> backfill ──> checkpoint ──> catch up ──> finish ──> stop | follow
 //!   changes       ledger,     pages        insert LSN     apply to    sequences,
 //!   nothing       publication              after the      the         indexes,
-//!                 then slot                last page      checkpoint  constraints ..
+//!                 then slot                last page      checkpoint  constraints .., verify
 //! ```
 //!
 //! Each phase is stored in the ledger when it begins ([`crate::ledger::Phase`]), and a run takes up
@@ -37,6 +37,8 @@ mod standby;
 mod status;
 mod target;
 pub mod verdict;
+mod verify;
+mod verify_phase;
 mod watch_apply;
 mod watch_backfill;
 mod watch_index;
@@ -51,3 +53,4 @@ pub use persist::run;
 pub use spec::{MigrationSpec, TableSpec, Then};
 pub use status::{MigrationStatus, TableStatus, status};
 pub use verdict::Verdict;
+pub use verify::{VerifySpec, verify};

@@ -49,10 +49,7 @@ pub(super) async fn begin<'a, 'l>(
     };
     let name = preflight::name_of(spec)?;
     let failed = |error: Error| Failure::refused_by("reading the ledger on the target", &error);
-    if !ledger::lock(&mut servers.target, &format!("pghost migration {name}"))
-        .await
-        .map_err(failed)?
-    {
+    if !ledger::lock(&mut servers.target, &ledger::migration_lock(&name)).await.map_err(failed)? {
         return Err(Failure::busy(
             format!("another pghost is running the migration {name}"),
             "let it run, or stop it first; give another --name for another migration",
@@ -134,13 +131,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A run under way.
 pub(super) struct Journey<'a, 'l> {
-    spec: &'a MigrationSpec,
-    servers: Servers,
-    migration: Migration,
-    tables: Vec<PlannedTable>,
-    interrupt: watch::Receiver<bool>,
-    desk: &'a Desk<'l>,
-    seconds: Seconds,
+    pub(super) spec: &'a MigrationSpec,
+    pub(super) servers: Servers,
+    pub(super) migration: Migration,
+    pub(super) tables: Vec<PlannedTable>,
+    pub(super) interrupt: watch::Receiver<bool>,
+    pub(super) desk: &'a Desk<'l>,
+    pub(super) seconds: Seconds,
 }
 
 impl Journey<'_, '_> {
@@ -154,6 +151,7 @@ impl Journey<'_, '_> {
         self.backfill().await?;
         self.catch_up().await?;
         self.finish().await?;
+        self.verify().await?;
         if self.spec.then == Then::Follow {
             self.follow().await?;
         }
@@ -161,7 +159,7 @@ impl Journey<'_, '_> {
         self.report().await
     }
 
-    fn enter(&self, phase: PhaseName) {
+    pub(super) fn enter(&self, phase: PhaseName) {
         self.desk.tell(&Event::Phase { phase });
     }
 
@@ -351,6 +349,16 @@ impl Journey<'_, '_> {
     }
 
     async fn apply(&mut self, stop: Stop) -> Result<Outcome, Failure> {
+        let interrupt = self.interrupt.clone();
+        self.apply_until(stop, interrupt).await
+    }
+
+    /// The same until `interrupt` turns true.
+    pub(super) async fn apply_until(
+        &mut self,
+        stop: Stop,
+        interrupt: watch::Receiver<bool>,
+    ) -> Result<Outcome, Failure> {
         let started = Instant::now();
         let (target, name) = (&mut self.servers.target, &self.migration.name);
         let until = ledger::pages_until(target, name).await.map_err(|error| at_ledger(&error))?;
@@ -384,7 +392,7 @@ impl Journey<'_, '_> {
             ignores_new: self.spec.ignore_new_columns,
         };
         desk.set_streaming(true);
-        let applying = apply.run(source, target, self.interrupt.clone(), |moment| {
+        let applying = apply.run(source, target, interrupt, |moment| {
             if let Moment::Progress(progress) = &moment {
                 tell_applied.send_replace(progress.applied);
             }
@@ -471,6 +479,6 @@ impl Journey<'_, '_> {
     }
 }
 
-fn at_ledger(error: &Error) -> Failure {
+pub(super) fn at_ledger(error: &Error) -> Failure {
     Failure::stopped_by("reading or writing the ledger on the target", error)
 }
