@@ -49,7 +49,7 @@ pub async fn load_ordering(
     table: Oid,
     key: &[KeyColumn],
 ) -> Result<Vec<Option<String>>, Error> {
-    let default_version = match connection.server_version()? >= ServerVersion::from_num(150_000) {
+    let default_version: Option<String> = match connection.server_version()? >= ServerVersion::from_num(150_000) {
         true => connection.query(DEFAULT_VERSION).await?.row()?.get("version")?,
         false => None,
     };

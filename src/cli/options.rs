@@ -367,6 +367,23 @@ mod tests {
     }
 
     #[test]
+    fn a_comparison_needs_tables_or_a_name() {
+        let meant = |words: &[&str]| {
+            let line = ["pghost", "verify"].iter().chain(&SERVERS).chain(words);
+            match Args::try_parse_from(line).unwrap().command {
+                Command::Verify(args) => verify(args, parse_dsn),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(meant(&[]).unwrap_err().hint.contains("--name"));
+        let spec = meant(&["--table", "t=u", "--list", "3"]).unwrap();
+        assert_eq!((spec.tables.len(), spec.list, spec.page_rows), (1, 3, None));
+        assert_eq!(meant(&["--name", "n"]).unwrap().name.as_deref(), Some("n"));
+        assert!(!between_servers(&["--table", "t"]).unwrap().spec.verify);
+        assert!(between_servers(&["--table", "t", "--verify"]).unwrap().spec.verify);
+    }
+
+    #[test]
     fn a_warning_about_both_servers_is_given_once() {
         let warning = Warning::PasswordFileNotPlain(PathBuf::from("/p"));
         let open = |dsn: &str| {

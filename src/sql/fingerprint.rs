@@ -12,8 +12,8 @@
 
 use super::{
     KeyColumn, KeyValues, Rows, columns_of_t,
-    rows::{NUMBER, between, numbered},
-    write::same_key,
+    rows::{between, numbered},
+    write::{FETCH_NUMBER, same_key},
 };
 use crate::pg::{Ident, QualifiedName};
 
@@ -101,9 +101,9 @@ pub fn look_at_rows(
     let hash = |name: &Ident| format!(", {}", hashing.of(&format!("t.{name}")));
     let hashes: String = hashing.columns.iter().map(hash).collect();
     format!(
-        "SELECT v.{}, t.tableoid || ' ' || t.ctid::text || ' ' || t.xmin::text{hashes} \
+        "SELECT v.{}, t.tableoid::text || ' ' || t.ctid::text || ' ' || t.xmin::text{hashes} \
          FROM {} LEFT JOIN {table} AS t ON {}",
-        Ident::new(NUMBER),
+        Ident::new(FETCH_NUMBER),
         numbered(key, keys),
         same_key(key)
     )
@@ -201,7 +201,7 @@ mod tests {
         );
         assert_eq!(
             sql,
-            "SELECT v.\"pghost number\", t.tableoid || ' ' || t.ctid::text || ' ' || \
+            "SELECT v.\"pghost number\", t.tableoid::text || ' ' || t.ctid::text || ' ' || \
              t.xmin::text, ('x' || left(md5(ROW(t.\"k\")::text), 16))::bit(64)::bigint \
              FROM (VALUES (0, '7'::integer)) AS v (\"pghost number\", \"k\") \
              LEFT JOIN \"s\".\"t\" AS t ON t.\"k\" OPERATOR(\"pg_catalog\".=) v.\"k\""

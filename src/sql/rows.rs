@@ -1,6 +1,6 @@
 //! Which rows of a table a statement is about: a range of its key, or those of given keys.
 
-use super::{KeyColumn, KeyValues, after, quote_literal, up_to, write::same_key};
+use super::{KeyColumn, KeyValues, after, quote_literal, up_to, write::{FETCH_NUMBER, same_key}};
 use crate::pg::{Ident, QualifiedName};
 
 /// Rows of a table, which a statement calls `t`.
@@ -44,9 +44,8 @@ pub(super) fn between(
     }
 }
 
-/// The column that numbers keys, from 0; a key's own columns keep their names.
-pub(super) const NUMBER: &str = "pghost number";
-
+/// Keys, numbered from 0; their columns keep their names.
+///
 /// `(VALUES (0, 'k'::type), ..) AS v ("pghost number", "k")`
 pub(super) fn numbered(key: &[KeyColumn], keys: &[Vec<String>]) -> String {
     let row = |(number, values): (usize, &Vec<String>)| {
@@ -56,7 +55,7 @@ pub(super) fn numbered(key: &[KeyColumn], keys: &[Vec<String>]) -> String {
     };
     let rows: Vec<_> = keys.iter().enumerate().map(row).collect();
     let names: String = key.iter().map(|c| format!(", {}", c.name)).collect();
-    format!("(VALUES {}) AS v ({}{names})", rows.join(", "), Ident::new(NUMBER))
+    format!("(VALUES {}) AS v ({}{names})", rows.join(", "), Ident::new(FETCH_NUMBER))
 }
 
 #[cfg(test)]

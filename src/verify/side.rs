@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use super::{VerifyError, VerifyTable, suspect::Shown};
 use crate::{
     conn::{Connection, Error, QueryResult, Row},
-    pg::Snapshot,
+    pg::{Lsn, QualifiedName, Snapshot},
     replication::take_checkpoint,
     sql::{
-        KeyColumn, Rows, fingerprint, list_keys, list_rows, look_at_rows, next_bound, respelled,
+        Hashing, KeyColumn, Rows, fingerprint, list_keys, list_rows, look_at_rows, next_bound, respelled,
         values_of_row,
     },
 };
@@ -22,15 +22,8 @@ pub(super) struct Page {
 }
 
 impl Page {
-    const fn range(&self) -> Rows<'_> {
-        Rows::Between(opened(&self.lower), opened(&self.upper))
-    }
-}
-
-const fn opened(bound: &Option<Vec<String>>) -> Option<&[String]> {
-    match bound {
-        Some(values) => Some(values.as_slice()),
-        None => None,
+    fn range(&self) -> Rows<'_> {
+        Rows::Between(self.lower.as_deref(), self.upper.as_deref())
     }
 }
 
@@ -76,11 +69,11 @@ impl Sides<'_> {
     }
 
     /// The statement that finds the page after `lower` on the source.
-    fn finding(&self, lower: &Option<Vec<String>>, rows: u64) -> String {
+    fn finding(&self, lower: Option<&[String]>, rows: u64) -> String {
         let (table, key) = (&self.table.source, &self.table.source_key);
         match self.table.same_order {
-            true => next_bound(table, key, opened(lower), rows),
-            false => list_keys(table, key, key, opened(lower), rows),
+            true => next_bound(table, key, lower, rows),
+            false => list_keys(table, key, key, lower, rows),
         }
     }
 
@@ -100,7 +93,8 @@ impl Sides<'_> {
 
     /// The first page of the source.
     pub(super) async fn first_page(&mut self, rows: u64) -> Result<Page, VerifyError> {
-        let result = self.source.query(&self.finding(&None, rows)).await;
+        let sql = self.finding(None, rows);
+        let result = self.source.query(&sql).await;
         result
             .and_then(|result| self.found(None, rows, &result))
             .map_err(|error| self.at_source(error))
@@ -117,22 +111,23 @@ impl Sides<'_> {
         let of_source =
             fingerprint(&table.source, &table.source_key, page.range(), table.hashing());
         let of_target = self.on_target(page, fingerprint);
-        let next = page.upper.is_some().then(|| self.finding(&page.upper, rows));
+        let next = page.upper.is_some().then(|| self.finding(page.upper.as_deref(), rows));
         let began = Instant::now();
-        self.source.queue_query(&of_source);
+        let (on_source, on_target) = (&mut *self.source, &mut *self.target);
+        on_source.queue_query(&of_source);
         if let Some(next) = &next {
-            self.source.queue_query(next);
+            on_source.queue_query(next);
         }
-        let on_source = async {
-            let sum = self.source.result().await?;
+        let both_of_source = async {
+            let sum = on_source.result().await?;
             let first = began.elapsed();
             let next = match next {
-                Some(_) => Some(self.source.result().await?),
+                Some(_) => Some(on_source.result().await?),
                 None => None,
             };
-            Ok((sum, next, first.max(began.elapsed() - first)))
+            Ok::<_, Error>((sum, next, first.max(began.elapsed().saturating_sub(first))))
         };
-        let asked = tokio::join!(on_source, self.target.query(&of_target));
+        let asked = tokio::join!(both_of_source, on_target.query(&of_target));
         let ((source, next, held), target) = self.both(asked)?;
         let source = sum(&source).map_err(|error| self.at_source(error))?;
         let target = sum(&target).map_err(|error| self.at_target(error))?;
@@ -174,7 +169,7 @@ impl Sides<'_> {
     ) -> Result<Vec<Vec<String>>, VerifyError> {
         let (table, walk) = (self.table, self.table.walk());
         let lower = lower.map(|values| table.walk_values(values));
-        let sql = list_keys(&table.target, &table.target_key, &walk, opened(&lower), rows);
+        let sql = list_keys(&table.target, &table.target_key, &walk, lower.as_deref(), rows);
         let result = self.target.query(&sql).await;
         result.and_then(|result| keys(&result)).map_err(|error| self.at_target(error))
     }
@@ -202,7 +197,7 @@ impl Sides<'_> {
     }
 
     /// A position after all that was seen of the source so far.
-    pub(super) async fn checkpoint(&mut self) -> Result<crate::pg::Lsn, VerifyError> {
+    pub(super) async fn checkpoint(&mut self) -> Result<Lsn, VerifyError> {
         take_checkpoint(self.source).await.map_err(|error| self.at_source(error))
     }
 
@@ -263,12 +258,7 @@ impl Sides<'_> {
 }
 
 /// What makes a statement about a page.
-type Making = fn(
-    &crate::pg::QualifiedName,
-    &[KeyColumn],
-    Rows<'_>,
-    crate::sql::Hashing<'_>,
-) -> String;
+type Making = fn(&QualifiedName, &[KeyColumn], Rows<'_>, Hashing<'_>) -> String;
 
 /// Longer values of a row that differs are taken for different without asking further.
 const VALUES_BYTES_MAX: u64 = 16 << 20;

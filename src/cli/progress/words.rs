@@ -167,3 +167,32 @@ pub(super) fn numbers(event: &Event) -> Option<String> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::sample, *};
+
+    #[test]
+    fn what_a_comparison_finds_reads_like_this() {
+        let of = |event| sentence(&event).unwrap();
+        let row = "public.orders: id = 7, day = 2026-01-02";
+        for (kind, how) in [
+            (Kind::Different, "differs in a, b"),
+            (Kind::MissingOnTarget, "is missing on the target"),
+            (Kind::ExtraOnTarget, "is on the target only"),
+        ] {
+            assert_eq!(of(sample::different(kind)), format!("{row} {how}"));
+        }
+        let all = "public.orders: 3,000,000 rows compared in 150 pages: ";
+        assert_eq!(of(sample::verified(0)), format!("{all}no row differs"));
+        assert_eq!(
+            of(sample::verified(3)),
+            format!(
+                "{all}3 rows differ; 1 row only spelled differently; \
+                 1 row changed all the time and could not be compared"
+            )
+        );
+        assert!(of(sample::verified(10_000)).contains("and that is not all: given up"));
+        assert_eq!(tame(&"x".repeat(300)).chars().count(), 201);
+    }
+}
