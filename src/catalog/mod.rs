@@ -1,8 +1,8 @@
 //! What is on a server, as values: tables, columns, keys, types, and what belongs to a table.
 //!
-//! `query`, `extras`, `ordering` and `prefixes` are the parts that ask a server; choosing a key, judging types and
-//! writing the definitions of a table and of what belongs to it are pure. What follows from it
-//! for a run is `migrate`'s.
+//! `query`, `extras`, `ordering` and `prefixes` are the parts that ask a server; choosing a key,
+//! judging types and writing the definitions of a table and of what belongs to it are pure. What
+//! follows from it for a run is `migrate`'s.
 
 mod definition;
 mod extras;

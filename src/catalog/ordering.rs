@@ -17,7 +17,8 @@ SELECT a.attname, getdatabaseencoding() AS encoding,
             ELSE collprovider END AS provider,
        CASE WHEN is_default AND coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') = 'c'
             THEN datcollate
-            WHEN is_default THEN coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale')
+            WHEN is_default
+            THEN coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale')
             ELSE coalesce(j ->> 'colllocale', j ->> 'colliculocale', collcollate) END AS locale,
        CASE WHEN is_default THEN to_jsonb(d) ->> 'daticurules'
             ELSE j ->> 'collicurules' END AS rules,
@@ -49,14 +50,16 @@ pub async fn load_ordering(
     table: Oid,
     key: &[KeyColumn],
 ) -> Result<Vec<Option<String>>, Error> {
-    let default_version: Option<String> = match connection.server_version()? >= ServerVersion::from_num(150_000) {
-        true => connection.query(DEFAULT_VERSION).await?.row()?.get("version")?,
-        false => None,
-    };
+    let default_version: Option<String> =
+        match connection.server_version()? >= ServerVersion::from_num(150_000) {
+            true => connection.query(DEFAULT_VERSION).await?.row()?.get("version")?,
+            false => None,
+        };
     let oid = table.to_string();
     let result = connection.query_with(COLLATIONS, &[Some(&oid)]).await?;
     let of = |column: &KeyColumn| {
-        let is_it = |row: &&Row| row.get::<String>("attname").is_ok_and(|n| n == column.name.as_str());
+        let is_it =
+            |row: &&Row| row.get::<String>("attname").is_ok_and(|n| n == column.name.as_str());
         match result.rows().iter().find(is_it) {
             Some(row) => Ok(ordering(column, &collation(row, default_version.as_deref())?)),
             None => Ok(None),
@@ -131,9 +134,8 @@ mod tests {
 
     #[test]
     fn only_orders_that_are_known_to_be_the_same_are_called_the_same() {
-        let of = |oid, collation: &Collation| {
-            ordering(&KeyColumn::builtin("k", oid, "type"), collation)
-        };
+        let of =
+            |oid, collation: &Collation| ordering(&KeyColumn::builtin("k", oid, "type"), collation);
         let none = Collation::default();
         assert_eq!(of(20, &none), of(23, &none));
         assert!(of(2950, &none).is_some() && of(2950, &none) != of(1700, &none));
@@ -142,7 +144,10 @@ mod tests {
         let c = collation("c", "C", None);
         assert_eq!(of(25, &c), of(1043, &collation("b", "C.UTF-8", Some("1"))));
         assert_ne!(of(25, &c), of(1042, &c));
-        assert_ne!(of(25, &c), of(25, &Collation { encoding: "LATIN1".into(), ..collation("c", "C", None) }));
+        assert_ne!(
+            of(25, &c),
+            of(25, &Collation { encoding: "LATIN1".into(), ..collation("c", "C", None) })
+        );
         // Without a version nobody knows.
         assert_eq!(of(25, &collation("c", "en_US.utf8", None)), None);
         let icu = |version| of(25, &collation("i", "de", Some(version)));

@@ -86,9 +86,7 @@ fn run(command: Command, mode: progress::Mode, screen: &Screen) -> Result<(), Fa
             Meant::Migrate(Box::new(options))
         }
         Command::Status(args) => Meant::Status(Box::new(options::status(args, conn::parse_dsn)?)),
-        Command::Verify(args) => {
-            Meant::Verify(Box::new(options::verify(args, conn::parse_dsn)?))
-        }
+        Command::Verify(args) => Meant::Verify(Box::new(options::verify(args, conn::parse_dsn)?)),
         Command::Cleanup(args) => {
             Meant::Cleanup(Box::new(options::cleanup(args, conn::parse_dsn)?))
         }

@@ -150,12 +150,7 @@ impl Verifying {
         Ok(verifying)
     }
 
-    const fn new(
-        source: Connection,
-        target: Connection,
-        follower: Follower,
-        list: usize,
-    ) -> Self {
+    const fn new(source: Connection, target: Connection, follower: Follower, list: usize) -> Self {
         Self { source, target, tables: Vec::new(), follower, list, longest: Duration::ZERO }
     }
 
@@ -223,9 +218,8 @@ impl Verifying {
         let theirs = theirs.await.map_err(at_target)?;
         let target_walk = walk(&other, &target_key);
         let in_order = target_walk.is_sorted();
-        let encoding = |connection: &Connection| {
-            connection.parameter("server_encoding").map(str::to_owned)
-        };
+        let encoding =
+            |connection: &Connection| connection.parameter("server_encoding").map(str::to_owned);
         let table = VerifyTable {
             source: source.name.clone(),
             target: target.clone(),

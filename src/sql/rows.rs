@@ -1,6 +1,9 @@
 //! Which rows of a table a statement is about: a range of its key, or those of given keys.
 
-use super::{KeyColumn, KeyValues, after, quote_literal, up_to, write::{FETCH_NUMBER, same_key}};
+use super::{
+    KeyColumn, KeyValues, after, quote_literal, up_to,
+    write::{FETCH_NUMBER, same_key},
+};
 use crate::pg::{Ident, QualifiedName};
 
 /// Rows of a table, which a statement calls `t`.

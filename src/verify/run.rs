@@ -6,7 +6,7 @@ use super::{
     Follower, Found, VerifyError, VerifyProgress, VerifyTable,
     pace::Pace,
     settle::Settler,
-    side::{Listed, Page, Sides},
+    side::{Listed, Sides},
 };
 use crate::conn::Connection;
 
@@ -35,10 +35,7 @@ pub async fn verify(
 
 /// Walks along the source. The target's rows of a page are those of the same range; where it
 /// orders keys otherwise, those of the same keys.
-async fn source_pages(
-    sides: &mut Sides<'_>,
-    settler: &mut Settler<'_>,
-) -> Result<(), VerifyError> {
+async fn source_pages(sides: &mut Sides<'_>, settler: &mut Settler<'_>) -> Result<(), VerifyError> {
     let passes = if sides.table.same_order { 1 } else { 2 };
     let mut pace = Pace::new(sides.table.page_rows, !sides.table.same_order);
     let mut next = Some(sides.first_page(pace.rows()).await?);
@@ -61,10 +58,7 @@ async fn source_pages(
 }
 
 /// Walks along the target, for rows that the source does not have.
-async fn target_pages(
-    sides: &mut Sides<'_>,
-    settler: &mut Settler<'_>,
-) -> Result<(), VerifyError> {
+async fn target_pages(sides: &mut Sides<'_>, settler: &mut Settler<'_>) -> Result<(), VerifyError> {
     let mut pace = Pace::new(sides.table.page_rows, true);
     let mut lower = None;
     let mut walked = settler.found.rows;

@@ -8,8 +8,8 @@ use crate::{
     pg::{Lsn, QualifiedName, Snapshot},
     replication::take_checkpoint,
     sql::{
-        Hashing, KeyColumn, Rows, fingerprint, list_keys, list_rows, look_at_rows, next_bound, respelled,
-        values_of_row,
+        Hashing, KeyColumn, Rows, fingerprint, list_keys, list_rows, look_at_rows, next_bound,
+        respelled, values_of_row,
     },
 };
 

@@ -206,9 +206,7 @@ impl Doubt {
     fn judgement(&self) -> Judgement {
         match &self.of {
             Difference::Presence(kind) => Judgement::Differs(*kind, Vec::new()),
-            Difference::Columns(columns) => {
-                Judgement::Differs(Kind::Different, columns.clone())
-            }
+            Difference::Columns(columns) => Judgement::Differs(Kind::Different, columns.clone()),
         }
     }
 }

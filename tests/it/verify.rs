@@ -40,7 +40,13 @@ impl Seen {
                 }
                 Event::Notice { message } => seen.notices.push(message.clone()),
                 Event::Verified {
-                    rows, pages, different_rows, respelled_rows, moving_rows, complete, ..
+                    rows,
+                    pages,
+                    different_rows,
+                    respelled_rows,
+                    moving_rows,
+                    complete,
+                    ..
                 } => {
                     (seen.rows, seen.pages) = (*rows, *pages);
                     (seen.different, seen.respelled) = (*different_rows, *respelled_rows);

@@ -76,7 +76,13 @@ pub(super) fn sentence(event: &Event) -> Option<String> {
 /// What was found in a table.
 fn verified(event: &Event) -> Option<String> {
     let Event::Verified {
-        table, rows, pages, different_rows, respelled_rows, moving_rows, complete,
+        table,
+        rows,
+        pages,
+        different_rows,
+        respelled_rows,
+        moving_rows,
+        complete,
     } = event
     else {
         return None;

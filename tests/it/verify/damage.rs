@@ -81,18 +81,20 @@ impl Keys {
         let (name, key) = (self.name, self.names());
         let values: Vec<_> = self.columns.iter().map(|(_, value)| *value).collect();
         let values = values.join(", ");
-        let columns = "a text, b text, none text, n numeric, f float8, j jsonb, at interval, l int[]";
+        let columns =
+            "a text, b text, none text, n numeric, f float8, j jsonb, at interval, l int[]";
         let rows = format!(
             "INSERT INTO {name} SELECT {values}, 'a' || i, 'b' || i, NULL, i / 2.0, i / 3.0,
                     jsonb_build_object('i', i), i * interval '1 day', ARRAY[i, NULL]
                FROM generate_series(1, {ROWS}) i"
         );
         let of_source = typed(types.clone());
-        source.sql(&format!(
-            "{};CREATE TABLE {name} ({of_source}, {columns}, PRIMARY KEY ({key})); {rows}",
-            self.before_source
-        ))
-        .await;
+        source
+            .sql(&format!(
+                "{};CREATE TABLE {name} ({of_source}, {columns}, PRIMARY KEY ({key})); {rows}",
+                self.before_source
+            ))
+            .await;
         let of_target = typed(self.on_target.map_or(types, <[&str]>::to_vec));
         // Columns stand elsewhere, and there are more of them.
         target.sql(&format!(
@@ -118,12 +120,20 @@ impl Keys {
             4 => (set("n = n::numeric(20, 6)"), Kind::Different, vec!["n"]),
             5 => (set("f = f + 1e-13"), Kind::Different, vec!["f"]),
             6 => (set("j = '{\"i\": null}'"), Kind::Different, vec!["j"]),
-            7 => (set("at = at + interval '24 hours' - interval '1 day'"), Kind::Different, vec!["at"]),
+            7 => (
+                set("at = at + interval '24 hours' - interval '1 day'"),
+                Kind::Different,
+                vec!["at"],
+            ),
             8 => (set("l = NULL"), Kind::Different, vec!["l"]),
             9 => (format!("DELETE FROM {name} WHERE {is}"), Kind::MissingOnTarget, vec![]),
             _ => {
                 let key: Vec<_> = self.columns.iter().map(|(_, v)| at(v, i + ROWS)).collect();
-                let sql = format!("INSERT INTO {name} ({}, a) VALUES ({}, 'new')", self.names(), key.join(", "));
+                let sql = format!(
+                    "INSERT INTO {name} ({}, a) VALUES ({}, 'new')",
+                    self.names(),
+                    key.join(", ")
+                );
                 (sql, Kind::ExtraOnTarget, vec![])
             }
         };
@@ -149,8 +159,10 @@ fn at(value: &str, i: u32) -> String {
     let mut text = String::new();
     let letters: Vec<_> = value.chars().collect();
     for (place, letter) in letters.iter().enumerate() {
-        let is_word = |at: Option<&char>| at.is_some_and(|c| c.is_alphanumeric() || *c == '\'' || *c == '_');
-        let alone = !is_word(place.checked_sub(1).and_then(|p| letters.get(p))) && !is_word(letters.get(place + 1));
+        let is_word =
+            |at: Option<&char>| at.is_some_and(|c| c.is_alphanumeric() || *c == '\'' || *c == '_');
+        let alone = !is_word(place.checked_sub(1).and_then(|p| letters.get(p)))
+            && !is_word(letters.get(place + 1));
         match letter {
             'i' if alone => text.push_str(&i.to_string()),
             other => text.push(*other),
@@ -180,7 +192,9 @@ async fn every_damage_is_found(from: &Binaries, to: &Binaries) {
         }
         let seen = compare(&source, &target, keys.name, PAGE_ROWS).await;
         let found: BTreeMap<_, _> = (seen.rows_told.iter())
-            .map(|(key, kind, columns)| (key.clone(), (*kind, columns.iter().map(String::as_str).collect())))
+            .map(|(key, kind, columns)| {
+                (key.clone(), (*kind, columns.iter().map(String::as_str).collect()))
+            })
             .collect();
         assert_eq!(found, expected, "{} from {} to {}", keys.name, from.version, to.version);
         assert_eq!(table(&seen), (u64::from(ROWS), DAMAGES_EACH as u64, 0), "{}", keys.name);

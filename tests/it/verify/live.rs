@@ -35,12 +35,16 @@ const WRITES: [&str; 5] = [
 ];
 
 /// Rows that are changed on the target by somebody else, none of which the writers touch.
-const DAMAGE: &str = "UPDATE target SET v = 'damaged' WHERE id = 3500; DELETE FROM target WHERE id = 3600;
+const DAMAGE: &str =
+    "UPDATE target SET v = 'damaged' WHERE id = 3500; DELETE FROM target WHERE id = 3600;
     INSERT INTO target VALUES (-7, 0, 'extra')";
 
 fn is_the_damage(seen: &Seen) {
-    let mut found: Vec<_> =
-        seen.rows_told.iter().map(|(key, kind, columns)| (key[0].1.as_str(), *kind, columns.join(","))).collect();
+    let mut found: Vec<_> = seen
+        .rows_told
+        .iter()
+        .map(|(key, kind, columns)| (key[0].1.as_str(), *kind, columns.join(",")))
+        .collect();
     found.sort_by_key(|(key, ..)| *key);
     let expected = [
         ("-7", Kind::ExtraOnTarget, String::new()),
@@ -126,11 +130,15 @@ async fn a_run_that_verifies_under_load_ends_well_or_tells_what_differs() {
         let writers = Writers::start(&db, &WRITES);
         let events = migrate_with(&spec, |_| {}).await.unwrap();
         let verified = |event: &&Event| matches!(event, Event::Verified { .. });
-        let Some(Event::Verified { rows, pages, different_rows, complete, .. }) = events.iter().find(verified) else {
+        let Some(Event::Verified { rows, pages, different_rows, complete, .. }) =
+            events.iter().find(verified)
+        else {
             panic!("{events:#?}");
         };
         assert!(*rows >= 3900 && *pages >= 19 && *different_rows == 0 && *complete, "{events:#?}");
-        let Some(Event::Finished { seconds, longest_snapshot_seconds, .. }) = events.last() else { panic!("no end") };
+        let Some(Event::Finished { seconds, longest_snapshot_seconds, .. }) = events.last() else {
+            panic!("no end")
+        };
         assert!(seconds.verify > 0.0 && *longest_snapshot_seconds > 0.0);
 
         // Somebody writes to the target after it has caught up.
@@ -164,7 +172,9 @@ async fn a_native_subscription_is_waited_for_too() {
     source.sql(TABLE).await;
     let name = source.name.clone();
     source.sql(&format!("CREATE PUBLICATION {name} FOR TABLE source")).await;
-    target.sql("CREATE TABLE source (id bigint PRIMARY KEY, n int NOT NULL, v text, big text)").await;
+    target
+        .sql("CREATE TABLE source (id bigint PRIMARY KEY, n int NOT NULL, v text, big text)")
+        .await;
     let dsn = source.dsn().replace('\'', "''");
     target.sql(&format!("CREATE SUBSCRIPTION {name} CONNECTION '{dsn}' PUBLICATION {name}")).await;
     until(&target, "SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel").await;

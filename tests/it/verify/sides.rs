@@ -126,7 +126,11 @@ async fn scripts_read_the_rows_that_differ_and_exit_code_3() {
         json!({"event": "verified", "table": "public.t", "rows": 10, "pages": 3, "different_rows": 0,
                "respelled_rows": 0, "moving_rows": 0, "complete": true})
     );
-    assert!(ended.events.iter().any(|e| is(e, "progress") && e["phase"] == "verify"), "{:#?}", ended.events);
+    assert!(
+        ended.events.iter().any(|e| is(e, "progress") && e["phase"] == "verify"),
+        "{:#?}",
+        ended.events
+    );
     db.sql("UPDATE u SET v = NULL WHERE a = 3; DELETE FROM u WHERE a = 4").await;
     let ended = Program::run("verify", &db.dsn(), &db.dsn(), &args).ends_with(3).await;
     let told: Vec<&Value> = ended.events.iter().filter(|e| is(e, "different")).collect();
