@@ -14,12 +14,13 @@ const COLLATIONS: &str = "
 SELECT a.attname, getdatabaseencoding() AS encoding,
        coalesce(c.is_default, false) AS is_default,
        CASE WHEN is_default THEN coalesce(to_jsonb(d) ->> 'datlocprovider', 'c')
-            ELSE collprovider END AS provider,
+            ELSE collprovider::text END AS provider,
        CASE WHEN is_default AND coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') = 'c'
-            THEN datcollate
+            THEN datcollate::text
             WHEN is_default
             THEN coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale')
-            ELSE coalesce(j ->> 'colllocale', j ->> 'colliculocale', collcollate) END AS locale,
+            ELSE coalesce(j ->> 'colllocale', j ->> 'colliculocale', collcollate::text)
+             END AS locale,
        CASE WHEN is_default THEN to_jsonb(d) ->> 'daticurules'
             ELSE j ->> 'collicurules' END AS rules,
        coalesce(collisdeterministic, true) AS deterministic,

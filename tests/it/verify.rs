@@ -87,8 +87,8 @@ async fn compare_as(
     };
     let (_stay, interrupt) = watch::channel(false);
     let mut events = Vec::new();
-    let ended = migrate::verify(&spec, interrupt, &mut |event: &Event| events.push(event.clone()));
-    let failure = ended.await.err();
+    let mut listener = |event: &Event| events.push(event.clone());
+    let failure = migrate::verify(&spec, interrupt, &mut listener).await.err();
     Seen::of(&events, failure)
 }
 
@@ -144,7 +144,7 @@ async fn the_order_of_rows_and_of_columns_does_not_matter_and_no_release_differs
         let found = found.unwrap();
         assert!(found.is_equal() && found.source.rows == 2000, "{found:?}");
         if let Some((_, first)) = &mut first {
-            let found = compare(first, &table, &mut again, &other, &columns).await.unwrap();
+            let found = verify::compare(first, &table, &mut again, &other, &columns).await.unwrap();
             assert!(found.is_equal(), "{}: {found:?}", binaries.version);
         } else {
             first = Some((database, connection));

@@ -29,14 +29,15 @@ struct Keys {
 }
 
 fn kinds() -> Vec<Keys> {
+    const MIXED: &str =
+        "(CASE i % 3 WHEN 0 THEN 'Ä' WHEN 1 THEN 'a' ELSE 'B' END) || (i * 7919 % 1000)";
     let keys = |name, columns| Keys { name, columns, ..Keys::default() };
-    let mixed = "(CASE i % 3 WHEN 0 THEN 'Ä' WHEN 1 THEN 'a' ELSE 'B' END) || (i * 7919 % 1000)";
     vec![
         keys("big", &[("bigint", "i")]),
         keys("negative", &[("integer", "i * 7919 % 100003 - 50000")]),
         Keys { on_target: Some(&["bigint"]), ..keys("widened", &[("integer", "i * 31")]) },
         keys("uuid", &[("uuid", "md5(i::text)::uuid")]),
-        keys("words", &[("text", r"E'it''s \\ ' || i || E'\n,{\""}'")]),
+        keys("words", &[("text", r#"E'it''s \\ ' || i || E'\n,{"}'"#)]),
         keys("pair", &[("integer", "i % 7"), ("varchar(20)", "'r' || i")]),
         Keys {
             target_key: Some("k1, k0"),
@@ -48,14 +49,17 @@ fn kinds() -> Vec<Keys> {
         Keys {
             on_target: Some(&["text COLLATE public.german"]),
             before_target: "CREATE COLLATION german (provider = icu, locale = 'de-u-co-phonebk')",
-            ..keys("elsewhere", &[("text", mixed)])
+            ..keys("elsewhere", &[("text", MIXED)])
         },
         Keys {
             before_source: "CREATE TYPE mood AS ENUM ('low', 'fair', 'high')",
             before_target: "CREATE TYPE mood AS ENUM ('high', 'low', 'fair')",
             ..keys(
                 "moods",
-                &[("public.mood", "(ARRAY['low', 'fair', 'high'])[i % 3 + 1]::public.mood"), ("integer", "i")],
+                &[
+                    ("public.mood", "(ARRAY['low', 'fair', 'high'])[i % 3 + 1]::public.mood"),
+                    ("integer", "i"),
+                ],
             )
         },
     ]
