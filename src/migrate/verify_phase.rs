@@ -31,7 +31,7 @@ impl Journey<'_, '_> {
             compared = verifying.compare(&mut teller) => compared,
             Ok(_) = interrupt.wait_for(|stop| *stop) => Err(Failure::interrupted()),
             // It was not told to, so it has failed.
-            ended = &mut applying => return ended.and(Err(Failure::interrupted())),
+            ended = &mut applying => return ended.and_then(|_| Err(Failure::interrupted())),
         };
         stop.send_replace(true);
         applying.await?;

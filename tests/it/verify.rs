@@ -15,6 +15,9 @@ use tokio::sync::watch;
 
 use crate::support::{Database, server, versions_to_test};
 
+/// A row's key, how it differs, and in which columns.
+type RowTold = (Vec<(String, String)>, Kind, Vec<String>);
+
 /// What a comparison has told.
 #[derive(Debug, Default)]
 struct Seen {
@@ -24,8 +27,7 @@ struct Seen {
     respelled: u64,
     moving: u64,
     complete: bool,
-    /// Each row's key, how it differs, and in which columns.
-    rows_told: Vec<(Vec<(String, String)>, Kind, Vec<String>)>,
+    rows_told: Vec<RowTold>,
     notices: Vec<String>,
     failure: Option<Failure>,
 }

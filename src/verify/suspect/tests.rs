@@ -126,8 +126,8 @@ impl World {
     }
 
     fn row(&self, upto: usize, lost: Option<usize>) -> Option<Shown> {
-        let commits = self.commits[..upto].iter().enumerate().filter(|(at, _)| Some(*at) != lost);
-        let (version, value) = commits.last()?;
+        let mut commits = self.commits[..upto].iter().enumerate();
+        let (version, value) = commits.rfind(|(at, _)| Some(*at) != lost)?;
         value.map(|value| row(u32::try_from(version).unwrap(), &[value]))
     }
 

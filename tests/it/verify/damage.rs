@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
-use pghost::{cluster::Binaries, verify::Kind};
+use pghost::{cluster::Binaries, conn::Connection, verify::Kind};
 
 use super::{Seen, compare};
 use crate::support::{Database, server, versions_to_test};
@@ -113,7 +113,12 @@ impl Keys {
     }
 
     /// Does something to the row of `i` on the target, and tells what of it must be found.
-    async fn damage(&self, target: &Database, rng: &mut Rng, i: u32) -> (Kind, Vec<&'static str>) {
+    async fn damage(
+        &self,
+        target: &mut Connection,
+        rng: &mut Rng,
+        i: u32,
+    ) -> (Kind, Vec<&'static str>) {
         let (name, is) = (self.name, self.is(i));
         let set = |set: &str| format!("UPDATE {name} SET {set} WHERE {is}");
         let (sql, kind, columns) = match rng.u32(0..11) {
@@ -141,19 +146,19 @@ impl Keys {
                 (sql, Kind::ExtraOnTarget, vec![])
             }
         };
-        let done = target.sql(&sql).await;
+        let done = target.query(&sql).await.unwrap();
         assert_eq!(done.statements[0].affected, 1, "{sql}");
         (kind, columns)
     }
 
     /// The key of the row of `i` as it is told.
-    async fn told(&self, source: &Database, i: u32) -> Vec<(String, String)> {
-        let mut key = Vec::new();
-        for (n, (of, value)) in self.columns.iter().enumerate() {
-            let sql = format!("SET TimeZone = 'UTC'; SELECT (({})::{of})::text", at(value, i));
-            key.push((format!("k{n}"), source.value(&sql).await));
-        }
-        key
+    async fn told(&self, source: &mut Connection, i: u32) -> Vec<(String, String)> {
+        let values =
+            self.columns.iter().map(|(of, value)| format!("(({})::{of})::text", at(value, i)));
+        let values: Vec<_> = values.collect();
+        let found = source.query(&format!("SELECT {}", values.join(", "))).await.unwrap();
+        let values = found.row().unwrap().texts(0).unwrap();
+        (0..).map(|n| format!("k{n}")).zip(values).collect()
     }
 }
 
@@ -179,6 +184,7 @@ async fn every_damage_is_found(from: &Binaries, to: &Binaries) {
     let source = Database::create(&server(from), "damage_from").await;
     let target = Database::create(&server(to), "damage_to").await;
     let mut rng = Rng::with_seed(SEED);
+    let (mut asked, mut damaged) = (source.connect().await, target.connect().await);
     let mut all = 0;
     for keys in kinds() {
         keys.make(&source, &target).await;
@@ -190,9 +196,9 @@ async fn every_damage_is_found(from: &Binaries, to: &Binaries) {
         rng.shuffle(&mut places);
         let mut expected = BTreeMap::new();
         for &i in places.iter().take(DAMAGES_EACH) {
-            let (kind, columns) = keys.damage(&target, &mut rng, i).await;
+            let (kind, columns) = keys.damage(&mut damaged, &mut rng, i).await;
             let i = if kind == Kind::ExtraOnTarget { i + ROWS } else { i };
-            expected.insert(keys.told(&source, i).await, (kind, columns));
+            expected.insert(keys.told(&mut asked, i).await, (kind, columns));
         }
         let seen = compare(&source, &target, keys.name, PAGE_ROWS).await;
         let found: BTreeMap<_, _> = (seen.rows_told.iter())
