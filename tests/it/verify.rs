@@ -5,6 +5,7 @@ mod live;
 mod sides;
 
 use pghost::{
+    cluster::Binaries,
     conn::Connection,
     demo::orders,
     migrate::{self, Event, Failure, TableSpec, VerifySpec},
@@ -59,6 +60,13 @@ impl Seen {
         }
         seen
     }
+}
+
+/// Pairs of releases to compare between, so that each is one of a pair.
+fn pairs() -> Vec<(Binaries, Binaries)> {
+    let versions = versions_to_test();
+    let pairs = versions.iter().zip(versions.iter().rev()).take(versions.len().div_ceil(2));
+    pairs.map(|(from, to)| (from.clone(), to.clone())).collect()
 }
 
 /// Compares `t`, or `t=u`, of two databases.

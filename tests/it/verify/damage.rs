@@ -6,7 +6,7 @@ use fastrand::Rng;
 use pghost::{cluster::Binaries, conn::Connection, verify::Kind};
 
 use super::{Seen, compare};
-use crate::support::{Database, server, versions_to_test};
+use crate::support::{Database, server};
 
 /// Rows of a table before it is damaged.
 const ROWS: u32 = 300;
@@ -216,8 +216,7 @@ async fn every_damage_is_found(from: &Binaries, to: &Binaries) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_of_a_hundred_damages_is_found_and_nothing_else() {
-    let versions = versions_to_test();
-    for (from, to) in versions.iter().zip(versions.iter().rev()) {
+    for (from, to) in &super::pairs() {
         every_damage_is_found(from, to).await;
     }
 }
