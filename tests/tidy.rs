@@ -40,6 +40,7 @@ const IO: &[&str] = &[
     "backfill/page.rs",
     "backfill/run.rs",
     "catalog/extras.rs",
+    "catalog/ordering.rs",
     "catalog/prefixes.rs",
     "catalog/query.rs",
     "conn/cancel.rs",
@@ -75,6 +76,7 @@ const IO: &[&str] = &[
     "migrate/cleanup.rs",
     "migrate/cutover.rs",
     "migrate/defer.rs",
+    "migrate/desk.rs",
     "migrate/finish.rs",
     "migrate/handoff/check.rs",
     "migrate/handoff/mod.rs",
@@ -98,11 +100,17 @@ const IO: &[&str] = &[
     "migrate/watch_slot.rs",
     "migrate/watch_index.rs",
     "migrate/watch_source.rs",
+    "migrate/verify.rs",
+    "migrate/verify_phase.rs",
     "replication/checkpoint.rs",
     "replication/slot.rs",
     "replication/stream.rs",
     "replication/transaction/spill.rs",
     "verify/compare.rs",
+    "verify/position.rs",
+    "verify/run.rs",
+    "verify/settle.rs",
+    "verify/side.rs",
 ];
 
 /// Rooms that are at home with the outside world.

@@ -34,7 +34,7 @@ const FULL_BYTES: usize = 4 * 1024 * 1024;
 const OVERFULL: usize = 4;
 
 /// How long a position without changes may wait to be stored.
-const POSITION_INTERVAL: Duration = Duration::from_secs(5);
+const POSITION_INTERVAL: Duration = Duration::from_secs(1);
 /// From how many rows on a batch is handed over as soon as the lanes are idle.
 const WORTHWHILE_ROWS: usize = 2 * 1024;
 /// From how long after the one before.

@@ -91,7 +91,7 @@ impl Finder {
         }
         let sql = next_bound(&table.source, &table.key, lower.as_deref(), rows);
         let result = self.ask(&sql).await?;
-        let upper = result.rows().first().map(bound_values).transpose();
+        let upper = result.rows().first().map(|row| row.texts(0)).transpose();
         let upper = upper.map_err(|error| self.at_source(error))?;
         self.pace.bounds_found(lower, &upper, rows);
         Ok(upper)
@@ -140,12 +140,4 @@ fn ends(result: &QueryResult) -> Result<Option<KeyRange>, Error> {
     let row = result.row()?;
     let (least, greatest) = (row.get::<Option<i64>>("least")?, row.get("greatest")?);
     Ok(least.zip(greatest).map(|(least, greatest)| KeyRange { least, greatest }))
-}
-
-fn bound_values(row: &crate::conn::Row) -> Result<Vec<String>, Error> {
-    let text = |value: &Option<bytes::Bytes>| {
-        let value = value.as_ref().ok_or_else(|| Error::Result("a key is NULL".into()))?;
-        String::from_utf8(value.to_vec()).map_err(|_| Error::Result("a key is not UTF-8".into()))
-    };
-    row.values().iter().map(text).collect()
 }

@@ -1,14 +1,15 @@
 //! What is on a server, as values: tables, columns, keys, types, and what belongs to a table.
 //!
-//! `query` and `extras` are the only parts that ask a server; choosing a key, judging types and
-//! writing the definitions of a table and of what belongs to it are pure. What follows from it
-//! for a run is `migrate`'s.
+//! `query`, `extras`, `ordering` and `prefixes` are the parts that ask a server; choosing a key,
+//! judging types and writing the definitions of a table and of what belongs to it are pure. What
+//! follows from it for a run is `migrate`'s.
 
 mod definition;
 mod extras;
 mod key;
 mod model;
 mod object;
+mod ordering;
 mod partition;
 mod prefixes;
 mod query;
@@ -22,6 +23,7 @@ pub use model::{
     Extras, FORCE, Generated, Identity, InheritedIndex, OwnedSequence, Shape, Table, UniqueIndex,
 };
 pub use object::{Names, Object, ObjectKind, objects, partition_objects};
+pub use ordering::load_ordering;
 pub use partition::{
     Files, Partition, PartitionShape, create_partition, identity_statements, own_columns,
     why_not_followed,

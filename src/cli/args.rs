@@ -11,6 +11,7 @@ Exit codes:
   0  done (--then follow: stopped by SIGINT or SIGTERM, position stored)
   1  stopped by an error or an interruption; the same command goes on where it stopped
   2  refused; nothing was changed
+  3  verify found rows that differ
   4  can't be resumed; nothing was touched
 
 An error is three lines on stderr: what happened, what state things are in, what to do next.";
@@ -63,6 +64,12 @@ const AFTER_MAN_HELP: &str = "\
 Example:
   pghost man | man -l -
   pghost man migrate > /usr/local/share/man/man1/pghost-migrate.1";
+
+const AFTER_VERIFY_HELP: &str = "\
+Both servers count and hash the rows of a page; of pages that differ the rows are looked at again
+until it is known whether they do. Changes that are on their way are no differences as long as
+somebody brings them: a running `pghost migrate --then follow` (--name), or a native subscription
+(--slot). Exit code 3 if rows differ.";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -143,6 +150,9 @@ pub(super) enum Command {
     Status(Status),
     /// Set the target's sequences ahead of the source's, for the moment applications change over
     CutoverSequences(CutoverSequences),
+    /// Compare tables of both sides page by page, also while they change; name the rows that differ
+    #[command(after_help = AFTER_VERIFY_HELP)]
+    Verify(Verify),
     /// Remove all that pghost made for a migration: slot, publication, ledger; never a table
     #[command(after_help = AFTER_CLEANUP_HELP)]
     Cleanup(Cleanup),
@@ -196,6 +206,39 @@ pub(super) struct Status {
     /// As JSON: one object a migration, in an array
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// `pghost verify`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Verify {
+    /// The source
+    #[arg(long, value_name = "DSN", env = "GHOST_SOURCE", hide_env_values = true)]
+    pub(super) source: Option<Dsn>,
+
+    /// The target
+    #[arg(long, value_name = "DSN", env = "GHOST_TARGET", hide_env_values = true)]
+    pub(super) target: Option<Dsn>,
+
+    /// A table, and what it is called on the target; may be given several times
+    /// [default: all of the migration]
+    #[arg(long = "table", value_name = "S.T[=S2.T2]")]
+    pub(super) tables: Vec<String>,
+
+    /// The migration that brings the target the changes [default: made from the first table]
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
+
+    /// The slot that a native subscription reads after the handoff [default: the migration's]
+    #[arg(long, value_name = "SLOT")]
+    pub(super) slot: Option<String>,
+
+    /// Rows that are compared at once [default: as many as take 0.3 s]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(super) page_rows: Option<u64>,
+
+    /// How many rows that differ are named, in each table
+    #[arg(long, value_name = "N", default_value = "20")]
+    pub(super) list: usize,
 }
 
 /// `pghost cleanup`.
@@ -326,6 +369,10 @@ pub(super) struct Migrate {
     /// Where the tables that pghost makes and their indexes go [default: the database's]
     #[arg(long, value_name = "TABLESPACE")]
     pub(super) target_tablespace: Option<String>,
+
+    /// Compare both sides before the end; exit code 3 if they differ
+    #[arg(long)]
+    pub(super) verify: bool,
 
     /// What happens once the target has caught up
     #[arg(long, value_enum, value_name = "WHAT", default_value = "stop")]

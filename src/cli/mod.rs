@@ -86,6 +86,7 @@ fn run(command: Command, mode: progress::Mode, screen: &Screen) -> Result<(), Fa
             let json = args.json;
             Meant::Cutover(Box::new(options::cutover_sequences(args, conn::parse_dsn)?), json)
         }
+        Command::Verify(args) => Meant::Verify(Box::new(options::verify(args, conn::parse_dsn)?)),
         Command::Cleanup(args) => {
             Meant::Cleanup(Box::new(options::cleanup(args, conn::parse_dsn)?))
         }
@@ -129,6 +130,7 @@ enum Meant {
     Migrate(Box<options::Migrate>),
     Status(Box<options::Status>),
     Cutover(Box<migrate::CutoverSpec>, bool),
+    Verify(Box<migrate::VerifySpec>),
     Cleanup(Box<migrate::CleanupSpec>),
 }
 
@@ -137,7 +139,7 @@ impl Meant {
     fn cut_short(&self) -> Failure {
         match self {
             Self::Migrate(_) | Self::Cutover(..) | Self::Cleanup(_) => Failure::interrupted(),
-            Self::Check(_) | Self::Status(_) => Failure::interrupted_early(),
+            Self::Check(_) | Self::Status(_) | Self::Verify(_) => Failure::interrupted_early(),
             Self::Demo(_) => Failure {
                 state: "the throwaway servers are stopped; no other server was touched".into(),
                 hint: "run `pghost demo` again; it begins anew".into(),
@@ -183,6 +185,9 @@ async fn carry_out(meant: Meant, mode: progress::Mode, screen: Screen) -> Result
                     screen.print(&sequences::text(reports, json));
                 })
                 .await
+            }
+            Meant::Verify(spec) => {
+                Box::pin(migrate::verify(&spec, interrupt, &mut *listener)).await
             }
             Meant::Cleanup(spec) => {
                 let cleaned = migrate::cleanup(&spec).await?;

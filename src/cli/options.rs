@@ -12,7 +12,7 @@ use crate::{
     demo,
     migrate::{
         CleanupSpec, Conninfo, CutoverSpec, Failure, HandoffSpec, MigrationSpec, TableSpec, Then,
-        is_slot_name,
+        VerifySpec, is_slot_name,
     },
 };
 
@@ -100,6 +100,7 @@ pub(super) fn migrate(
         defer_indexes: args.defer_indexes,
         target_owner: args.target_owner,
         target_tablespace: args.target_tablespace,
+        verify: args.verify,
         then: match args.then {
             args::Then::Stop => Then::Stop,
             args::Then::Follow => Then::Follow,
@@ -154,6 +155,30 @@ pub(super) fn cutover_sequences(
         name: args.name,
         tables,
         gap: args.gap,
+    })
+}
+
+/// What `pghost verify` means.
+pub(super) fn verify(
+    args: args::Verify,
+    parse_dsn: impl Fn(&str) -> Result<Config, ConfigError>,
+) -> Result<VerifySpec, Failure> {
+    let tables = tables(&args.tables)?;
+    if tables.is_empty() && args.name.is_none() {
+        return Err(Failure::refused(
+            "it is not said which table to compare",
+            "give --table SCHEMA.TABLE, or --name of a migration that exists",
+        ));
+    }
+    check_name("--name", args.name.as_deref())?;
+    Ok(VerifySpec {
+        source: server("source", args.source, &parse_dsn)?,
+        target: server("target", args.target, &parse_dsn)?,
+        tables,
+        name: args.name,
+        slot: args.slot,
+        page_rows: args.page_rows,
+        list: args.list,
     })
 }
 
@@ -420,6 +445,23 @@ mod tests {
         ] {
             assert!(between_servers(&[&["--table", "t"], &words[..]].concat()).is_err());
         }
+    }
+
+    #[test]
+    fn a_comparison_needs_tables_or_a_name() {
+        let meant = |words: &[&str]| {
+            let line = ["pghost", "verify"].iter().chain(&SERVERS).chain(words);
+            match Args::try_parse_from(line).unwrap().command {
+                Command::Verify(args) => verify(args, parse_dsn),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(meant(&[]).unwrap_err().hint.contains("--name"));
+        let spec = meant(&["--table", "t=u", "--list", "3"]).unwrap();
+        assert_eq!((spec.tables.len(), spec.list, spec.page_rows), (1, 3, None));
+        assert_eq!(meant(&["--name", "n"]).unwrap().name.as_deref(), Some("n"));
+        assert!(!between_servers(&["--table", "t"]).unwrap().spec.verify);
+        assert!(between_servers(&["--table", "t", "--verify"]).unwrap().spec.verify);
     }
 
     #[test]

@@ -68,6 +68,18 @@ impl Row {
         T::from_text(text).ok_or_else(|| Error::Result(format!("column {column} holds {text:?}")))
     }
 
+    /// The values from a place on, as text.
+    ///
+    /// Errors: one is NULL, or not UTF-8.
+    pub fn texts(&self, first: usize) -> Result<Vec<String>, Error> {
+        let text = |value: &Option<Bytes>| {
+            let value = value.as_ref().ok_or_else(|| Error::Result("a value is NULL".into()))?;
+            String::from_utf8(value.to_vec())
+                .map_err(|_| Error::Result("a value is not UTF-8".into()))
+        };
+        self.values.iter().skip(first).map(text).collect()
+    }
+
     /// All values in order, as the bytes that came; `None` for NULL.
     #[must_use]
     pub fn values(&self) -> &[Option<Bytes>] {

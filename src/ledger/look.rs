@@ -1,7 +1,11 @@
 //! Looking at the ledger without a migration in hand.
 
 use super::store::advisory_key;
-use crate::conn::{Connection, Error};
+use crate::{
+    conn::{Connection, Error},
+    pg::Lsn,
+    sql::quote_literal,
+};
 
 /// The names of all migrations that the target knows, in order; none without a ledger.
 pub async fn names(target: &mut Connection) -> Result<Vec<String>, Error> {
@@ -14,8 +18,8 @@ pub async fn names(target: &mut Connection) -> Result<Vec<String>, Error> {
     result.rows().iter().map(|row| row.get("name")).collect()
 }
 
-/// Whether another session has taken this name ([`lock`](super::lock)).
-pub async fn is_locked(connection: &mut Connection, what: &str) -> Result<bool, Error> {
+/// Whether another session has taken this name ([`super::lock`]).
+async fn is_locked(connection: &mut Connection, what: &str) -> Result<bool, Error> {
     let key = advisory_key(what);
     let sql = format!("SELECT pg_try_advisory_lock({key}) AS free");
     if !connection.query(&sql).await?.row()?.get::<bool>("free")? {
@@ -23,4 +27,24 @@ pub async fn is_locked(connection: &mut Connection, what: &str) -> Result<bool, 
     }
     connection.query(&format!("SELECT pg_advisory_unlock({key})")).await?;
     Ok(false)
+}
+
+/// Whether a pghost is at a migration.
+pub async fn is_running(target: &mut Connection, migration: &str) -> Result<bool, Error> {
+    is_locked(target, &migration_lock(migration)).await
+}
+
+/// The name by which a pghost has a migration for itself.
+#[must_use]
+pub fn migration_lock(migration: &str) -> String {
+    format!("pghost migration {migration}")
+}
+
+/// Everything that was committed on the source before this is on the target, and nothing else;
+/// `None` if the migration has no position, or is not there.
+pub async fn applied(target: &mut Connection, migration: &str) -> Result<Option<Lsn>, Error> {
+    let name = quote_literal(migration);
+    let sql = format!("SELECT applied_lsn FROM pghost.migration WHERE name = {name}");
+    let result = target.query(&sql).await?;
+    Ok(result.rows().first().map(|row| row.get("applied_lsn")).transpose()?.flatten())
 }

@@ -31,7 +31,7 @@ pub use handoff::{
     HandoffRecord, HandoffStep, advance_handoff, begin_handoff, end_handoff, load_handoff,
     take_back_handoff,
 };
-pub use look::{is_locked, names};
+pub use look::{applied, is_running, migration_lock, names};
 pub use model::{Migration, Phase, TableCounts, TableRecord};
 pub use object::{ObjectRecord, add_objects, load_objects, object_done, object_skipped};
 pub use page::{PageRecord, begin_page, commit_page, load_pages, pages_until, rows_copied};

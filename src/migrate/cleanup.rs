@@ -56,7 +56,7 @@ pub async fn cleanup(spec: &CleanupSpec) -> Result<Cleaned, Failure> {
     let mut source = connect(&spec.source).await.map_err(at("connecting to the source"))?;
     let mut target = connect(&spec.target).await.map_err(at("connecting to the target"))?;
     let failed = at("reading the ledger on the target");
-    let lock = format!("pghost migration {}", spec.name);
+    let lock = ledger::migration_lock(&spec.name);
     if !ledger::lock(&mut target, &lock).await.map_err(failed)? {
         return Err(Failure::refused(
             format!("a pghost is running the migration {}", spec.name),

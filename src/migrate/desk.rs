@@ -72,7 +72,10 @@ impl Inner<'_> {
     /// Positions are told over and over; only those that are further than ever are progress.
     fn moves(&mut self, event: &Event) -> bool {
         match event {
-            Event::Progress { .. } | Event::Checkpoint { .. } | Event::Finished { .. } => true,
+            Event::Progress { .. }
+            | Event::Checkpoint { .. }
+            | Event::Verified { .. }
+            | Event::Finished { .. } => true,
             Event::Step { step, .. } => step.lasts(),
             Event::CatchUp { applied_lsn, received_lsn, .. } => {
                 let moved = *applied_lsn > self.applied || *received_lsn > self.received;

@@ -5,7 +5,7 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::pg::Lsn;
+use crate::{pg::Lsn, verify::Kind};
 
 /// Something that is told every event, in order.
 pub trait Listener: Send {
@@ -146,17 +146,17 @@ pub enum Event {
         #[serde(serialize_with = "as_text_or_null")]
         source_lsn: Option<Lsn>,
     },
-    /// A page is on the target.
+    /// A page is on the target, or was compared.
     Progress {
-        /// Always `backfill` for now.
+        /// `backfill` or `verify`.
         phase: PhaseName,
         /// The source table.
         table: String,
-        /// Rows copied, those of former runs included.
+        /// Rows copied, those of former runs included; or rows compared.
         rows: u64,
-        /// Their bytes as COPY sent them.
+        /// Their bytes as COPY sent them; 0 for rows compared.
         bytes: u64,
-        /// Pages copied.
+        /// Pages copied or compared.
         pages_done: u64,
         /// Pages in all, once the end of the key has been seen.
         pages_total: Option<u64>,
@@ -207,6 +207,35 @@ pub enum Event {
         lag_seconds: Option<f64>,
         /// Until the checkpoint, as fast as it goes now; `null` once it is passed.
         eta_seconds: Option<f64>,
+    },
+    /// A row differs.
+    Different {
+        /// The source table.
+        table: String,
+        /// Its key: each column's name and value.
+        #[serde(serialize_with = "as_object")]
+        key: Vec<(String, String)>,
+        /// How.
+        kind: Kind,
+        /// In which columns, where both sides have the row.
+        columns: Vec<String>,
+    },
+    /// A table was compared.
+    Verified {
+        /// The source table.
+        table: String,
+        /// The source's rows.
+        rows: u64,
+        /// Pages they were compared in.
+        pages: u64,
+        /// Rows that differ.
+        different_rows: u64,
+        /// Rows that are the same but for how the two servers spell their values.
+        respelled_rows: u64,
+        /// Rows that change faster than they can be looked at; nothing is said of them.
+        moving_rows: u64,
+        /// Whether the whole table was compared; it is not after very many differences.
+        complete: bool,
     },
     /// The run is over and all that was asked for is on the target.
     Finished {
@@ -277,6 +306,10 @@ pub struct Seconds {
     pub verify: f64,
     /// This run.
     pub total: f64,
+}
+
+fn as_object<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
 }
 
 fn as_text<S: Serializer>(lsn: &Lsn, serializer: S) -> Result<S::Ok, S::Error> {

@@ -5,7 +5,9 @@ use std::fmt;
 use super::verdict::{
     self, Place, Rule, Sign, Verdict, rule_of, rule_of_apply, rule_of_error, rule_of_page,
 };
-use crate::{apply::ApplyError, backfill::PageError, conn::Error, pg::SqlState};
+use crate::{
+    apply::ApplyError, backfill::PageError, conn::Error, pg::SqlState, verify::VerifyError,
+};
 
 /// The exit codes that scripts rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub enum Exit {
     Stopped,
     /// 2: refused; nothing was changed, or what was is undone.
     Refused,
+    /// 3: both sides were compared, and differ.
+    Different,
     /// 4: can't be resumed; nothing was touched.
     CannotResume,
 }
@@ -35,6 +39,7 @@ impl Exit {
         match self {
             Self::Stopped => 1,
             Self::Refused => 2,
+            Self::Different => 3,
             Self::CannotResume => 4,
         }
     }
@@ -145,6 +150,37 @@ impl Failure {
         Self::by_rule(rule_of_apply(error), sqlstate, error.to_string(), KEPT)
     }
 
+    /// A comparison that came to no end.
+    #[must_use]
+    pub fn verify(error: &VerifyError) -> Self {
+        let sqlstate = error.connection_error().and_then(Error::sqlstate);
+        let rule = match error.connection_error() {
+            Some(error) => rule_of_error(error, Place::Anywhere),
+            None => rule_of(Sign::Other),
+        };
+        let failure = Self::by_rule(rule, sqlstate, error.to_string(), KEPT);
+        let hint = "see that the changes reach the target again, and compare once more";
+        match error {
+            VerifyError::NotFollowed { .. } => Self { hint: hint.into(), ..failure },
+            VerifyError::Server { .. } => failure,
+        }
+    }
+
+    /// Both sides were compared, and differ.
+    #[must_use]
+    pub fn different(message: String) -> Self {
+        Self {
+            exit: Exit::Different,
+            verdict: Verdict::Stop,
+            sqlstate: None,
+            message,
+            state: KEPT.into(),
+            hint: "find out who else writes to the target; mend the rows there, or move the table \
+                   anew; `pghost verify` compares again"
+                .into(),
+        }
+    }
+
     fn by_rule(rule: &Rule, sqlstate: Option<SqlState>, message: String, state: &str) -> Self {
         let state = if rule.verdict == Verdict::CannotResume { UNTOUCHED } else { state };
         Self {
@@ -171,7 +207,21 @@ impl Failure {
                 Self { exit: Exit::Stopped, state: KEPT.into(), hint: RESUME.into(), ..self }
             }
             Exit::CannotResume => Self { state: UNTOUCHED.into(), ..self },
-            Exit::Stopped => self,
+            Exit::Stopped | Exit::Different => self,
+        }
+    }
+
+    /// The same for a comparison, which changes nothing.
+    #[must_use]
+    pub(super) fn of_comparison(self) -> Self {
+        match self.exit {
+            Exit::Stopped => Self {
+                state: NOTHING_CHANGED.into(),
+                hint: "mend the cause and give the same command again; it begins anew".into(),
+                ..self
+            },
+            Exit::Different => Self { state: NOTHING_CHANGED.into(), ..self },
+            Exit::Refused | Exit::CannotResume => self,
         }
     }
 

@@ -4,7 +4,7 @@
 //!   check     ──> prepare ──> backfill ──> checkpoint ──> catch up ──> finish ──> stop | follow
 //!   changes       ledger,     pages        insert LSN     apply to    sequences,
 //!   nothing       publication              after the      the         indexes,
-//!                 then slot                last page      checkpoint  constraints ..
+//!                 then slot                last page      checkpoint  constraints .., verify
 //! ```
 //!
 //! Or, in the place of stop and follow, the [`handoff`] to a native subscription.
@@ -44,6 +44,8 @@ mod standby;
 mod status;
 mod target;
 pub mod verdict;
+mod verify;
+mod verify_phase;
 mod watch_apply;
 mod watch_backfill;
 mod watch_index;
@@ -62,3 +64,4 @@ pub use sequences::SequenceReport;
 pub use spec::{MigrationSpec, TableSpec, Then};
 pub use status::{MigrationStatus, SubscriptionStatus, TableStatus, status};
 pub use verdict::Verdict;
+pub use verify::{VerifySpec, verify};

@@ -52,10 +52,7 @@ pub(super) async fn begin<'a, 'l>(
     };
     let name = preflight::name_of(spec)?;
     let failed = |error: Error| Failure::refused_by("reading the ledger on the target", &error);
-    if !ledger::lock(&mut servers.target, &format!("pghost migration {name}"))
-        .await
-        .map_err(failed)?
-    {
+    if !ledger::lock(&mut servers.target, &ledger::migration_lock(&name)).await.map_err(failed)? {
         return Err(Failure::busy(
             format!("another pghost is running the migration {name}"),
             "let it run, or stop it first; give another --name for another migration",
@@ -122,13 +119,13 @@ async fn clear_away(
 
 /// A run under way.
 pub(super) struct Journey<'a, 'l> {
-    spec: &'a MigrationSpec,
-    servers: Servers,
-    migration: Migration,
-    tables: Vec<PlannedTable>,
-    interrupt: watch::Receiver<bool>,
-    desk: &'a Desk<'l>,
-    seconds: Seconds,
+    pub(super) spec: &'a MigrationSpec,
+    pub(super) servers: Servers,
+    pub(super) migration: Migration,
+    pub(super) tables: Vec<PlannedTable>,
+    pub(super) interrupt: watch::Receiver<bool>,
+    pub(super) desk: &'a Desk<'l>,
+    pub(super) seconds: Seconds,
 }
 
 impl<'a, 'l> Journey<'a, 'l> {
@@ -154,6 +151,7 @@ impl<'a, 'l> Journey<'a, 'l> {
             self.backfill().await?;
             self.catch_up().await?;
             self.finish().await?;
+            self.verify().await?;
         }
         match self.spec.then {
             Then::Stop if self.migration.phase < Phase::Handoff => {}
@@ -164,7 +162,7 @@ impl<'a, 'l> Journey<'a, 'l> {
         self.report().await
     }
 
-    fn enter(&self, phase: PhaseName) {
+    pub(super) fn enter(&self, phase: PhaseName) {
         self.desk.tell(&Event::Phase { phase });
     }
 
@@ -374,6 +372,16 @@ impl<'a, 'l> Journey<'a, 'l> {
     }
 
     async fn apply(&mut self, stop: Stop) -> Result<Outcome, Failure> {
+        let interrupt = self.interrupt.clone();
+        self.apply_until(stop, interrupt).await
+    }
+
+    /// The same until `interrupt` turns true.
+    pub(super) async fn apply_until(
+        &mut self,
+        stop: Stop,
+        interrupt: watch::Receiver<bool>,
+    ) -> Result<Outcome, Failure> {
         let started = Instant::now();
         let (target, name) = (&mut self.servers.target, &self.migration.name);
         let until = ledger::pages_until(target, name).await.map_err(|error| at_ledger(&error))?;
@@ -407,7 +415,7 @@ impl<'a, 'l> Journey<'a, 'l> {
             ignores_new: self.spec.ignore_new_columns,
         };
         desk.set_streaming(true);
-        let applying = apply.run(source, target, self.interrupt.clone(), |moment| {
+        let applying = apply.run(source, target, interrupt, |moment| {
             if let Moment::Progress(progress) = &moment {
                 tell_applied.send_replace(progress.applied);
             }
@@ -494,6 +502,6 @@ impl<'a, 'l> Journey<'a, 'l> {
     }
 }
 
-fn at_ledger(error: &Error) -> Failure {
+pub(super) fn at_ledger(error: &Error) -> Failure {
     Failure::stopped_by("reading or writing the ledger on the target", error)
 }

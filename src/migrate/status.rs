@@ -96,8 +96,7 @@ pub async fn status(target: &Config, name: Option<&str>) -> Result<Vec<Migration
 
 async fn of(target: &mut Connection, migration: Migration) -> Result<MigrationStatus, Error> {
     let copied = ledger::rows_copied(target, &migration.name).await?;
-    let lock = format!("pghost migration {}", migration.name);
-    let running = ledger::is_locked(target, &lock).await?;
+    let running = ledger::is_running(target, &migration.name).await?;
     let subscription = subscription_of(target, &migration).await?;
     let tables = migration.tables.iter().map(|table| TableStatus {
         source: table.source.plain(),

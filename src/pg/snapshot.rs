@@ -26,6 +26,13 @@ impl Snapshot {
         let xid = self.xmax.wrapping_add_signed(i64::from(distance));
         xid < self.xmin || xid < self.xmax && !self.in_progress.contains(&xid)
     }
+
+    /// Whether every transaction that had begun to write when `earlier` was taken has ended, so
+    /// that this one shows all of them that have committed.
+    #[must_use]
+    pub const fn is_past(&self, earlier: &Self) -> bool {
+        self.xmin >= earlier.xmax
+    }
 }
 
 fn low_half(xid: u64) -> u32 {

@@ -1,6 +1,6 @@
 //! The statements that find, read and write a page.
 
-use super::{KeyColumn, KeyValues, after, columns_of_t, up_to};
+use super::{KeyColumn, KeyValues, Rows, columns_of_t, rows::between};
 use crate::{
     pg::{Ident, QualifiedName},
     wire::Format,
@@ -16,7 +16,7 @@ pub fn next_bound(
     rows: u64,
 ) -> String {
     let columns = columns_of_t(key.iter().map(|c| &c.name));
-    let from = lower.map_or_else(String::new, |bound| format!(" WHERE {}", after(key, bound)));
+    let from = between(key, lower, None);
     format!(
         "SELECT {columns} FROM {table} AS t{from} ORDER BY {columns} OFFSET {} LIMIT 1",
         rows.saturating_sub(1)
@@ -45,17 +45,9 @@ pub fn copy_page_out(
     (lower, upper): (Option<&KeyValues>, Option<&KeyValues>),
     format: Format,
 ) -> String {
-    let bounds: Vec<_> = lower
-        .map(|bound| after(key, bound))
-        .into_iter()
-        .chain(upper.map(|bound| up_to(key, bound)))
-        .collect();
-    let filter = match bounds.as_slice() {
-        [] => String::new(),
-        bounds => format!(" WHERE {}", bounds.join(" AND ")),
-    };
     let columns = columns_of_t(columns);
-    format!("COPY (SELECT {columns} FROM {table} AS t{filter}) TO STDOUT{}", options(format))
+    let from = Rows::Between(lower, upper).from(table, key);
+    format!("COPY (SELECT {columns}{from}) TO STDOUT{}", options(format))
 }
 
 /// The other end of [`copy_page_out`].

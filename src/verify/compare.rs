@@ -1,10 +1,19 @@
 //! Both sides' fingerprints, side by side.
 
-use super::{Fingerprint, fingerprint::statement};
 use crate::{
     conn::{Connection, Error},
     pg::{Ident, QualifiedName},
+    sql::{self, Hashing, Rows},
 };
+
+/// What a table's rows amount to, whatever their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// How many rows there are.
+    pub rows: u64,
+    /// The sum of the rows' hashes, as the server printed it; it is only ever compared.
+    pub hash: String,
+}
 
 /// What a comparison found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +57,9 @@ async fn fingerprint(
     table: &QualifiedName,
     columns: &[Ident],
 ) -> Result<Fingerprint, Error> {
-    let result = connection.query(&statement(table, columns)).await?;
+    let hashing = Hashing { columns, as_utf8: false };
+    let sql = sql::fingerprint(table, &[], Rows::Between(None, None), hashing);
+    let result = connection.query(&sql).await?;
     let row = result.row()?;
     Ok(Fingerprint { rows: row.get("row_count")?, hash: row.get("hash")? })
 }

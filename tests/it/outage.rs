@@ -136,6 +136,7 @@ impl Two {
             target_owner: None,
             target_tablespace: None,
             paging: Paging::Auto,
+            verify: false,
             then: Then::Stop,
             handoff: HandoffSpec::default(),
             wait_for_server: Duration::from_secs(60),

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Lines that are read ahead of the test.
 const LINES_AHEAD: usize = 4096;
 
-/// A running `pghost migrate`. It does not outlive the test, whichever way that ends.
+/// A running pghost. It does not outlive the test, whichever way that ends.
 pub(crate) struct Program {
     child: Child,
     stdout: mpsc::Receiver<String>,
@@ -64,6 +64,11 @@ impl Program {
 
     /// The same, by connection strings.
     pub(crate) fn migrate_between(from: &str, to: &str, args: &[&str]) -> Self {
+        Self::run("migrate", from, to, args)
+    }
+
+    /// Starts any command between two databases.
+    pub(crate) fn run(command_name: &str, from: &str, to: &str, args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pghost"));
         for (name, _) in env::vars_os() {
             let name = name.to_string_lossy();
@@ -74,7 +79,7 @@ impl Program {
         let mut child = command
             .env("GHOST_SOURCE", from)
             .env("GHOST_TARGET", to)
-            .args(["migrate", "--progress", "json"])
+            .args([command_name, "--progress", "json"])
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -163,6 +163,7 @@ pub(crate) fn spec(from: &Database, to: &Database, source: &str, target: &str) -
         defer_indexes: false,
         target_owner: None,
         target_tablespace: None,
+        verify: false,
         then: Then::Stop,
         handoff: migrate::HandoffSpec::default(),
         wait_for_server: MigrationSpec::WAIT_FOR_SERVER,

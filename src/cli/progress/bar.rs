@@ -103,12 +103,8 @@ impl Bars {
         else {
             return;
         };
-        let place = self.tables.iter().position(|known| known.name == *table);
         if *pages_total == Some(*pages_done) {
-            if let Some(place) = place {
-                let done = self.tables.remove(place);
-                self.screen.remove(&done.bar);
-            }
+            self.remove(table);
             let (rows, size) = (grouped(*rows), bytes(*size));
             self.screen.note(&format!("  ✓ {table}: {rows} rows, {size}"));
             return;
@@ -151,6 +147,14 @@ impl Bars {
             None => bar.set_style(style(NO_BAR_YET)),
         }
         bar.set_message(numbers(event).unwrap_or_default());
+    }
+
+    /// Takes a table's bar away, if it has one.
+    fn remove(&mut self, table: &str) {
+        if let Some(place) = self.tables.iter().position(|known| known.name == table) {
+            let done = self.tables.remove(place);
+            self.screen.remove(&done.bar);
+        }
     }
 
     fn clear_slot(&mut self) {
@@ -197,6 +201,11 @@ impl Listener for Bars {
                 }
             }
             Event::Slot { .. } => self.slot(event),
+            Event::Different { .. } => self.screen.print(&sentence(event).unwrap_or_default()),
+            Event::Verified { table, .. } => {
+                self.remove(table);
+                self.screen.print(&sentence(event).unwrap_or_default());
+            }
             // Steps are for those who count them. Errors are shown by the one who ends the
             // process, together with the exit code.
             Event::Step { .. } | Event::Error { .. } => {}

@@ -31,7 +31,10 @@ mod tests {
     use serde_json::Value;
 
     use super::{super::sample, *};
-    use crate::migrate::{PhaseName, StepName};
+    use crate::{
+        migrate::{PhaseName, StepName},
+        verify::Kind,
+    };
 
     fn fields(value: &Value) -> Vec<&str> {
         let object = value.as_object().unwrap();
@@ -73,6 +76,11 @@ mod tests {
                 "event slot wal_status retained_bytes safe_bytes bytes_per_second seconds_left \
                  source_lsn",
             ),
+            (sample::different(Kind::Different), "event table key kind columns"),
+            (
+                sample::verified(0),
+                "event table rows pages different_rows respelled_rows moving_rows complete",
+            ),
             (sample::waiting(), "event reason waited_seconds limit_seconds next_try_seconds"),
             (Event::Resumed { waited_seconds: 1.0 }, "event waited_seconds"),
             (Event::Step { step: StepName::SlotMade, of: "s".into() }, "event step of"),
@@ -94,6 +102,13 @@ mod tests {
             assert!(progress[field].is_null(), "{field}");
         }
         assert_eq!(progress["phase"], "backfill");
+    }
+
+    #[test]
+    fn a_row_that_differs_is_named_by_its_key() {
+        let different = of(&sample::different(Kind::MissingOnTarget));
+        assert_eq!(different["key"]["id"], "7");
+        assert_eq!(different["kind"], "missing_on_target");
     }
 
     #[test]

@@ -78,6 +78,7 @@ mod sample {
     use crate::{
         migrate::{Event, PhaseName, Seconds, TableReport},
         pg::Lsn,
+        verify::Kind,
     };
 
     pub(super) fn phase(phase: PhaseName) -> Event {
@@ -135,6 +136,27 @@ mod sample {
             lag_bytes: 7_657_544,
             lag_seconds,
             eta_seconds: lag_seconds.map(|_| 9.0),
+        }
+    }
+
+    pub(super) fn different(kind: Kind) -> Event {
+        Event::Different {
+            table: "public.orders".into(),
+            key: vec![("id".into(), "7".into()), ("day".into(), "2026-01-02\n".into())],
+            kind,
+            columns: if kind == Kind::Different { vec!["a".into(), "b".into()] } else { vec![] },
+        }
+    }
+
+    pub(super) fn verified(different_rows: u64) -> Event {
+        Event::Verified {
+            table: "public.orders".into(),
+            rows: 3_000_000,
+            pages: 150,
+            different_rows,
+            respelled_rows: different_rows / 2,
+            moving_rows: different_rows / 3,
+            complete: different_rows < 10_000,
         }
     }
 

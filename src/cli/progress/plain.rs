@@ -39,6 +39,9 @@ impl Listener for Plain {
         for line in self.lines.of(event, Instant::now()) {
             self.screen.note(&line);
         }
+        if let Event::Different { .. } | Event::Verified { .. } = event {
+            self.screen.print(&sentence(event).unwrap_or_default());
+        }
         if let Some(report) = report(event) {
             self.screen.note("");
             self.screen.print(&report);
@@ -105,7 +108,9 @@ impl Lines {
                     lines.extend(text.map(stamped));
                 }
             }
-            Event::Finished { .. } => lines.extend(self.held_back.take().map(stamped)),
+            Event::Finished { .. } | Event::Different { .. } | Event::Verified { .. } => {
+                lines.extend(self.held_back.take().map(stamped));
+            }
             Event::Waiting { .. } | Event::Resumed { .. } => {
                 lines.extend(self.held_back.take().map(stamped));
                 lines.extend(sentence(event).map(stamped));

@@ -1,7 +1,10 @@
 //! The words of phases and numbers, which lines and bars share.
 
 use super::numbers::{bytes, duration, estimate, grouped, rate};
-use crate::migrate::{Event, PhaseName};
+use crate::{
+    migrate::{Event, PhaseName},
+    verify::Kind,
+};
 
 /// A phase's name for people.
 pub(super) fn name(phase: PhaseName) -> &'static str {
@@ -56,8 +59,72 @@ pub(super) fn sentence(event: &Event) -> Option<String> {
             }
             text
         }
+        Event::Different { table, key, kind, columns } => {
+            let columns = columns.join(", ");
+            let how = match kind {
+                Kind::MissingOnTarget => "is missing on the target".to_owned(),
+                Kind::ExtraOnTarget => "is on the target only".to_owned(),
+                Kind::Different => format!("differs in {columns}"),
+            };
+            let key: Vec<_> =
+                key.iter().map(|(name, value)| format!("{name} = {}", tame(value))).collect();
+            format!("{table}: {} {how}", key.join(", "))
+        }
+        Event::Verified { .. } => verified(event)?,
         _ => return None,
     })
+}
+
+/// What was found in a table.
+fn verified(event: &Event) -> Option<String> {
+    let Event::Verified {
+        table,
+        rows,
+        pages,
+        different_rows,
+        respelled_rows,
+        moving_rows,
+        complete,
+    } = event
+    else {
+        return None;
+    };
+    let found = match (different_rows, complete) {
+        (0, _) => "no row differs".to_owned(),
+        (different, true) => format!("{} differ", counted(*different, "row")),
+        (different, false) => {
+            format!("{} differ, and that is not all: given up", counted(*different, "row"))
+        }
+    };
+    let mut text = format!(
+        "{table}: {} compared in {}: {found}",
+        counted(*rows, "row"),
+        counted(*pages, "page")
+    );
+    if *respelled_rows > 0 {
+        text += &format!("; {} only spelled differently", counted(*respelled_rows, "row"));
+    }
+    if *moving_rows > 0 {
+        text += &format!(
+            "; {} changed all the time and could not be compared",
+            counted(*moving_rows, "row")
+        );
+    }
+    Some(text)
+}
+
+fn counted(number: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(number), if number == 1 { "" } else { "s" })
+}
+
+/// A value of a key, as much of it as a line has room for, and nothing that steers a terminal.
+fn tame(value: &str) -> String {
+    const CHARS_MAX: usize = 200;
+    let mut text: String = value.chars().take(CHARS_MAX).filter(|c| !c.is_control()).collect();
+    if value.chars().nth(CHARS_MAX).is_some() {
+        text.push('…');
+    }
+    text
 }
 
 /// Whether a slot may be lost at any moment, or is.
@@ -77,7 +144,9 @@ pub(super) fn numbers(event: &Event) -> Option<String> {
             parts.extend(eta_seconds.map(|left| format!("{} left", estimate(left))));
             parts.push(format!("{} rows/s", rate(*rows_per_second)));
             parts.push(format!("{} rows", grouped(*rows)));
-            parts.push(bytes(*size));
+            if *size > 0 {
+                parts.push(bytes(*size));
+            }
             format!("{table} {}", parts.join(", "))
         }
         Event::CatchUp {
@@ -108,4 +177,33 @@ pub(super) fn numbers(event: &Event) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::sample, *};
+
+    #[test]
+    fn what_a_comparison_finds_reads_like_this() {
+        let of = |event| sentence(&event).unwrap();
+        let row = "public.orders: id = 7, day = 2026-01-02";
+        for (kind, how) in [
+            (Kind::Different, "differs in a, b"),
+            (Kind::MissingOnTarget, "is missing on the target"),
+            (Kind::ExtraOnTarget, "is on the target only"),
+        ] {
+            assert_eq!(of(sample::different(kind)), format!("{row} {how}"));
+        }
+        let all = "public.orders: 3,000,000 rows compared in 150 pages: ";
+        assert_eq!(of(sample::verified(0)), format!("{all}no row differs"));
+        assert_eq!(
+            of(sample::verified(3)),
+            format!(
+                "{all}3 rows differ; 1 row only spelled differently; \
+                 1 row changed all the time and could not be compared"
+            )
+        );
+        assert!(of(sample::verified(10_000)).contains("and that is not all: given up"));
+        assert_eq!(tame(&"x".repeat(300)).chars().count(), 201);
+    }
 }

@@ -65,8 +65,7 @@ async fn look_at_all(
 ) -> Result<Vec<Planned>, Failure> {
     let failed = |error: Error| Failure::refused_by("reading the ledger on the target", &error);
     let at = At::target("ledger");
-    let lock = format!("pghost migration {name}");
-    if ledger::is_locked(&mut servers.target, &lock).await.map_err(failed)? {
+    if ledger::is_running(&mut servers.target, name).await.map_err(failed)? {
         let failure = Failure::refused(
             format!("another pghost is running the migration {name}"),
             "let it run, or stop it first; give another --name for another migration",
