@@ -64,6 +64,7 @@ const IO: &[&str] = &[
     "migrate/build_key.rs",
     "migrate/cleanup.rs",
     "migrate/defer.rs",
+    "migrate/earlier.rs",
     "migrate/finish.rs",
     "migrate/load_ledger.rs",
     "migrate/make_table.rs",

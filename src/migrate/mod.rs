@@ -15,6 +15,7 @@ mod build_key;
 mod cleanup;
 mod defer;
 mod desk;
+mod earlier;
 mod event;
 mod failure;
 mod finish;

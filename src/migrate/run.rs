@@ -1,6 +1,6 @@
 //! The shell that moves a migration from phase to phase.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::watch;
 
@@ -9,6 +9,7 @@ use super::{
     Verdict,
     build_key::build_key,
     desk::Desk,
+    earlier::no_writers_left,
     finish::finish,
     load_ledger,
     objects::Making,
@@ -58,7 +59,7 @@ pub(super) async fn begin<'a, 'l>(
             "let it run, or stop it first; give another --name for another migration",
         ));
     }
-    no_writers_left(&mut servers, &name, &mut interrupt, listener).await?;
+    no_writers_left(spec, &mut servers, &name, &mut interrupt, listener).await?;
     let mut spec_now = spec.clone();
     let mut found = load_ledger::load(&mut servers.target, &name).await?;
     let has_pages_left = found.as_ref().is_none_or(|found| found.phase <= Phase::Backfill);
@@ -98,39 +99,6 @@ pub(super) async fn begin<'a, 'l>(
     let seconds = Seconds::default();
     Ok(Journey { spec, servers, migration, tables, interrupt, desk, seconds })
 }
-
-/// Waits until nothing of an earlier run is in the target's hands any more: what a killed run had
-/// sent may still be committed, and must be before anything is read from the ledger.
-async fn no_writers_left(
-    servers: &mut Servers,
-    name: &str,
-    interrupt: &mut watch::Receiver<bool>,
-    listener: &mut dyn Listener,
-) -> Result<(), Failure> {
-    let failed = |error: Error| Failure::refused_by("looking for an earlier run's writers", &error);
-    let mut told = false;
-    loop {
-        let writers = ledger::writers(&mut servers.target, name).await.map_err(failed)?;
-        if writers.is_empty() {
-            return Ok(());
-        }
-        if !told {
-            told = true;
-            let message = format!(
-                "waiting for an earlier run's sessions on the target to end: pids {writers:?} \
-                 (pg_terminate_backend ends them at once)"
-            );
-            listener.on(&Event::Notice { message });
-        }
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
-            Ok(_) = interrupt.wait_for(|stop| *stop) => return Err(Failure::interrupted_early()),
-        }
-    }
-}
-
-/// How often an earlier run's writers are looked for.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A run under way.
 pub(super) struct Journey<'a, 'l> {
@@ -370,6 +338,7 @@ impl Journey<'_, '_> {
             tables,
             checkpoint,
             stop,
+            stall: self.spec.stall,
         };
         let mut view = ApplyView::new();
         let desk = self.desk;
