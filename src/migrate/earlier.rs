@@ -1,7 +1,7 @@
 //! What an earlier run has left in the target's hands: sessions that may still write.
 //!
-//! They are waited for, not ended: what a killed run had sent is work that is done, and whoever they
-//! wait for may be right to hold them up. That has an end, and then it is told who they are.
+//! They are waited for, not ended: what a killed run had sent is work that is done, and whoever
+//! they wait for may be right to hold them up. That has an end, and then it is told who they are.
 
 use std::time::{Duration, Instant};
 
