@@ -91,17 +91,20 @@ async fn every_code_has_the_verdict_that_the_table_says() {
 }
 
 /// A role's run between two servers; at the first page `harm` is done to the target, and `mend` as
-/// soon as the run waits.
+/// soon as the run waits because of this code.
 async fn harmed(
     two: &Two,
     spec: &MigrationSpec,
+    code: &str,
     harm: impl FnOnce() + Send,
     mend: impl FnOnce() + Send,
 ) -> Result<Vec<Event>, Failure> {
     let (mut harm, mut mend) = (Some(harm), Some(mend));
     let ended = migrate_with(spec, |event| match event {
         Event::Progress { .. } => drop(harm.take().map(|harm| harm())),
-        Event::Waiting { .. } => drop(mend.take().map(|mend| mend())),
+        Event::Waiting { reason, .. } if reason.contains(code) => {
+            drop(mend.take().map(|mend| mend()));
+        }
         _ => {}
     })
     .await;
@@ -137,7 +140,7 @@ async fn too_many_connections_are_waited_out() {
         let full = format!("ALTER ROLE mover CONNECTION LIMIT 0; {END_ALL}");
         let harm = || drop(now(two.target.sql(&full)));
         let mend = || drop(now(two.target.sql("ALTER ROLE mover CONNECTION LIMIT -1")));
-        let events = harmed(&two, &spec, harm, mend).await.unwrap();
+        let events = harmed(&two, &spec, "53300", harm, mend).await.unwrap();
         assert!(says(&events, "53300"), "{events:?}");
     }
 }
@@ -151,8 +154,9 @@ async fn a_login_that_fails_in_mid_run_stops_it() {
                    host replication all 127.0.0.1/32 trust";
         two.target.server(|server| server.set_hba(hba).unwrap());
         let change = format!("ALTER ROLE mover PASSWORD 'another'; {END_ALL}");
-        let failure =
-            harmed(&two, &spec, || drop(now(two.target.sql(&change))), || {}).await.unwrap_err();
+        let failure = harmed(&two, &spec, "28P01", || drop(now(two.target.sql(&change))), || {})
+            .await
+            .unwrap_err();
         assert_eq!(failure.exit, Exit::Stopped, "{failure}");
         assert_eq!(failure.sqlstate.map(|s| s.to_string()).as_deref(), Some("28P01"), "{failure}");
         assert!(failure.hint.contains("goes on where it stopped"), "{failure}");
