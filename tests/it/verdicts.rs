@@ -103,7 +103,9 @@ async fn harmed(
     let ended = migrate_with(spec, |event| match event {
         Event::Progress { .. } => drop(harm.take().map(|harm| harm())),
         Event::Waiting { reason, .. } if reason.contains(code) => {
-            drop(mend.take().map(|mend| mend()));
+            if let Some(mend) = mend.take() {
+                mend();
+            }
         }
         _ => {}
     })
