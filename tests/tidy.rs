@@ -77,6 +77,7 @@ const IO: &[&str] = &[
     "migrate/cutover.rs",
     "migrate/defer.rs",
     "migrate/desk.rs",
+    "migrate/earlier.rs",
     "migrate/finish.rs",
     "migrate/handoff/check.rs",
     "migrate/handoff/mod.rs",

@@ -442,10 +442,10 @@ impl<'a> Driver<'a> {
 
     /// Waits until the source shows every transaction that is folded.
     async fn wait_until_shown(&mut self) -> Result<(), ApplyError> {
-        let started = Instant::now();
+        let (started, patience) = (Instant::now(), SHOWN_PATIENCE.min(self.apply.stall));
         while !fetch::shows(self.source, self.inbox.xids()).await.map_err(ApplyError::Stream)? {
-            if started.elapsed() > SHOWN_PATIENCE {
-                return Err(ApplyError::NotShown { seconds: SHOWN_PATIENCE.as_secs() });
+            if started.elapsed() > patience {
+                return Err(ApplyError::NotShown { seconds: patience.as_secs() });
             }
             self.report().await?;
             self.check_interrupt()?;

@@ -33,11 +33,15 @@ pub(super) async fn open_stream(
         match replication::start(walsender, &apply.slot, &options, from).await {
             Err(error)
                 if error.sqlstate() == Some(SqlState::OBJECT_IN_USE)
-                    && started.elapsed() < SLOT_PATIENCE =>
+                    && started.elapsed() < SLOT_PATIENCE.min(apply.stall) =>
             {
                 tokio::time::sleep(TRY_AGAIN).await;
             }
-            started => return started,
+            started => {
+                let mut stream = started?;
+                stream.feedback().give_up_after(apply.stall);
+                return Ok(stream);
+            }
         }
     }
 }

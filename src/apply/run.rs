@@ -4,7 +4,7 @@
 //! the walsender on time whether it reads or not, and hands over what has been folded as soon as
 //! the lane has nothing to do, or when the folds are full.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::{sync::watch, time::MissedTickBehavior};
 
@@ -54,6 +54,8 @@ pub struct Apply {
     pub checkpoint: Lsn,
     /// When to stop.
     pub stop: Stop,
+    /// How long one side may stand still before it is given up.
+    pub stall: Duration,
 }
 
 /// When to stop.
@@ -142,7 +144,7 @@ impl Apply {
                     }
                     tracing::info!("{error}; now one change at a time up to {}", careful.until);
                     apply.checkpoint = checkpoint;
-                    no_writers_left(target, &apply.migration, interrupt.clone()).await?;
+                    no_writers_left(target, &apply, interrupt.clone()).await?;
                     continue;
                 }
             };
@@ -179,11 +181,15 @@ impl Careful {
 /// they had sent may still be committed, and must not come on top of what is applied anew.
 async fn no_writers_left(
     target: &mut Connection,
-    migration: &str,
+    apply: &Apply,
     interrupt: watch::Receiver<bool>,
 ) -> Result<(), ApplyError> {
     let failed = |error| ApplyError::Target { after: Lsn::INVALID, error };
-    while !ledger::writers(target, migration).await.map_err(failed)?.is_empty() {
+    let since = Instant::now();
+    while !ledger::writers(target, &apply.migration).await.map_err(failed)?.is_empty() {
+        if since.elapsed() > apply.stall {
+            return Err(failed(Error::Silent { seconds: apply.stall.as_secs() }));
+        }
         if *interrupt.borrow() {
             return Err(ApplyError::Interrupted);
         }

@@ -1,6 +1,6 @@
 //! How a run fails: what happened, what state things are in, what to do next.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use super::verdict::{
     self, Place, Rule, Sign, Verdict, rule_of, rule_of_apply, rule_of_error, rule_of_page,
@@ -86,6 +86,22 @@ impl Failure {
     /// own sessions of a moment ago.
     pub(super) fn busy(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { verdict: Verdict::Retry, ..Self::refused(message, hint) }
+    }
+
+    /// Sessions of an earlier run have not ended, and may still write.
+    pub(super) fn still_written_to(pids: &[i32], waited: Duration) -> Self {
+        let pids = pids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Self {
+            message: format!(
+                "sessions of an earlier run have not ended on the target for {} s, and may still \
+                 write: pid {pids}",
+                waited.as_secs()
+            ),
+            hint: "see there what they wait for (pg_stat_activity, pg_blocking_pids), or end them \
+                   with SELECT pg_terminate_backend(pid); then give the same command again"
+                .into(),
+            ..Self::interrupted()
+        }
     }
 
     /// A migration that can't go on.

@@ -19,6 +19,7 @@ mod cleanup;
 mod cutover;
 mod defer;
 mod desk;
+mod earlier;
 mod event;
 mod failure;
 mod finish;

@@ -10,6 +10,7 @@ use super::{
     build_key::build_key,
     check::{self, Findings},
     desk::Desk,
+    earlier::no_writers_left,
     finish::finish,
     handoff::{self, Handover},
     load_ledger,
@@ -58,7 +59,7 @@ pub(super) async fn begin<'a, 'l>(
             "let it run, or stop it first; give another --name for another migration",
         ));
     }
-    load_ledger::no_writers_left(&mut servers, &name, &mut interrupt, listener).await?;
+    no_writers_left(spec, &mut servers, &name, &mut interrupt, listener).await?;
     let mut spec_now = spec.clone();
     let mut found = load_ledger::load(&mut servers.target, &name).await?;
     // Before a new one begins it is looked at with all else.
@@ -401,6 +402,7 @@ impl<'a, 'l> Journey<'a, 'l> {
             tables,
             checkpoint,
             stop,
+            stall: self.spec.stall,
         };
         let mut view = ApplyView::new();
         let desk = self.desk;

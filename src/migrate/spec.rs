@@ -47,7 +47,8 @@ pub struct MigrationSpec {
     /// anew whenever something has moved forward.
     pub wait_for_server: Duration,
     /// How long a page may stand still before it is given up, so that its snapshot is not held for
-    /// ever.
+    /// ever. What else is given a time of its own (a walsender that says nothing, a slot that is in
+    /// use, a commit that is not shown) is given no more than this.
     pub stall: Duration,
     /// Whether columns that the source's tables get in mid-run are left out.
     pub ignore_new_columns: bool,

@@ -18,11 +18,11 @@ const SHORTEST: Duration = Duration::from_millis(200);
 
 /// How long a walsender may say nothing at all before it is given up. Native replication gives it
 /// one minute (`wal_receiver_timeout`); a large transaction can be decoded for longer than that.
-pub(super) const SILENCE: Duration = Duration::from_mins(2);
+const SILENCE: Duration = Duration::from_mins(2);
 
-/// After so much of it the walsender is asked to answer: nothing else would make one speak that has
-/// nothing to send.
-const ASK_AFTER: Duration = Duration::from_mins(1);
+/// After this part of it the walsender is asked to answer: nothing else would make one speak that
+/// has nothing to send.
+const ASK_AFTER: u32 = 2;
 
 /// A position up to which everything is on the target and will survive a crash there.
 ///
@@ -53,6 +53,8 @@ pub struct Feedback {
     reported: Option<DurableLsn>,
     reply_owed: bool,
     last_sent: Option<Instant>,
+    /// How long it may say nothing.
+    silence: Duration,
     /// When something was last heard of the walsender.
     heard: Instant,
     /// Whether it was asked since.
@@ -69,9 +71,21 @@ impl Feedback {
             reported: None,
             reply_owed: false,
             last_sent: None,
+            silence: SILENCE,
             heard: now,
             asked: false,
         }
+    }
+
+    /// Gives the walsender up after less than the two minutes it is given by itself.
+    pub fn give_up_after(&mut self, silence: Duration) {
+        self.silence = silence.min(SILENCE);
+    }
+
+    /// How long it may say nothing.
+    #[must_use]
+    pub const fn silence(&self) -> Duration {
+        self.silence
     }
 
     /// Something has come from the walsender.
@@ -83,11 +97,11 @@ impl Feedback {
     /// Whether it has said nothing for too long.
     #[must_use]
     pub fn is_silent(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.heard) >= SILENCE
+        now.saturating_duration_since(self.heard) >= self.silence
     }
 
     fn is_to_ask(&self, now: Instant) -> bool {
-        !self.asked && now.saturating_duration_since(self.heard) >= ASK_AFTER
+        !self.asked && now.saturating_duration_since(self.heard) >= self.silence / ASK_AFTER
     }
 
     /// Something of the stream up to `lsn` has arrived.
@@ -166,8 +180,21 @@ mod tests {
         assert!(feedback.is_silent(start + SILENCE));
         feedback.heard(start + SILENCE);
         assert!(!feedback.is_silent(start + SILENCE * 2 - Duration::from_millis(1)));
-        let later = start + SILENCE + ASK_AFTER;
+        let later = start + SILENCE + SILENCE / ASK_AFTER;
         assert!(feedback.due(later, PgTimestamp(0)).unwrap().reply_requested);
+    }
+
+    #[test]
+    fn it_can_be_given_less_time_and_never_more() {
+        let (mut feedback, start) = feedback();
+        feedback.give_up_after(SILENCE * 3);
+        assert!(!feedback.is_silent(start + SILENCE / 2) && feedback.is_silent(start + SILENCE));
+        feedback.give_up_after(Duration::from_secs(4));
+        feedback.due(start, PgTimestamp(0));
+        assert!(feedback.due(start + Duration::from_secs(1), PgTimestamp(0)).is_none());
+        let asks = feedback.due(start + Duration::from_secs(2), PgTimestamp(0)).unwrap();
+        assert!(asks.reply_requested && !feedback.is_silent(start + Duration::from_secs(3)));
+        assert!(feedback.is_silent(start + Duration::from_secs(4)));
     }
 
     #[test]

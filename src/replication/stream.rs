@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 
-use super::{DurableLsn, Feedback, MessageError, StreamMessage, StreamOptions, feedback::SILENCE};
+use super::{DurableLsn, Feedback, MessageError, StreamMessage, StreamOptions};
 use crate::{
     conn::{Connection, CopyBoth, Error},
     pg::{Ident, Lsn, PgTimestamp},
@@ -71,7 +71,7 @@ impl ReplicationStream {
             // Perhaps it is we who have taken nothing for long, or it is in the middle of a frame.
             let (has_frames, held) = self.copy.glance().await?;
             if !has_frames && held == self.held {
-                return Err(Error::Silent { seconds: SILENCE.as_secs() });
+                return Err(Error::Silent { seconds: self.feedback.silence().as_secs() });
             }
             self.held = held;
             self.feedback.heard(now);

@@ -7,7 +7,7 @@ use pghost::{backfill::Paging, cluster::Binaries, migrate::Event};
 
 use crate::{
     stage::{Gate, beside, drop_slot, now, sums},
-    support::{Database, assert_same, migrate, server, spec, versions_to_test},
+    support::{Database, assert_same, migrate, oldest_and_newest, server, spec, versions_to_test},
 };
 
 /// What tells the rows apart.
@@ -204,15 +204,6 @@ impl<'a> Kind<'a> {
         }
         drop_slot(from, &spec).await;
     }
-}
-
-/// The releases among which one might take values otherwise than another.
-fn oldest_and_newest() -> Vec<Binaries> {
-    let mut versions = versions_to_test();
-    if versions.len() > 2 {
-        versions.drain(1..versions.len() - 1);
-    }
-    versions
 }
 
 /// Plays kinds of keys on a release; collations of ICU are the build's choice, and a kind that needs

@@ -60,12 +60,12 @@ impl Own {
     /// Waits until a query gives true.
     pub(crate) async fn until(&self, sql: &str) {
         let mut connection = self.connect().await;
-        for _ in 0..30_000 {
+        for _ in 0..12_000 {
             let result = connection.query(sql).await.unwrap();
             if result.row().unwrap().values()[0].as_deref() == Some(b"t") {
                 return connection.close().await;
             }
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         panic!("never came true: {sql}");
     }
@@ -164,12 +164,8 @@ impl Two {
 
     /// Panics unless both servers are rid of every session of pghost's, and of what it held.
     pub(crate) async fn nothing_is_left_open(&self) {
-        let none = "SELECT count(*) = 0 FROM pg_stat_activity
-                     WHERE application_name NOT LIKE 'test%' AND pid <> pg_backend_pid()
-                       AND backend_type IN ('client backend', 'walsender')";
-        self.source.until(none).await;
-        self.target.until(none).await;
-        let slots = "SELECT count(*) = 0 FROM pg_replication_slots WHERE active";
-        self.source.until(slots).await;
+        for server in [&self.source, &self.target] {
+            support::nothing_is_left_open(&server.config()).await;
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! A proxy before a server, by which connections are cut, held and delayed while they are in use.
+//! A proxy before a server, by which connections are cut, lost, held and delayed while they are in use.
 
 use std::{
     sync::{
@@ -12,7 +12,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
         TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
+        tcp::{ReadHalf, WriteHalf},
     },
     sync::watch,
     task::JoinHandle,
@@ -30,6 +30,8 @@ struct Harm {
     passes: AtomicI64,
     /// So many milliseconds late.
     delay: AtomicU64,
+    /// The next piece from the server begins with another byte than was sent.
+    damages: AtomicBool,
 }
 
 /// A proxy. Gone with the test.
@@ -38,6 +40,8 @@ pub(crate) struct Proxy {
     harm: Arc<Harm>,
     /// Connections that began before this number are to be closed.
     cut: watch::Sender<u64>,
+    /// And those before this one to be lost.
+    lost: watch::Sender<u64>,
     task: JoinHandle<()>,
 }
 
@@ -55,26 +59,39 @@ impl Proxy {
             holds: AtomicBool::new(false),
             passes: AtomicI64::new(i64::MAX),
             delay: AtomicU64::new(0),
+            damages: AtomicBool::new(false),
         });
         let (cut, cuts) = watch::channel(0);
+        let (lost, losses) = watch::channel(0);
         let of_task = harm.clone();
         let task = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let (harm, mut cuts) = (of_task.clone(), cuts.clone());
-                let now = *cuts.borrow_and_update();
+            while let Ok((mut client, _)) = listener.accept().await {
+                let (harm, mut cuts, mut losses) = (of_task.clone(), cuts.clone(), losses.clone());
+                let now = (*cuts.borrow_and_update(), *losses.borrow_and_update());
                 tokio::spawn(async move {
                     // A server that is down closes what is asked of it.
-                    let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else {
+                    let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await else {
                         return;
                     };
                     tokio::select! {
-                        () = between(client, server, &harm) => {}
-                        _ = cuts.wait_for(|cut| *cut > now) => {}
+                        () = between(&mut client, &mut server, &harm) => return,
+                        _ = cuts.wait_for(|cut| *cut > now.0) => return,
+                        Ok(_) = losses.wait_for(|lost| *lost > now.1) => {}
                     }
+                    drop(server);
+                    never_heard_of_again(client).await;
                 });
             }
         });
-        Self { port, harm, cut, task }
+        Self { port, harm, cut, lost, task }
+    }
+
+    /// Loses every connection as a network does that is gone: whatever the client sends is not even
+    /// acknowledged, and nothing closes. New ones get through.
+    ///
+    /// The server has noticed, and ended its sessions.
+    pub(crate) fn lose(&self) {
+        self.lost.send_modify(|lost| *lost += 1);
     }
 
     /// Closes every connection.
@@ -93,27 +110,47 @@ impl Proxy {
         self.harm.passes.store(bytes, Ordering::Relaxed);
     }
 
+    /// Damages the first byte that the server sends next.
+    pub(crate) fn damage(&self) {
+        self.harm.damages.store(true, Ordering::Relaxed);
+    }
+
     /// Every piece comes late.
     pub(crate) fn delay(&self, milliseconds: u64) {
         self.harm.delay.store(milliseconds, Ordering::Relaxed);
     }
 }
 
-async fn between(client: TcpStream, server: TcpStream, harm: &Harm) {
+/// Keeps a connection whose packets are dropped before the system looks at them.
+async fn never_heard_of_again(client: TcpStream) {
+    #[cfg(target_os = "linux")]
+    {
+        // A packet filter's `ret #0`, which takes nothing.
+        let nothing = socket2::SockFilter::new(0x06, 0, 0, 0);
+        socket2::SockRef::from(&client).attach_filter(&[nothing]).unwrap();
+    }
+    std::future::pending::<()>().await;
+    drop(client);
+}
+
+async fn between(client: &mut TcpStream, server: &mut TcpStream, harm: &Harm) {
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
     tokio::select! {
-        () = pass(from_client, to_server, harm) => {}
-        () = pass(from_server, to_client, harm) => {}
+        () = pass(from_client, to_server, harm, false) => {}
+        () = pass(from_server, to_client, harm, true) => {}
     }
 }
 
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, harm: &Harm) {
+async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, harm: &Harm, from_server: bool) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(n) = from.read(&mut buffer).await {
         let bytes = &mut buffer[..n];
+        if n > 0 && from_server && harm.damages.swap(false, Ordering::Relaxed) {
+            bytes[0] = !bytes[0];
+        }
         let passed = i64::try_from(n).unwrap();
         if harm.passes.fetch_sub(passed, Ordering::Relaxed) < passed {
             harm.holds.store(true, Ordering::Relaxed);

@@ -13,7 +13,10 @@ use pghost::{
 };
 use tokio::{runtime::Handle, sync::watch};
 
-use crate::support::{Database, assert_same, migrate, server, spec};
+use crate::{
+    limit,
+    support::{Database, assert_same, migrate, server, spec},
+};
 
 /// How long something is waited for that must come: far longer than it can take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -30,11 +33,12 @@ pub(crate) async fn migrate_with(
 ) -> Result<Vec<Event>, Failure> {
     let (_stay, interrupt) = watch::channel(false);
     let mut events = Vec::new();
-    migrate::run(spec, interrupt, &mut |event: &Event| {
+    let listener = &mut |event: &Event| {
         on(event);
         events.push(event.clone());
-    })
-    .await?;
+    };
+    let ended = limit::of(migrate::run(spec, interrupt, listener)).await;
+    ended.unwrap_or_else(|| panic!("the run hangs after {:#?}", events.last()))?;
     Ok(events)
 }
 
@@ -47,7 +51,7 @@ pub(crate) async fn until(database: &Database, sql: &str) {
             if result.row().unwrap().values()[0].as_deref() == Some(b"t") {
                 break;
             }
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     let in_time = tokio::time::timeout(PATIENCE, looking).await.is_ok();

@@ -11,12 +11,17 @@ use pghost::{
     pg::Ident,
     replication::{NewSlot, StreamOptions, create_slot, start},
 };
+use tokio::sync::watch;
 
 use crate::{
     outage::Two,
+    program::{Program, is},
     proxy::Proxy,
     stage::{Gate, migrate_with, until},
-    support::{Database, server, spec, versions_to_test},
+    support::{
+        Database, assert_same, nothing_is_left_open, oldest_and_newest, server, spec,
+        versions_to_test,
+    },
 };
 
 /// Rows of more bytes in a page than sockets hold, so that a page stands still with its snapshot.
@@ -27,7 +32,7 @@ const BIG: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
 /// Pages of which one is held by the target: the source's snapshot is let go in time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_that_stands_still_does_not_hold_its_snapshot() {
-    for binaries in versions_to_test() {
+    for binaries in oldest_and_newest() {
         let server = server(&binaries);
         let from = Database::create(&server, "stall").await;
         let to = Database::create(&server, "stall").await;
@@ -56,7 +61,10 @@ async fn a_page_that_stands_still_does_not_hold_its_snapshot() {
         ended.unwrap();
         let reason = waited.unwrap();
         assert!(reason.contains("writing a page") && reason.contains("has not moved"), "{reason}");
-        crate::support::assert_same((&from, "source"), (&to, "target"), "id").await;
+        for database in [&from, &to] {
+            nothing_is_left_open(&database.config()).await;
+        }
+        assert_same((&from, "source"), (&to, "target"), "id").await;
         crate::stage::drop_slot(&from, &spec).await;
     }
 }
@@ -85,6 +93,85 @@ async fn a_network_that_goes_silent_in_a_page_is_noticed() {
     events.await.unwrap();
     assert!(waits > 0);
     two.are_equal().await;
+    two.nothing_is_left_open().await;
+}
+
+/// The same while changes are applied: the walsender is asked, does not answer, and is given up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_goes_silent_in_the_catch_up_is_noticed() {
+    for binaries in oldest_and_newest() {
+        let two = Two::start(&binaries);
+        two.source.sql("CREATE TABLE source AS SELECT 1 AS id, 0 AS v").await;
+        two.source.sql("ALTER TABLE source ADD PRIMARY KEY (id)").await;
+        let proxy = Proxy::start(two.source.port).await;
+        let mut spec = two.spec();
+        spec.source = parse_dsn(&two.source.dsn_by(proxy.port)).unwrap();
+        migrate_with(&spec, |_| {}).await.unwrap();
+        two.source.sql("UPDATE source SET v = 1").await;
+        spec.stall = Duration::from_secs(1);
+        let mut held = two.target.connect().await;
+        held.query("BEGIN; SELECT FROM target FOR UPDATE").await.unwrap();
+        let (tell, mut waits) = watch::channel(String::new());
+        let run = migrate_with(&spec, |event| {
+            if let Event::Waiting { reason, .. } = event {
+                tell.send_replace(reason.clone());
+            }
+        });
+        let script = async {
+            let lane = "SELECT count(*) > 0 FROM pg_stat_activity
+                WHERE application_name = 'pghost' AND wait_event_type = 'Lock'";
+            two.target.until(lane).await;
+            proxy.hold(true);
+            let reason = waits.wait_for(|reason| !reason.is_empty()).await.unwrap().clone();
+            assert!(reason.contains("has not moved for 1 s"), "{reason}");
+            proxy.hold(false);
+            proxy.cut();
+            held.query("COMMIT").await.unwrap();
+        };
+        let (ended, ()) = tokio::join!(run, script);
+        ended.unwrap();
+        two.are_equal().await;
+        two.nothing_is_left_open().await;
+    }
+}
+
+/// What a killed run left on the target waits for a lock: the next run names it after a while, and
+/// what it says to do helps.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_of_an_earlier_run_are_not_waited_for_for_ever() {
+    for binaries in oldest_and_newest() {
+        let server = server(&binaries);
+        let from = Database::create(&server, "earlier").await;
+        let to = Database::create(&server, "earlier").await;
+        from.sql("CREATE TABLE t AS SELECT i AS id FROM generate_series(1, 500) i").await;
+        from.sql("ALTER TABLE t ADD PRIMARY KEY (id)").await;
+        to.sql("CREATE TABLE t (id int PRIMARY KEY)").await;
+        let args = ["--table", "t", "--name", &from.name, "--wait-for-server", "0"];
+        let gate = Gate::close(&to, "t", 1, "NEW.id = 300").await;
+        let mut killed = Program::migrate(&from, &to, &args);
+        killed.meets(gate.reached()).await;
+        killed.kill();
+        let pid = "SELECT pid FROM pg_locks l JOIN pg_database d ON d.oid = database
+            WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted";
+        let pid = to.value(pid).await;
+
+        let ended = Program::migrate(&from, &to, &args).ends_with(1).await;
+        let error = ended.error();
+        let says = |field: &str, word: &str| error[field].as_str().unwrap().contains(word);
+        assert!(says("message", &format!("pid {pid}")), "{error}");
+        assert!(says("hint", "pg_terminate_backend"), "{error}");
+        let told =
+            |event: &serde_json::Value| is(event, "notice") && event.to_string().contains(&pid);
+        assert!(ended.events.iter().any(told), "{:#?}", ended.events);
+        nothing_is_left_open(&from.config()).await;
+        to.sql(&format!("SELECT pg_terminate_backend({pid})")).await;
+        nothing_is_left_open(&to.config()).await;
+
+        gate.open().await;
+        Program::migrate(&from, &to, &args).ends_with(0).await.finished();
+        assert_same((&from, "t"), (&to, "t"), "id").await;
+        from.sql(&format!("SELECT pg_drop_replication_slot('pghost_{}')", from.name)).await;
+    }
 }
 
 #[tokio::test]

@@ -1,13 +1,13 @@
-//! What the tests share: servers that are started once and used by many tests, each in databases
-//! of its own; and migrations run in the test's own process.
+//! What the tests share: the releases they run on, databases of their own, and migrations run in the
+//! test's own process.
 
 use std::{
-    collections::HashMap,
     env,
     sync::{
-        Arc, Mutex, Weak,
+        Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use pghost::{
@@ -19,6 +19,9 @@ use pghost::{
     pg::QualifiedName,
 };
 use tokio::sync::watch;
+
+use crate::limit::{self, within};
+pub(crate) use crate::shared::server;
 
 /// The major releases pghost works with.
 const ALL: std::ops::RangeInclusive<u32> = 14..=18;
@@ -32,6 +35,7 @@ pub(crate) fn versions_to_test() -> Vec<Binaries> {
 }
 
 fn majors_to_test() -> Vec<u32> {
+    limit::of_this_test();
     match env::var("GHOST_PG_VERSIONS") {
         Ok(list) if !list.trim().is_empty() => list
             .split(',')
@@ -42,6 +46,16 @@ fn majors_to_test() -> Vec<u32> {
             .collect(),
         _ => ALL.collect(),
     }
+}
+
+/// The oldest and the newest of the releases to test, where what is tested is pghost's own doing and
+/// a release could differ only in what it answers.
+pub(crate) fn oldest_and_newest() -> Vec<Binaries> {
+    let mut versions = versions_to_test();
+    if versions.len() > 2 {
+        versions.drain(1..versions.len() - 1);
+    }
+    versions
 }
 
 /// One release if it is among those to test.
@@ -63,21 +77,6 @@ pub(crate) fn version_to_test(major: u32) -> Option<Binaries> {
 
 pub(crate) fn in_ci() -> bool {
     env::var("CI").is_ok_and(|value| !["", "0", "false"].contains(&value.as_str()))
-}
-
-/// A server of a release, shared with every test that wants one just now: the last one that lets
-/// go of it stops it.
-pub(crate) fn server(binaries: &Binaries) -> Arc<Server> {
-    static RUNNING: Mutex<Option<HashMap<u32, Weak<Server>>>> = Mutex::new(None);
-    let mut running = RUNNING.lock().unwrap();
-    let running = running.get_or_insert_default();
-    let major = binaries.version.major();
-    if let Some(server) = running.get(&major).and_then(Weak::upgrade) {
-        return server;
-    }
-    let server = Arc::new(Server::start(binaries, &[]).unwrap());
-    running.insert(major, Arc::downgrade(&server));
-    server
 }
 
 /// A database of a test's own.
@@ -121,7 +120,8 @@ impl Database {
 }
 
 pub(crate) async fn connect(config: &Config) -> Connection {
-    let mut connection = Connection::connect(config, SessionKind::Sql).await.unwrap();
+    let connected = Connection::connect(config, SessionKind::Sql);
+    let mut connection = within("a connection", connected).await.unwrap();
     // pghost's sessions find nothing by accident; the tests' own statements may.
     connection.query("SET search_path = public; SET application_name = 'test'").await.unwrap();
     connection
@@ -130,7 +130,7 @@ pub(crate) async fn connect(config: &Config) -> Connection {
 /// Runs statements on a connection of their own.
 pub(crate) async fn query(config: &Config, sql: &str) -> QueryResult {
     let mut connection = connect(config).await;
-    let result = connection.query(sql).await;
+    let result = within(sql, connection.query(sql)).await;
     connection.close().await;
     result.unwrap_or_else(|error| panic!("{sql:.500}: {error}"))
 }
@@ -140,6 +140,32 @@ pub(crate) async fn value(config: &Config, sql: &str) -> String {
     let result = query(config, sql).await;
     let value = result.row().unwrap().values()[0].clone().unwrap_or_default();
     String::from_utf8(value.to_vec()).unwrap()
+}
+
+/// What is open in a database that is not a test's: a line for each session with what it holds, for
+/// each slot that is in use or holds a snapshot, and for each prepared transaction.
+const OPEN: &str = "SELECT concat_ws(chr(10),
+    (SELECT string_agg(concat_ws(' ', backend_type, pid, state, 'xmin ' || backend_xmin, query), chr(10))
+       FROM pg_stat_activity WHERE datname = current_database() AND application_name NOT LIKE 'test%'
+        AND backend_type IN ('client backend', 'walsender')),
+    (SELECT string_agg(concat_ws(' ', 'slot', slot_name, active_pid, 'xmin ' || xmin), chr(10))
+       FROM pg_replication_slots
+      WHERE database = current_database() AND (active OR temporary OR xmin IS NOT NULL)),
+    (SELECT string_agg('prepared ' || gid, chr(10)) FROM pg_prepared_xacts
+      WHERE database = current_database()))";
+
+/// Panics unless a database is rid of every session of pghost's soon after a run has ended, and so
+/// of each open transaction, snapshot, lock and walsender.
+pub(crate) async fn nothing_is_left_open(config: &Config) {
+    let mut open = String::new();
+    for _ in 0..3000 {
+        open = value(config, OPEN).await;
+        if open.is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("left open on {}: {open}", config.dbname);
 }
 
 /// A migration of `public.source` to `public.target`.
@@ -176,7 +202,9 @@ pub(crate) fn spec(from: &Database, to: &Database, source: &str, target: &str) -
 pub(crate) async fn migrate(spec: &MigrationSpec) -> Result<Vec<Event>, Failure> {
     let (_stay, interrupt) = watch::channel(false);
     let mut events = Vec::new();
-    migrate::run(spec, interrupt, &mut |event: &Event| events.push(event.clone())).await?;
+    let listener = &mut |event: &Event| events.push(event.clone());
+    let ended = limit::of(migrate::run(spec, interrupt, listener)).await;
+    ended.unwrap_or_else(|| panic!("the run hangs after {:#?}", events.last()))?;
     Ok(events)
 }
 

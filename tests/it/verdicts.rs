@@ -20,8 +20,11 @@ use crate::{
     moments::forget,
     outage::{Own, Two},
     program::{Program, is},
-    stage::{migrate_with, now, sums, until},
-    support::{Database, assert_same, server, spec, versions_to_test},
+    stage::{migrate_with, now, sums},
+    support::{
+        Database, assert_same, nothing_is_left_open, oldest_and_newest, server, spec,
+        versions_to_test,
+    },
 };
 
 const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
@@ -38,6 +41,13 @@ fn raises(code: &str) -> String {
              RETURN true; END $$;
          ALTER TABLE target ADD CHECK (id <> 150 OR public.raises())"
     )
+}
+
+/// Whether it said so when it waited.
+fn says(events: &[Event], word: &str) -> bool {
+    events
+        .iter()
+        .any(|event| matches!(event, Event::Waiting { reason, .. } if reason.contains(word)))
 }
 
 fn waits(events: &[Event]) -> usize {
@@ -60,7 +70,10 @@ async fn every_code_has_the_verdict_that_the_table_says() {
             db.sql(&raises(&format!("{code:0<5}"))).await;
             let ended = migrate_with(&spec, |_| {}).await;
             match (rule.verdict, ended) {
-                (Verdict::Retry, Ok(events)) => assert_eq!(waits(&events), 1, "{code}"),
+                (Verdict::Retry, Ok(events)) => {
+                    assert_eq!(waits(&events), 1, "{code}");
+                    assert!(says(&events, code) && says(&events, "provoked"), "{events:?}");
+                }
                 (Verdict::Stop, Err(failure)) => {
                     assert_eq!(failure.exit, Exit::Stopped, "{code}: {failure}");
                     assert_eq!(failure.hint, rule.next, "{code}");
@@ -70,10 +83,7 @@ async fn every_code_has_the_verdict_that_the_table_says() {
                 (verdict, ended) => panic!("{code} {verdict:?}: {:?}", ended.map(|e| waits(&e))),
             }
             assert_same((&db, "source"), (&db, "target"), "id").await;
-            let open =
-                "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database()
-                          AND application_name <> 'test' AND backend_type <> 'autovacuum worker'";
-            until(&db, open).await;
+            nothing_is_left_open(&db.config()).await;
             forget(&spec).await;
             db.sql("DROP TABLE source, target; DROP FUNCTION raises; DROP SEQUENCE times").await;
         }
@@ -81,17 +91,22 @@ async fn every_code_has_the_verdict_that_the_table_says() {
 }
 
 /// A role's run between two servers; at the first page `harm` is done to the target, and `mend` as
-/// soon as the run waits.
+/// soon as the run waits because of this code.
 async fn harmed(
     two: &Two,
     spec: &MigrationSpec,
+    code: &str,
     harm: impl FnOnce() + Send,
     mend: impl FnOnce() + Send,
 ) -> Result<Vec<Event>, Failure> {
     let (mut harm, mut mend) = (Some(harm), Some(mend));
     let ended = migrate_with(spec, |event| match event {
         Event::Progress { .. } => drop(harm.take().map(|harm| harm())),
-        Event::Waiting { .. } => drop(mend.take().map(|mend| mend())),
+        Event::Waiting { reason, .. } if reason.contains(code) => {
+            if let Some(mend) = mend.take() {
+                mend();
+            }
+        }
         _ => {}
     })
     .await;
@@ -122,26 +137,28 @@ async fn of_a_role(binaries: &pghost::cluster::Binaries) -> (Two, MigrationSpec)
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_many_connections_are_waited_out() {
-    for binaries in versions_to_test() {
+    for binaries in oldest_and_newest() {
         let (two, spec) = of_a_role(&binaries).await;
         let full = format!("ALTER ROLE mover CONNECTION LIMIT 0; {END_ALL}");
         let harm = || drop(now(two.target.sql(&full)));
         let mend = || drop(now(two.target.sql("ALTER ROLE mover CONNECTION LIMIT -1")));
-        harmed(&two, &spec, harm, mend).await.unwrap();
+        let events = harmed(&two, &spec, "53300", harm, mend).await.unwrap();
+        assert!(says(&events, "53300"), "{events:?}");
     }
 }
 
 /// A password that is changed in mid-run: waiting would not mend it, and trying might lock it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_that_fails_in_mid_run_stops_it() {
-    for binaries in versions_to_test() {
+    for binaries in oldest_and_newest() {
         let (two, spec) = of_a_role(&binaries).await;
         let hba = "local all all trust\nhost all mover 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n\
                    host replication all 127.0.0.1/32 trust";
         two.target.server(|server| server.set_hba(hba).unwrap());
         let change = format!("ALTER ROLE mover PASSWORD 'another'; {END_ALL}");
-        let failure =
-            harmed(&two, &spec, || drop(now(two.target.sql(&change))), || {}).await.unwrap_err();
+        let failure = harmed(&two, &spec, "28P01", || drop(now(two.target.sql(&change))), || {})
+            .await
+            .unwrap_err();
         assert_eq!(failure.exit, Exit::Stopped, "{failure}");
         assert_eq!(failure.sqlstate.map(|s| s.to_string()).as_deref(), Some("28P01"), "{failure}");
         assert!(failure.hint.contains("goes on where it stopped"), "{failure}");
@@ -152,6 +169,7 @@ async fn a_login_that_fails_in_mid_run_stops_it() {
         two.target.sql("ALTER ROLE mover PASSWORD 'another'").await;
         let failure = migrate_with(&spec, panic_if_waiting()).await.unwrap_err();
         assert_eq!(failure.exit, Exit::Refused, "{failure}");
+        two.nothing_is_left_open().await;
     }
 }
 
@@ -162,7 +180,7 @@ fn panic_if_waiting() -> impl FnMut(&Event) {
 /// A target that comes back as a standby can't be written to, until it is promoted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_that_is_read_only_after_a_failover_is_waited_for() {
-    for binaries in versions_to_test() {
+    for binaries in oldest_and_newest() {
         let two = Two::start(&binaries);
         two.source.sql(TABLE).await;
         let harm = || {
@@ -188,12 +206,13 @@ async fn a_target_that_is_read_only_after_a_failover_is_waited_for() {
         events.await.unwrap();
         assert!(read_only);
         two.are_equal().await;
+        two.nothing_is_left_open().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_smart_shutdown_is_waited_out() {
-    for binaries in versions_to_test() {
+    for binaries in oldest_and_newest() {
         let two = Two::start(&binaries);
         two.source.sql(TABLE).await;
         let mut restart = None;
@@ -209,6 +228,7 @@ async fn a_smart_shutdown_is_waited_out() {
         restart.unwrap().join().unwrap();
         assert!(waits(&events) > 0);
         two.are_equal().await;
+        two.nothing_is_left_open().await;
     }
 }
 
@@ -243,7 +263,9 @@ async fn patience_has_an_end_and_waiting_can_be_interrupted() {
             _ => assert_eq!(message, "interrupted"),
         }
         assert!(ended.error()["hint"].as_str().unwrap().contains("same command"));
+        nothing_is_left_open(&source.config()).await;
         target.start_again();
+        nothing_is_left_open(&target.config()).await;
     }
     Program::migrate_between(source.dsn(), target.dsn(), &args[..4]).ends_with(0).await.finished();
 }
@@ -252,7 +274,7 @@ async fn patience_has_an_end_and_waiting_can_be_interrupted() {
 /// is asked, and nothing is applied twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_goes_backwards_over_a_crash_brings_nothing_twice() {
-    for binaries in versions_to_test() {
+    for binaries in oldest_and_newest() {
         let two = Two::start(&binaries);
         two.source.sql(TABLE).await;
         let spec = two.spec();
@@ -280,5 +302,6 @@ async fn a_slot_that_goes_backwards_over_a_crash_brings_nothing_twice() {
         }
         assert!(went_back, "it never went backwards");
         two.are_equal().await;
+        two.nothing_is_left_open().await;
     }
 }

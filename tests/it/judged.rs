@@ -1,0 +1,265 @@
+//! The lines of the table of verdicts that are no code which a target can be made to raise: at the
+//! slot, on the wire, and where the two sides do not fit. What becomes of the run is what the table
+//! says, in its words; nothing is left open; and doing what it says helps.
+
+use std::time::Duration;
+
+use pghost::{
+    cluster::Binaries,
+    conn::{Connection, SessionKind, parse_dsn},
+    migrate::{
+        Event, Exit, Failure, MigrationSpec, PhaseName,
+        verdict::{Place, RULES, Sign},
+    },
+    pg::Ident,
+    replication::{StreamOptions, start},
+};
+use tokio::sync::watch;
+
+use crate::{
+    moments::forget,
+    outage::{Own, Two},
+    proxy::Proxy,
+    stage::{begins, migrate_with, now},
+    support::{
+        Database, assert_same, migrate, nothing_is_left_open, oldest_and_newest, server, spec,
+    },
+};
+
+const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
+    INSERT INTO source SELECT i, 'row ' || i FROM generate_series(1, 600) i";
+
+/// Two databases of one server.
+struct Bed {
+    from: Database,
+    to: Database,
+    spec: MigrationSpec,
+}
+
+impl Bed {
+    async fn make(binaries: &Binaries) -> Self {
+        let server = server(binaries);
+        let from = Database::create(&server, "judged").await;
+        let to = Database::create(&server, "judged").await;
+        from.sql(TABLE).await;
+        let spec = spec(&from, &to, "source", "target");
+        Self { from, to, spec }
+    }
+
+    /// A run, with something done as it begins to catch up.
+    async fn with(&self, what: impl AsyncFnOnce() + Send) -> Result<Vec<Event>, Failure> {
+        self.when(|event| begins(event, PhaseName::CatchUp), what).await
+    }
+
+    /// The same at another moment.
+    async fn when(
+        &self,
+        is_time: impl Fn(&Event) -> bool + Send + Sync,
+        what: impl AsyncFnOnce() + Send,
+    ) -> Result<Vec<Event>, Failure> {
+        let mut what = Some(what);
+        migrate_with(&self.spec, |event| {
+            if is_time(event)
+                && let Some(what) = what.take()
+            {
+                now(what());
+            }
+        })
+        .await
+    }
+
+    /// It has ended as the table says.
+    async fn judged(&self, sign: Sign, place: Place, ended: Result<Vec<Event>, Failure>) -> String {
+        let failure = ended.map(|_| "it ended well").unwrap_err();
+        let rule = RULES.iter().find(|rule| rule.sign == sign && rule.place == place).unwrap();
+        assert_eq!(failure.exit, Exit::from(rule.verdict), "{failure}");
+        assert_eq!(failure.hint, rule.next, "{failure}");
+        if let Sign::State(code) = sign {
+            assert!(failure.message.contains(code), "no {code} in {failure}");
+        }
+        self.nothing_is_left_open().await;
+        failure.message
+    }
+
+    async fn nothing_is_left_open(&self) {
+        for database in [&self.from, &self.to] {
+            nothing_is_left_open(&database.config()).await;
+        }
+    }
+
+    async fn goes_on(self) {
+        for _ in 0..2 {
+            migrate(&self.spec).await.unwrap_or_else(|failure| panic!("{failure}"));
+        }
+        assert_same((&self.from, "source"), (&self.to, "target"), "id").await;
+        self.nothing_is_left_open().await;
+        forget(&self.spec).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publication_that_is_dropped_in_mid_run_cannot_be_made_good() {
+    for binaries in oldest_and_newest() {
+        let bed = Bed::make(&binaries).await;
+        let is_time = |event: &Event| matches!(event, Event::Progress { .. });
+        let ended = bed.when(is_time, async || {
+            bed.from.sql(&format!("DROP PUBLICATION \"pghost_{}\"", bed.from.name)).await;
+            bed.from.sql("DELETE FROM source WHERE id < 10").await;
+        });
+        let ended = ended.await;
+        // From 18 on the server warns and leaves the changes out, which is the same to us.
+        let code = if binaries.version.major() < 18 { "42704" } else { "55000" };
+        bed.judged(Sign::State(code), Place::Slot, ended).await;
+        forget(&bed.spec).await;
+    }
+}
+
+/// Dropped, and a physical one made in its place, faster than the watch looks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_is_of_another_kind_is_not_ours() {
+    for binaries in oldest_and_newest() {
+        let bed = Bed::make(&binaries).await;
+        let slot = format!("pghost_{}", bed.from.name);
+        let ended = bed.with(async || {
+            let sql = format!(
+                "SELECT pg_drop_replication_slot('{slot}');
+                 SELECT pg_create_physical_replication_slot('{slot}')"
+            );
+            bed.from.sql(&sql).await;
+        });
+        let ended = ended.await;
+        bed.judged(Sign::State("55000"), Place::Slot, ended).await;
+        bed.from.sql(&format!("SELECT pg_drop_replication_slot('{slot}')")).await;
+    }
+}
+
+/// Somebody reads the slot and acknowledges nothing: it is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_another_session_reads_is_waited_for() {
+    for binaries in oldest_and_newest() {
+        let mut bed = Bed::make(&binaries).await;
+        migrate(&bed.spec).await.unwrap();
+        bed.from.sql("UPDATE source SET v = v || '!'").await;
+        let slot = format!("pghost_{}", bed.from.name);
+        let config = bed.from.config();
+        let walsender = Connection::connect(&config, SessionKind::Replication).await.unwrap();
+        let options = StreamOptions::plain(vec![Ident::new(&slot)]);
+        let mut ledger = bed.to.connect().await;
+        let name = bed.spec.name.clone().unwrap();
+        let from = pghost::ledger::durable_position(&mut ledger, &name).await.unwrap();
+        let mut reader = Some(start(walsender, &slot, &options, from).await.unwrap());
+        bed.spec.stall = Duration::from_secs(1);
+        let mut reasons = Vec::new();
+        let ended = migrate_with(&bed.spec, |event| {
+            if let Event::Waiting { reason, .. } = event {
+                reasons.push(reason.clone());
+                drop(reader.take());
+            }
+        });
+        ended.await.unwrap();
+        assert!(reasons[0].contains("55006"), "{reasons:?}");
+        ledger.close().await;
+        bed.goes_on().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_somebody_else_writes_to_stops_the_run() {
+    for binaries in oldest_and_newest() {
+        let bed = Bed::make(&binaries).await;
+        migrate(&bed.spec).await.unwrap();
+        bed.to.sql("DELETE FROM target WHERE id = 7").await;
+        bed.from.sql("UPDATE source SET v = 'changed' WHERE id < 10").await;
+        let ended = migrate(&bed.spec).await;
+        let message = bed.judged(Sign::Diverged, Place::Anywhere, ended).await;
+        assert!(message.contains("public.target"), "{message}");
+        bed.to.sql("INSERT INTO target VALUES (7, 'row 7')").await;
+        bed.goes_on().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_dropped_in_mid_run_stops_it() {
+    for binaries in oldest_and_newest() {
+        let bed = Bed::make(&binaries).await;
+        let postgres = Database { name: "postgres".into(), ..bed.to.clone() };
+        let ended = bed.with(async || {
+            postgres.sql(&format!("DROP DATABASE \"{}\" WITH (FORCE)", bed.to.name)).await;
+        });
+        let failure = ended.await.map(|_| "it ended well").unwrap_err();
+        assert_eq!(failure.exit, Exit::Stopped, "{failure}");
+        assert!(failure.message.contains("3D000"), "{failure}");
+        nothing_is_left_open(&bed.from.config()).await;
+        let slot = format!("SELECT pg_drop_replication_slot('pghost_{}')", bed.from.name);
+        bed.from.sql(&slot).await;
+    }
+}
+
+/// One bit of damage on the way, where nothing protects it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_damaged_on_the_way_stops_the_run() {
+    for binaries in oldest_and_newest() {
+        let mut bed = Bed::make(&binaries).await;
+        let (dsn, port) = (bed.from.server.tcp_dsn(&bed.from.name), bed.from.server.port());
+        let proxy = Proxy::start(port).await;
+        let by_proxy = dsn.replace(&format!(":{port}"), &format!(":{}", proxy.port));
+        bed.spec.source = parse_dsn(&format!("{by_proxy}?sslmode=disable")).unwrap();
+        let ended = bed.with(async || proxy.damage()).await;
+        bed.judged(Sign::Garbled, Place::Anywhere, ended).await;
+        bed.spec.source = bed.from.config();
+        bed.goes_on().await;
+    }
+}
+
+/// A commit that is in the log and waits for a synchronous standby, which never comes; a big value
+/// that the log does not hold would have to be fetched.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_the_source_does_not_show_is_waited_for() {
+    for binaries in oldest_and_newest() {
+        let two = Two::start(&binaries);
+        let table = "CREATE TABLE source (id int PRIMARY KEY, v text);
+            ALTER TABLE source ALTER v SET STORAGE EXTERNAL;
+            INSERT INTO source SELECT i, repeat(i::text, 3000) FROM generate_series(1, 20) i";
+        two.source.sql(table).await;
+        let spec = MigrationSpec { stall: Duration::from_secs(1), ..two.spec() };
+        let (tell, mut waits) = watch::channel(String::new());
+        let mut mover = None;
+        let run = migrate_with(&spec, |event| {
+            if let Event::Progress { .. } = event
+                && mover.is_none()
+            {
+                mover = Some(now(moves_unseen(&two.source)));
+            }
+            if let Event::Waiting { reason, .. } = event {
+                tell.send_replace(reason.clone());
+            }
+        });
+        let script = async {
+            let reason = waits.wait_for(|reason| !reason.is_empty()).await.unwrap().clone();
+            assert!(reason.contains("does not show it for 1 s"), "{reason}");
+            standby_names(&two.source, "").await;
+        };
+        let (ended, ()) = tokio::join!(run, script);
+        ended.unwrap();
+        mover.unwrap().await.unwrap();
+        migrate_with(&spec, |_| {}).await.unwrap();
+        two.are_equal().await;
+        two.nothing_is_left_open().await;
+    }
+}
+
+async fn standby_names(source: &Own, names: &str) {
+    source.sql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'")).await;
+    source.server(|server| server.reload().unwrap());
+}
+
+/// Moves a row in a transaction that is logged, and shown once nobody waits for a standby any more.
+async fn moves_unseen(source: &Own) -> tokio::task::JoinHandle<()> {
+    standby_names(source, "nobody").await;
+    let of_task = source.clone();
+    let mover = tokio::spawn(async move {
+        of_task.sql("UPDATE source SET id = 100 WHERE id = 5").await;
+    });
+    source.until("SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'").await;
+    mover
+}
