@@ -14,6 +14,8 @@
 //! about servers. Names, exit codes and JSON fields are promises to scripts.
 
 mod args;
+#[cfg(test)]
+mod documentation;
 mod duration;
 mod failure;
 mod log;
