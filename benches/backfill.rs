@@ -7,10 +7,11 @@
 //!  - native: `CREATE SUBSCRIPTION` into an empty table with its key, until the table is in sync;
 //!  - limit: one binary COPY into a bare table, then the key, and nothing else;
 //!  - pgcopydb, if it is installed: `clone` of that one table with four jobs;
-//!  - pghost: the program itself, from its start to having caught up. Its processor time and its
-//!    most memory are those of the process;
+//!  - pghost: the program itself, from its start to having caught up. Its part of the
+//!    processor time that the run took of the machine, and the most memory it held;
 //!  - far: pghost once more, with 10 ms more to and from either server, beside itself over the
-//!    same proxies without a delay.
+//!    same proxies without a delay: the whole run, and the backfill alone, without the some hundred
+//!    round trips before and after it, whose number does not depend on the table's size.
 //!
 //! `GHOST_BENCH_YOLOS` and `GHOST_BENCH_ORDERS` set the rows (10,000,000 of one int; 3,000,000 of
 //! nine columns), 0 leaves a table out; `GHOST_BENCH_JOBS` the pages under way at once. Only the
@@ -23,6 +24,7 @@ mod proxy;
 
 use std::{
     env,
+    os::unix::process::CommandExt,
     process::Command,
     time::{Duration, Instant},
 };
@@ -109,7 +111,7 @@ async fn rounds(source: &Server, target: &Server, subject: &Subject) -> Result<(
     println!("\n{name}: {rows} rows");
     println!(
         "round   native    limit pgcopydb   pghost      far  to native   to limit    CPU  memory  \
-         near to far"
+         near to far  backfill alone"
     );
     for round in 1..=number("GHOST_BENCH_ROUNDS", 3) {
         let native = native(source, target, subject).await?.as_secs_f64();
@@ -123,13 +125,16 @@ async fn rounds(source: &Server, target: &Server, subject: &Subject) -> Result<(
         let (to_native, to_limit) = (pghost / native, pghost / limit);
         println!(
             "{round:>5}   {native:>5.1}s   {limit:>5.1}s {peer:>8}   {pghost:>5.1}s   {:>5.1}s  \
-             {to_native:>9.2}  {to_limit:>9.2}  {:>4.0}%  {:>3} MB  {:>11.2}",
+             {to_native:>9.2}  {to_limit:>9.2}  {:>4.0}%  {:>3} MB  {:>11.2}  {:>14.2}",
             far.took.as_secs_f64(),
-            100.0 * ours.processor.as_secs_f64() / pghost,
+            ours.percent(),
             ours.memory_kb / 1024,
             near.took.as_secs_f64() / far.took.as_secs_f64(),
+            near.seconds("backfill") / far.seconds("backfill"),
         );
     }
+    // pgcopydb would copy it beside the next table's.
+    on_source.query(&format!("DROP PUBLICATION pub_on_{name}")).await?;
     Ok(())
 }
 
@@ -216,13 +221,16 @@ async fn pgcopydb(
     if Command::new("pgcopydb").arg("--version").output().is_err() {
         return Ok(None);
     }
-    fresh_target(source, target, subject, "").await?.close().await;
+    let unpublish = format!("DROP PUBLICATION IF EXISTS pub_on_{}", subject.name);
+    fresh_target(source, target, subject, &unpublish).await?.close().await;
     let dir = env::temp_dir().join(format!("pghost-bench-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
     let filters = dir.join("filters.ini");
     std::fs::write(&filters, format!("[include-only-table]\npublic.{}\n", subject.name))?;
     let started = Instant::now();
+    // In a process group of its own: when it fails it ends everything in its group.
     let ended = Command::new("pgcopydb")
+        .process_group(0)
         .args([
             "clone",
             "--table-jobs",

@@ -8,7 +8,13 @@
 //!  - binary: the walsender sends them as pghost asks for them, and they are thrown away unread;
 //!  - native: a subscription applies them, set up as CREATE SUBSCRIPTION does by itself;
 //!  - pghost: the program itself, started again after its backfill was stopped, from its start to
-//!    its end; its processor time and its most memory are those of the process.
+//!    its end; its part of the processor time that the run took, and the most memory it held.
+//!
+//!  - far, with `GHOST_BENCH_FAR=1`: pghost twice more, over a proxy to the target, with 10 ms in
+//!    each direction and without.
+//!
+//! `GHOST_BENCH_HUGE=10` measures one transaction of so many GB instead, by pghost alone: what
+//! matters there is its memory, and the others would need the disk once more each.
 //!
 //! All targets hold the same rows to begin with. `GHOST_BENCH_ORDERS` sets the rows of `orders`
 //! (1,000,000), `GHOST_BENCH_ROUNDS` the rounds (1), `GHOST_BENCH_ONLY` names workloads by a part
@@ -20,6 +26,8 @@ mod catch_up {
 }
 #[path = "common/process.rs"]
 mod process;
+#[path = "common/proxy.rs"]
+mod proxy;
 
 use std::{
     env,
@@ -49,6 +57,9 @@ const BEFORE: &str = "before";
 const DATABASE: &str = "bench";
 /// Where native replication brings them.
 const NATIVE: &str = "native";
+/// Where pghost brings them over proxies, and how much later each byte comes.
+const OVER_PROXIES: [(&str, Duration); 2] =
+    [("near", Duration::ZERO), ("far", Duration::from_millis(10))];
 
 fn main() -> Result<(), AnyError> {
     // `cargo test --benches` and `cargo bench --no-run` only ask whether it builds.
@@ -57,8 +68,7 @@ fn main() -> Result<(), AnyError> {
     }
     let rows = number("GHOST_BENCH_ORDERS", 1_000_000);
     let binaries = Binaries::find(&mut |line| println!("{line}"))?;
-    let settings =
-        [("listen_addresses", ""), ("max_wal_size", "8GB"), ("checkpoint_timeout", "1h")];
+    let settings = [("max_wal_size", "8GB"), ("checkpoint_timeout", "1h")];
     let source = Server::start(&binaries, &settings)?;
     let target = Server::start(&binaries, &settings)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -74,7 +84,12 @@ fn main() -> Result<(), AnyError> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.worker_threads(2).enable_all();
     runtime.build()?.block_on(async {
-        let pair = Pair { binaries, source, target };
+        let is_far = env::var_os("GHOST_BENCH_FAR").is_some();
+        let pair = Pair { binaries, source, target, is_far };
+        let huge = number("GHOST_BENCH_HUGE", 0);
+        if huge > 0 {
+            return pair.huge(&workloads::huge(huge)).await;
+        }
         pair.prepare(rows).await?;
         for _ in 0..number("GHOST_BENCH_ROUNDS", 1) {
             for workload in workloads::all(rows).iter().filter(|w| w.name.contains(&only)) {
@@ -108,6 +123,7 @@ struct Pair {
     binaries: Binaries,
     source: Server,
     target: Server,
+    is_far: bool,
 }
 
 impl Pair {
@@ -126,6 +142,27 @@ impl Pair {
 
     async fn round(&self, workload: &Workload) -> Result<(), AnyError> {
         self.set_up(workload).await?;
+        let end = self.make_changes(workload).await?;
+        self.settle().await?;
+        let decode = [self.decode_text(end)?, self.decode(end).await?];
+        self.settle().await?;
+        let native = self.native(end).await?;
+        self.settle().await?;
+        let usage = self.pghost(workload, DATABASE, self.target.port()).await?;
+        self.compare(workload, &[NATIVE, DATABASE]).await?;
+        print(workload.name, decode, native, &usage);
+        if self.is_far {
+            self.over_proxies(workload).await?;
+        }
+        self.tear_down().await?;
+        if env::var_os("GHOST_BENCH_PHASES").is_some() {
+            println!("{}", usage.finished["seconds"]);
+        }
+        Ok(())
+    }
+
+    /// Makes the changes, and gives the position behind them.
+    async fn make_changes(&self, workload: &Workload) -> Result<Lsn, AnyError> {
         let mut on_source = connect(&self.source, DATABASE).await?;
         on_source.query("SET synchronous_commit = off; SELECT setseed(0.5)").await?;
         on_source.query(&workload.sql).await?;
@@ -136,20 +173,45 @@ impl Pair {
             .get("end")?;
         // So that a keepalive can tell that the end was passed.
         on_source.query("SELECT pg_logical_emit_message(false, 'bench', 'the end')").await?;
-
-        self.settle().await?;
-        let decode = [self.decode_text(end)?, self.decode(end).await?];
-        self.settle().await?;
-        let native = self.native(end).await?;
-        self.settle().await?;
-        let usage = self.pghost(workload)?;
-        self.compare(workload).await?;
         on_source.close().await;
-        self.tear_down().await?;
-        print(workload.name, decode, native, &usage);
-        if env::var_os("GHOST_BENCH_PHASES").is_some() {
-            println!("{}", usage.finished["seconds"]);
+        Ok(end)
+    }
+
+    /// The target near and far.
+    async fn over_proxies(&self, workload: &Workload) -> Result<(), AnyError> {
+        let mut seconds = Vec::new();
+        for (database, delay) in OVER_PROXIES {
+            let port = proxy::start(self.target.port(), delay).await?;
+            self.settle().await?;
+            let usage = self.pghost(workload, database, port).await?;
+            seconds.push(usage.seconds("catch_up"));
         }
+        self.compare(workload, &OVER_PROXIES.map(|(database, _)| database)).await?;
+        let (near, far) = (seconds[0], seconds[1]);
+        println!("{:<27} near {near:.1}s, far {far:.1}s, near to far {:.2}", "", near / far);
+        Ok(())
+    }
+
+    /// One transaction of many GB, by pghost alone.
+    async fn huge(&self, workload: &Workload) -> Result<(), AnyError> {
+        for server in [&self.source, &self.target] {
+            let create = format!("CREATE DATABASE {DATABASE}");
+            connect(server, "postgres").await?.query(&create).await?;
+        }
+        let mut on_source = connect(&self.source, DATABASE).await?;
+        let tables = format!(
+            "{}; CREATE TABLE gate (id int PRIMARY KEY); CREATE PUBLICATION pub FOR ALL TABLES",
+            workloads::HUGE
+        );
+        on_source.query(&tables).await?;
+        on_source.close().await;
+        self.stop_at_the_gate(workload, DATABASE).await?;
+        self.make_changes(workload).await?;
+        self.settle().await?;
+        let usage = self.pghost(workload, DATABASE, self.target.port()).await?;
+        self.compare(workload, &[DATABASE]).await?;
+        let (took, memory) = (usage.took.as_secs_f64(), usage.memory_kb / 1024);
+        println!("{:<27} pghost {took:.1}s, {:.0}%, {memory} MB", workload.name, usage.percent());
         Ok(())
     }
 
@@ -167,7 +229,8 @@ impl Pair {
     async fn set_up(&self, workload: &Workload) -> Result<(), AnyError> {
         let create = |name| format!("CREATE DATABASE {name} TEMPLATE {BEFORE}");
         connect(&self.source, "postgres").await?.query(&create(DATABASE)).await?;
-        let on_target = [create(NATIVE), format!("CREATE DATABASE {DATABASE}")];
+        let mut on_target = vec![create(NATIVE)];
+        on_target.extend(self.databases().map(|name| format!("CREATE DATABASE {name}")));
         run_all(&mut connect(&self.target, "postgres").await?, &on_target).await?;
         let mut on_source = connect(&self.source, DATABASE).await?;
         let tables = workload.tables.join(", ");
@@ -185,8 +248,24 @@ impl Pair {
             .await?
             .query("CREATE TABLE gate (id int PRIMARY KEY)")
             .await?;
+        on_source.close().await;
+        for database in self.databases() {
+            self.stop_at_the_gate(workload, database).await?;
+        }
+        Ok(())
+    }
+
+    /// The databases of the target that pghost fills.
+    fn databases(&self) -> impl Iterator<Item = &'static str> {
+        let over_proxies = OVER_PROXIES.iter().filter(|_| self.is_far).map(|(name, _)| *name);
+        std::iter::once(DATABASE).chain(over_proxies)
+    }
+
+    /// A migration of its own for the database, stopped when all tables but the last are there.
+    async fn stop_at_the_gate(&self, workload: &Workload, database: &str) -> Result<(), AnyError> {
+        let mut on_source = connect(&self.source, DATABASE).await?;
         // Pages of a table that is locked can't be read: there the run is stopped.
-        let backfill = Backfill::start(&self.arguments(workload))?;
+        let backfill = Backfill::start(&self.arguments(workload, database, self.target.port()))?;
         run_all(&mut on_source, &["BEGIN".into(), "LOCK TABLE gate".into()]).await?;
         backfill.stop_at_the_last_table()?;
         on_source.query("ROLLBACK").await?;
@@ -194,12 +273,18 @@ impl Pair {
         Ok(())
     }
 
-    fn arguments(&self, workload: &Workload) -> Vec<String> {
+    /// The database's name is the migration's, and the port the target's or a proxy's.
+    fn arguments(&self, workload: &Workload, database: &str, port: u16) -> Vec<String> {
         let jobs = number("GHOST_BENCH_JOBS", 0);
-        let mut arguments = ["migrate", "--name", "bench", "--publication", "pub", "--source"]
+        let mut arguments = ["migrate", "--name", database, "--publication", "pub", "--source"]
             .map(String::from)
             .to_vec();
-        arguments.extend([self.source.dsn(DATABASE), "--target".into(), self.target.dsn(DATABASE)]);
+        let target = match port == self.target.port() {
+            true => self.target.dsn(database),
+            false => (self.target.tcp_dsn(database))
+                .replace(&self.target.port().to_string(), &port.to_string()),
+        };
+        arguments.extend([self.source.dsn(DATABASE), "--target".into(), target]);
         for table in workload.tables.iter().chain(&["gate"]) {
             arguments.extend(["--table".into(), (*table).into()]);
         }
@@ -277,17 +362,25 @@ impl Pair {
         Ok(took)
     }
 
-    fn pghost(&self, workload: &Workload) -> Result<Usage, AnyError> {
-        process::run(&self.arguments(workload))
+    async fn pghost(
+        &self,
+        workload: &Workload,
+        database: &str,
+        port: u16,
+    ) -> Result<Usage, AnyError> {
+        let arguments = self.arguments(workload, database, port);
+        // The proxies are tasks of this runtime.
+        let run = move || process::run(&arguments).map_err(|error| error.to_string());
+        Ok(tokio::task::spawn_blocking(run).await??)
     }
 
     /// What was measured must have been done.
-    async fn compare(&self, workload: &Workload) -> Result<(), AnyError> {
+    async fn compare(&self, workload: &Workload, databases: &[&str]) -> Result<(), AnyError> {
+        let of_target = databases.iter().map(|database| (&self.target, *database));
+        let all: Vec<_> = std::iter::once((&self.source, DATABASE)).chain(of_target).collect();
         for table in workload.tables {
             let mut sums = Vec::new();
-            for (server, database) in
-                [(&self.source, DATABASE), (&self.target, NATIVE), (&self.target, DATABASE)]
-            {
+            for &(server, database) in &all {
                 let mut connection = connect(server, database).await?;
                 let sql = format!(
                     "SELECT count(*) || ' ' || coalesce(sum(hashtext(t::text)), 0) AS sum
@@ -308,8 +401,9 @@ impl Pair {
         let slots = "SELECT count(pg_drop_replication_slot(slot_name)) FROM pg_replication_slots";
         let drop = |name| format!("DROP DATABASE {name} WITH (FORCE)");
         run_all(&mut on_source, &[slots.into(), drop(DATABASE)]).await?;
-        run_all(&mut connect(&self.target, "postgres").await?, &[drop(DATABASE), drop(NATIVE)])
-            .await?;
+        let mut of_target = vec![drop(NATIVE)];
+        of_target.extend(self.databases().map(drop));
+        run_all(&mut connect(&self.target, "postgres").await?, &of_target).await?;
         Ok(())
     }
 }
@@ -322,7 +416,7 @@ fn print(name: &str, decode: [Duration; 2], native: Duration, usage: &Usage) {
          {:>4.0}% {:>4} MB",
         native / pghost,
         pghost / text,
-        100.0 * usage.processor.as_secs_f64() / pghost,
+        usage.percent(),
         usage.memory_kb / 1024,
     );
 }

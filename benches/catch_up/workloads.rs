@@ -68,6 +68,24 @@ pub(crate) fn all(rows: u64) -> Vec<Workload> {
     ]
 }
 
+/// A table for one transaction of many GB.
+pub(crate) const HUGE: &str = "
+    CREATE TABLE huge (id bigint PRIMARY KEY, v text NOT NULL);
+    ALTER TABLE huge ALTER v SET STORAGE EXTERNAL";
+
+/// One transaction of so many GB, in rows of some 10 KB.
+pub(crate) fn huge(gigabytes: u64) -> Workload {
+    let rows = gigabytes * 100_000;
+    Workload {
+        name: "one huge transaction",
+        tables: &["huge"],
+        sql: format!(
+            "INSERT INTO huge SELECT i, repeat(md5(i::text), 312)
+               FROM generate_series(1, {rows}) i"
+        ),
+    }
+}
+
 /// pgbench's tables at scale 1; its history has a key here, without which nothing can tell two
 /// rows apart.
 pub(crate) const TPC_B: &str = "

@@ -16,7 +16,22 @@ pub(crate) struct Usage {
     /// Its last word: the event `finished`.
     pub(crate) finished: serde_json::Value,
     pub(crate) processor: Duration,
+    /// The processor time of the whole machine meanwhile: the servers' and its own.
+    pub(crate) machine: Duration,
     pub(crate) memory_kb: u64,
+}
+
+impl Usage {
+    /// Its part of the processor time that the run took, in percent.
+    pub(crate) fn percent(&self) -> f64 {
+        100.0 * self.processor.as_secs_f64() / self.machine.as_secs_f64().max(1e-3)
+    }
+
+    /// How long a phase took by its own account; `NaN` if it was not told.
+    #[allow(dead_code, reason = "not every bench asks")]
+    pub(crate) fn seconds(&self, phase: &str) -> f64 {
+        self.finished["seconds"][phase].as_f64().unwrap_or(f64::NAN)
+    }
 }
 
 /// Ticks of a second in /proc: `USER_HZ`, which is 100 on every Linux.
@@ -31,7 +46,7 @@ pub(crate) fn start(arguments: &[String]) -> Result<Child, AnyError> {
 
 /// Runs it to its end, and measures it.
 pub(crate) fn run(arguments: &[String]) -> Result<Usage, AnyError> {
-    let started = Instant::now();
+    let (started, busy) = (Instant::now(), machine_ticks()?);
     let mut child = start(arguments)?;
     let lines = BufReader::new(child.stdout.take().ok_or("no stdout")?);
     let reader = thread::spawn(move || lines.lines().map_while(Result::ok).last());
@@ -56,7 +71,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<Usage, AnyError> {
         memory_kb = memory_kb.max(peak.unwrap_or(0));
         thread::sleep(Duration::from_millis(10));
     }
-    let took = started.elapsed();
+    let (took, busy) = (started.elapsed(), machine_ticks()?.saturating_sub(busy));
+    let as_time = |ticks: u64| Duration::from_millis(ticks * 1000 / TICKS);
     let last = reader.join().ok().flatten().unwrap_or_default();
     match child.wait()?.code() {
         Some(0) => {
@@ -64,10 +80,20 @@ pub(crate) fn run(arguments: &[String]) -> Result<Usage, AnyError> {
             Ok(Usage {
                 took,
                 finished,
-                processor: Duration::from_millis(ticks * 1000 / TICKS),
+                processor: as_time(ticks),
+                machine: as_time(busy),
                 memory_kb,
             })
         }
         code => Err(format!("pghost ended with {code:?}").into()),
     }
+}
+
+/// What all processors have done since the machine started: all columns of /proc/stat's first line
+/// but idle and iowait, and those of guests, which are in the others already.
+fn machine_ticks() -> Result<u64, AnyError> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let columns = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
+    let busy = columns.take(8).enumerate().filter(|(at, _)| ![3, 4].contains(at));
+    Ok(busy.filter_map(|(_, ticks)| ticks.parse::<u64>().ok()).sum())
 }

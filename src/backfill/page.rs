@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::timeout,
+};
 
 use super::{Backfill, Page, Progress, TablePlan};
 use crate::{
@@ -73,8 +76,8 @@ impl PageError {
 ///
 /// Errors: nothing of the page is on the target. The connections are not to be used again.
 pub(super) async fn copy_page(
-    source: &mut Connection,
-    target: &mut Connection,
+    (source, target): (&mut Connection, &mut Connection),
+    readers: &Semaphore,
     backfill: &Backfill,
     page: Page,
     tell: &mpsc::Sender<Progress>,
@@ -90,6 +93,7 @@ pub(super) async fn copy_page(
     target.result().await.map_err(at_target)?;
     let mut into = target.copy_in().await.map_err(at_target)?;
 
+    let reading = readers.acquire().await;
     let opened = Instant::now();
     queue_reading(source, plan, &page);
     let (snapshot, mut from) = match begin_reading(source, backfill).await {
@@ -114,6 +118,7 @@ pub(super) async fn copy_page(
     let sent = within(stall, from.finish()).await.map_err(at_source)?;
     within(stall, source.result()).await.map_err(at_source)?;
     let open = opened.elapsed();
+    drop(reading);
 
     let taken = into.finish().await.map_err(at_target)?;
     if sent != taken {

@@ -1,14 +1,17 @@
 //! Where events are handed in: by the run and by those who watch over it at the same time. Notes
 //! whether anything has moved forward.
 //!
-//! Pure: it tells and remembers.
+//! It tells and remembers, and asks nothing but the clock.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 
-use super::{Event, Listener};
+use super::{Event, Listener, outlook::Outlook};
 use crate::pg::Lsn;
 
 /// A listener that several may tell.
@@ -21,6 +24,7 @@ pub(super) struct Desk<'a> {
 struct Inner<'a> {
     listener: &'a mut dyn Listener,
     moved: bool,
+    outlook: Outlook,
     applied: Lsn,
     received: Lsn,
 }
@@ -28,7 +32,8 @@ struct Inner<'a> {
 impl<'a> Desk<'a> {
     pub(super) fn new(listener: &'a mut dyn Listener) -> Self {
         let (applied, received) = (Lsn::INVALID, Lsn::INVALID);
-        let inner = Mutex::new(Inner { listener, moved: false, applied, received });
+        let outlook = Outlook::default();
+        let inner = Mutex::new(Inner { listener, moved: false, outlook, applied, received });
         Self { inner, streaming: AtomicBool::new(false), streamed: AtomicBool::new(false) }
     }
 
@@ -36,6 +41,9 @@ impl<'a> Desk<'a> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.moved |= inner.moves(event);
         inner.listener.on(event);
+        if let Some(warning) = inner.outlook.on(event, Instant::now()) {
+            inner.listener.on(&warning);
+        }
     }
 
     /// Whether anything has moved forward since the question was last asked.
@@ -103,6 +111,7 @@ mod tests {
                 changes_per_second: 0.0,
                 lag_bytes: 0,
                 lag_seconds: None,
+                eta_seconds: None,
             });
             desk.has_moved()
         };

@@ -122,6 +122,9 @@ pub enum Event {
         bytes_per_second: f64,
         /// How long it may last at that rate; `null` where there is no limit.
         seconds_left: Option<f64>,
+        /// How far the source's log is.
+        #[serde(serialize_with = "as_text_or_null")]
+        source_lsn: Option<Lsn>,
     },
     /// A page is on the target.
     Progress {
@@ -182,6 +185,8 @@ pub enum Event {
         lag_bytes: u64,
         /// Since the last applied transaction was committed on the source.
         lag_seconds: Option<f64>,
+        /// Until the checkpoint, as fast as it goes now; `null` once it is passed.
+        eta_seconds: Option<f64>,
     },
     /// The run is over and all that was asked for is on the target.
     Finished {
@@ -256,6 +261,13 @@ pub struct Seconds {
 
 fn as_text<S: Serializer>(lsn: &Lsn, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(lsn)
+}
+
+fn as_text_or_null<S: Serializer>(lsn: &Option<Lsn>, serializer: S) -> Result<S::Ok, S::Error> {
+    match lsn {
+        Some(lsn) => serializer.collect_str(lsn),
+        None => serializer.serialize_none(),
+    }
 }
 
 #[cfg(test)]

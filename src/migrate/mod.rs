@@ -22,6 +22,7 @@ mod load_ledger;
 mod make_table;
 mod names;
 mod objects;
+mod outlook;
 mod patience;
 mod persist;
 mod plan;

@@ -131,6 +131,7 @@ impl SlotView {
             safe_bytes,
             bytes_per_second: rate,
             seconds_left,
+            source_lsn: slot.wal_end,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use super::{Event, StepName};
+use super::{Event, StepName, outlook::Approach};
 use crate::{
     apply::{ApplyProgress, Moment},
     pg::PgTimestamp,
@@ -13,11 +13,12 @@ use crate::{
 pub(super) struct ApplyView {
     last: Instant,
     changes: u64,
+    approach: Approach,
 }
 
 impl ApplyView {
     pub(super) fn new() -> Self {
-        Self { last: Instant::now(), changes: 0 }
+        Self { last: Instant::now(), changes: 0, approach: Approach::default() }
     }
 
     /// Takes a moment.
@@ -52,6 +53,8 @@ impl ApplyView {
             Some(_) if caught_up => Some(0.0),
             Some(at) => Some(now.seconds_since(at).max(0.0)),
         };
+        let (applied, checkpoint) = (progress.applied, progress.checkpoint);
+        let eta_seconds = self.approach.seconds_left(applied, checkpoint, elapsed);
         Event::CatchUp {
             applied_lsn: progress.applied,
             checkpoint_lsn: progress.checkpoint,
@@ -60,6 +63,7 @@ impl ApplyView {
             changes_per_second: new as f64 / elapsed.max(1e-3),
             lag_bytes: furthest.bytes_since(progress.applied),
             lag_seconds,
+            eta_seconds,
         }
     }
 }

@@ -66,11 +66,12 @@ mod tests {
             (
                 sample::catch_up(1, None),
                 "event applied_lsn checkpoint_lsn received_lsn changes changes_per_second \
-                 lag_bytes lag_seconds",
+                 lag_bytes lag_seconds eta_seconds",
             ),
             (
                 sample::slot("extended", None),
-                "event slot wal_status retained_bytes safe_bytes bytes_per_second seconds_left",
+                "event slot wal_status retained_bytes safe_bytes bytes_per_second seconds_left \
+                 source_lsn",
             ),
             (sample::waiting(), "event reason waited_seconds limit_seconds next_try_seconds"),
             (Event::Resumed { waited_seconds: 1.0 }, "event waited_seconds"),

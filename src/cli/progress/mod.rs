@@ -134,6 +134,7 @@ mod sample {
             changes_per_second: 1_234.5,
             lag_bytes: 7_657_544,
             lag_seconds,
+            eta_seconds: lag_seconds.map(|_| 9.0),
         }
     }
 
@@ -146,6 +147,7 @@ mod sample {
             safe_bytes,
             bytes_per_second,
             seconds_left: safe_bytes.map(|safe| safe as f64 / bytes_per_second),
+            source_lsn: Some(Lsn(0x16_B374_D848)),
         }
     }
 

@@ -85,6 +85,7 @@ pub(super) fn numbers(event: &Event) -> Option<String> {
             changes_per_second,
             lag_bytes,
             lag_seconds,
+            eta_seconds,
             ..
         } => {
             let lag = match lag_seconds {
@@ -92,8 +93,10 @@ pub(super) fn numbers(event: &Event) -> Option<String> {
                 None => bytes(*lag_bytes),
             };
             let (speed, changes) = (rate(*changes_per_second), grouped(*changes));
+            let left = eta_seconds.map(|left| format!("checkpoint in {}, ", estimate(left)));
+            let left = left.unwrap_or_default();
             format!(
-                "{lag} behind, {speed} changes/s, {changes} changes, \
+                "{left}{lag} behind, {speed} changes/s, {changes} changes, \
                  applied {applied_lsn}, received {received_lsn}"
             )
         }
