@@ -17,6 +17,8 @@
 mod args;
 mod check;
 mod config_file;
+#[cfg(test)]
+mod documentation;
 mod duration;
 mod failure;
 mod log;
