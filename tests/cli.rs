@@ -339,3 +339,117 @@ fn a_trace_that_can_not_be_written_is_refused_before_anything_is_done() {
         .stderr_has("the trace can't be written to /nowhere/at/all")
         .stderr_has("--trace-protocol");
 }
+
+/// A file that is removed when the test is over.
+struct File(std::path::PathBuf);
+
+impl File {
+    fn with(name: &str, text: &str) -> Self {
+        let path = env::temp_dir().join(format!("pghost-cli-{}-{name}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn options_come_from_a_file_unless_they_are_typed() {
+    let file = File::with(
+        "options.toml",
+        "source = \"postgres://ann:hunter2@127.0.0.1:1/shop\"\n\
+         target = \"postgres://ann:hunter2@127.0.0.1:2/shop\"\n\
+         table = [\"t\"]\nprogress = \"json\"\n",
+    );
+    let with = ["migrate", "--config", file.path()];
+    let outcome = pghost().args(with).fails_with(2).stderr_has("can't reach 127.0.0.1:1");
+    let last = outcome.stdout.lines().last().unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(last).unwrap()["event"], "error");
+    let third = "postgres://ann:hunter2@127.0.0.1:3/shop";
+    pghost().args(with).args(["--source", third]).fails_with(2).stderr_has("127.0.0.1:3");
+    let elsewhere = pghost().args(with).args(["--progress", "off"]).env("GHOST_SOURCE", third);
+    elsewhere.fails_with(2).stderr_has("127.0.0.1:3").stdout_is_empty();
+    // A variable that is empty is as good as none.
+    pghost().args(with).env("GHOST_SOURCE", "").fails_with(2).stderr_has("127.0.0.1:1");
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_told_with_its_line_and_without_its_secrets() {
+    for (text, line, what) in [
+        ("table = \"t\"\nsorce = \"postgres://ann:hunter2@h\"", 2, "there is no key sorce"),
+        ("source = postgres://ann:hunter2@h", 1, "this is not TOML"),
+        ("then = \"hunter2\"", 1, "--then does not take that value"),
+    ] {
+        let file = File::with(&format!("wrong-{}.toml", what.len()), text);
+        let outcome = pghost().args(["check", "--config", file.path()]).fails_with(2);
+        outcome.stderr_has(what).stderr_has(&format!("{}, line {line}: ", file.path()));
+    }
+    pghost()
+        .args(["migrate", "--config", "/nowhere/at/all"])
+        .fails_with(2)
+        .stderr_has("/nowhere/at/all");
+}
+
+#[test]
+fn check_takes_what_migrate_takes() {
+    pghost()
+        .args(["check", "--help"])
+        .succeeds()
+        .stdout_has("--table <S.T[=S2.T2]>")
+        .stdout_has("--defer-indexes")
+        .stdout_has("changes nothing on either server")
+        .stdout_has("2  something would be refused");
+    let outcome =
+        pghost().args(["check", "--json", "--table", "t", "--source", NOWHERE]).fails_with(2);
+    assert_eq!(outcome.error_event()["message"], "the target is missing");
+    let usage = pghost().args(["check", "--json", "--nonsense"]).fails_with(2);
+    assert_eq!(usage.error_event()["message"], "there is no option --nonsense here");
+}
+
+#[test]
+fn shells_get_completions() {
+    for (shell, words) in [
+        ("bash", ["complete -F _pghost", "--defer-indexes"]),
+        ("zsh", ["#compdef pghost", "--defer-indexes"]),
+        ("fish", ["complete -c pghost", "defer-indexes"]),
+    ] {
+        let outcome = pghost().args(["completions", shell]).succeeds().stderr_is_empty();
+        for word in words {
+            assert!(outcome.stdout.contains(word), "{shell}: {word}");
+        }
+    }
+    pghost().args(["completions", "tcsh"]).fails_with(2).stderr_has("one of bash");
+}
+
+/// bash itself takes the completions, and offers what begins with what was typed.
+#[test]
+fn bash_completes_a_command() {
+    let completions = pghost().args(["completions", "bash"]).succeeds().stdout;
+    let script = format!(
+        "{completions}\nCOMP_WORDS=(pghost migr); COMP_CWORD=1; _pghost pghost migr pghost; \
+         echo \"${{COMPREPLY[*]}}\""
+    );
+    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "migrate\n", "{stderr}");
+}
+
+#[test]
+fn the_manual_is_made_from_the_options() {
+    let page = pghost().args(["man"]).succeeds().stderr_is_empty().stdout;
+    assert!(page.contains(".TH pghost 1") && page.contains("pghost\\-check"), "{page}");
+    let page = pghost().args(["man", "migrate"]).succeeds().stdout;
+    assert!(
+        page.contains(".TH pghost-migrate 1") && page.contains("\\-\\-defer\\-indexes"),
+        "{page}"
+    );
+    pghost().args(["man", "nonsense"]).fails_with(2).stderr_has("there is no such command");
+}

@@ -40,10 +40,21 @@ pub fn add_key(source: &Table, key: &Key, target: &QualifiedName) -> String {
     format!("ALTER TABLE {target} ADD {kind} ({})", columns.join(", "))
 }
 
-/// The sequence that a serial column gets on the target: named as CREATE TABLE names it there.
+/// The names that `target` takes with its columns' sequences.
+pub fn names_taken(source: &Table, target: &QualifiedName) -> impl Iterator<Item = String> {
+    let owned = source.columns.iter().filter(|column| column.sequence.is_some());
+    let sequences = owned.map(|column| sequence_name(column, target).name.as_str().to_owned());
+    [target.name.as_str().to_owned()].into_iter().chain(sequences)
+}
+
+/// The sequence that a serial column gets on the target.
 fn serial_sequence(column: &Column, target: &QualifiedName) -> Option<QualifiedName> {
     let serial = column.identity.is_none() && column.expression.is_some();
-    column.sequence.as_ref().filter(|_| serial)?;
+    column.sequence.as_ref().filter(|_| serial).map(|_| sequence_name(column, target))
+}
+
+/// A column's sequence, as CREATE TABLE names it.
+fn sequence_name(column: &Column, target: &QualifiedName) -> QualifiedName {
     // `makeObjectName`: both parts are cut evenly so that the whole fits into 63 bytes.
     let (table, name) = (target.name.as_str(), column.name.as_str());
     let (mut table_bytes, mut name_bytes) = (table.len(), name.len());
@@ -52,7 +63,7 @@ fn serial_sequence(column: &Column, target: &QualifiedName) -> Option<QualifiedN
     }
     let table = &table[..table.floor_char_boundary(table_bytes)];
     let name = &name[..name.floor_char_boundary(name_bytes)];
-    Some(QualifiedName::new(target.schema.as_str(), format!("{table}_{name}_seq")))
+    QualifiedName::new(target.schema.as_str(), format!("{table}_{name}_seq"))
 }
 
 fn column_line(column: &Column, sequence: Option<&QualifiedName>, in_key: bool) -> String {

@@ -14,7 +14,7 @@ mod prefixes;
 mod query;
 mod types;
 
-pub use definition::{add_key, create_table};
+pub use definition::{add_key, create_table, names_taken};
 pub use extras::{load_extras, load_names, load_settings};
 pub use key::{Key, KeyRefusal, choose_key, explain_key, matching_key};
 pub use model::{

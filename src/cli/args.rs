@@ -24,6 +24,46 @@ Passwords belong in GHOST_SOURCE and GHOST_TARGET, .pgpass or PGPASSWORD: every 
 machine can read a process's arguments. An interrupted run goes on when the same command is given
 again.";
 
+const AFTER_CHECK_HELP: &str = "\
+Takes the arguments of `pghost migrate`, and changes nothing on either server. What it finds is
+told all at once, each with the SQL that mends it; then what the migration would make, statement
+by statement, with the lock that each takes and on which server.
+
+Exit codes:
+  0  the migration could begin, with what is warned of
+  2  something would be refused
+
+Example:
+  export GHOST_SOURCE='postgres://mover@old/shop' GHOST_TARGET='postgres://mover@new/shop'
+  pghost check --table orders && pghost migrate --table orders";
+
+const AFTER_DEMO_HELP: &str = "\
+Uses Postgres of this machine, or fetches it; nothing is installed, and no server that runs already
+is touched. Both servers and their files are gone when it ends.";
+
+const AFTER_STATUS_HELP: &str = "\
+Reads the ledger on the target and changes nothing.
+
+Example:
+  pghost status --target 'postgres://mover@new/shop' --json";
+
+const AFTER_CLEANUP_HELP: &str = "\
+May be given twice. Until it has run, the slot makes the source keep its log.
+
+Example:
+  pghost cleanup --name orders --dry-run && pghost cleanup --name orders";
+
+const AFTER_COMPLETIONS_HELP: &str = "\
+Example:
+  pghost completions bash > ~/.local/share/bash-completion/completions/pghost
+  pghost completions zsh > \"${fpath[1]}/_pghost\"
+  pghost completions fish > ~/.config/fish/completions/pghost.fish";
+
+const AFTER_MAN_HELP: &str = "\
+Example:
+  pghost man | man -l -
+  pghost man migrate > /usr/local/share/man/man1/pghost-migrate.1";
+
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(
@@ -49,6 +89,14 @@ pub(super) struct Args {
     )]
     pub(super) progress: Progress,
 
+    /// Read options from this TOML file; the command line and GHOST_ variables win
+    ///
+    /// Keys are the names of the options without their dashes: table = ["orders"],
+    /// page-rows = 5000, defer-indexes = true. What a command has no option for is left to the
+    /// others, so that one file can serve all.
+    #[arg(long, global = true, value_name = "FILE", display_order = 99, verbatim_doc_comment)]
+    pub(super) config: Option<PathBuf>,
+
     /// How much is logged to stderr
     #[arg(
         long,
@@ -68,20 +116,70 @@ pub(super) struct Args {
     pub(super) trace_protocol: Option<PathBuf>,
 }
 
+impl Args {
+    /// How progress is shown, however that was asked for.
+    pub(super) fn shown(&self) -> Progress {
+        match &self.command {
+            Command::Check(check) if check.json => Progress::Json,
+            _ => self.progress,
+        }
+    }
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Watch it work: two throwaway servers, a busy table, a migration. Needs no arguments
+    #[command(after_help = AFTER_DEMO_HELP)]
     Demo(Demo),
+    /// Look at both servers: what would stop or hurt a migration, how to mend it, what it would do
+    #[command(after_help = AFTER_CHECK_HELP)]
+    Check(Box<Check>),
     /// Copy tables to another server and keep up with their changes; resumes a run that stopped
     #[command(after_help = AFTER_MIGRATE_HELP)]
     Migrate(Box<Migrate>),
     /// Show where the migrations that a target knows of stand
+    #[command(after_help = AFTER_STATUS_HELP)]
     Status(Status),
     /// Set the target's sequences ahead of the source's, for the moment applications change over
     CutoverSequences(CutoverSequences),
     /// Remove all that pghost made for a migration: slot, publication, ledger; never a table
+    #[command(after_help = AFTER_CLEANUP_HELP)]
     Cleanup(Cleanup),
+    /// Print what completes commands and options in a shell
+    #[command(after_help = AFTER_COMPLETIONS_HELP)]
+    Completions(Completions),
+    /// Print the manual, for man(1)
+    #[command(after_help = AFTER_MAN_HELP)]
+    Man(Man),
+}
+
+/// `pghost check`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Check {
+    /// What `migrate` would be asked for.
+    #[command(flatten)]
+    pub(super) migrate: Migrate,
+
+    /// As JSON on stdout, one object a line; the same as --progress json
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `pghost completions`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Completions {
+    /// The shell
+    #[arg(value_enum, value_name = "SHELL")]
+    pub(super) shell: clap_complete::Shell,
+}
+
+/// `pghost man`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Man {
+    /// The command to tell of [default: what they have in common]
+    #[arg(value_name = "COMMAND")]
+    pub(super) command: Option<String>,
 }
 
 /// `pghost status`.

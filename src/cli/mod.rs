@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   typed                meant                  run
-//!   args, usage   ──>    options, table   ──>   migrate::run, demo::run
+//!   args, usage   ──>    options, table   ──>   migrate::run, check, demo::run
+//!   config_file                                 pages (of the command line itself)
 //!                                                 │ events            │ Failure
 //!                                                 v                   v
 //!                                               progress            failure, exit code
@@ -14,10 +15,13 @@
 //! about servers. Names, exit codes and JSON fields are promises to scripts.
 
 mod args;
+mod check;
+mod config_file;
 mod duration;
 mod failure;
 mod log;
 mod options;
+mod pages;
 mod progress;
 mod screen;
 mod sequences;
@@ -28,14 +32,14 @@ mod usage;
 
 use std::{env, ffi::OsString, panic::resume_unwind, process::ExitCode, thread, time::Duration};
 
-use clap::Parser;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     conn, demo,
     migrate::{self, Failure},
 };
-use args::{Args, Command};
+use args::Command;
+use config_file::Wrong;
 use screen::Screen;
 use signals::Signals;
 
@@ -50,23 +54,19 @@ const CLOSING_TIME: Duration = Duration::from_secs(2);
 #[must_use]
 pub fn main() -> ExitCode {
     let typed: Vec<OsString> = env::args_os().collect();
-    let args = match Args::try_parse_from(&typed) {
+    let refused =
+        |failure: &Failure| failure::show(failure, usage::asks_for_json(&typed), &Screen::plain());
+    let args = match config_file::read(&typed) {
         Ok(args) => args,
-        Err(help) if !help.use_stderr() => {
+        Err(Wrong::Typed(help)) if !help.use_stderr() => {
             // `pghost --help | head -1` is no failure.
             let _ = help.print();
             return ExitCode::SUCCESS;
         }
-        Err(error) => {
-            let screen = Screen::plain();
-            return failure::show(
-                &usage::refusal(&error, &typed),
-                usage::asks_for_json(&typed),
-                &screen,
-            );
-        }
+        Err(Wrong::Typed(error)) => return refused(&usage::refusal(&error, &typed)),
+        Err(Wrong::File(failure)) => return refused(&failure),
     };
-    let (mode, screen) = progress::choose(args.progress);
+    let (mode, screen) = progress::choose(args.shown());
     let logs = log::start(args.log, args.trace_protocol.as_deref(), &screen);
     match logs.and_then(|()| run(args.command, mode, &screen)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -79,13 +79,8 @@ fn run(command: Command, mode: progress::Mode, screen: &Screen) -> Result<(), Fa
     // Whatever is wrong with the arguments is said before anything is started.
     let meant = match command {
         Command::Demo(args) => Meant::Demo(options::demo(&args)),
-        Command::Migrate(args) => {
-            let options = options::migrate(*args, conn::parse_dsn, cores)?;
-            for warning in &options.warnings {
-                screen.note(&format!("warning: {warning}"));
-            }
-            Meant::Migrate(Box::new(options))
-        }
+        Command::Check(args) => Meant::Check(migration(args.migrate, cores, screen)?),
+        Command::Migrate(args) => Meant::Migrate(migration(*args, cores, screen)?),
         Command::Status(args) => Meant::Status(Box::new(options::status(args, conn::parse_dsn)?)),
         Command::CutoverSequences(args) => {
             let json = args.json;
@@ -93,6 +88,14 @@ fn run(command: Command, mode: progress::Mode, screen: &Screen) -> Result<(), Fa
         }
         Command::Cleanup(args) => {
             Meant::Cleanup(Box::new(options::cleanup(args, conn::parse_dsn)?))
+        }
+        Command::Completions(args) => {
+            screen.print(pages::completions(&args).trim_end());
+            return Ok(());
+        }
+        Command::Man(args) => {
+            screen.print(pages::man(&args)?.trim_end());
+            return Ok(());
         }
     };
     let runtime = runtime()?;
@@ -107,8 +110,22 @@ fn run(command: Command, mode: progress::Mode, screen: &Screen) -> Result<(), Fa
     })
 }
 
+/// What a migration was asked for, with what a person should see first.
+fn migration(
+    args: args::Migrate,
+    cores: usize,
+    screen: &Screen,
+) -> Result<Box<options::Migrate>, Failure> {
+    let options = options::migrate(args, conn::parse_dsn, cores)?;
+    for warning in &options.warnings {
+        screen.note(&format!("warning: {warning}"));
+    }
+    Ok(Box::new(options))
+}
+
 enum Meant {
     Demo(demo::Options),
+    Check(Box<options::Migrate>),
     Migrate(Box<options::Migrate>),
     Status(Box<options::Status>),
     Cutover(Box<migrate::CutoverSpec>, bool),
@@ -120,7 +137,7 @@ impl Meant {
     fn cut_short(&self) -> Failure {
         match self {
             Self::Migrate(_) | Self::Cutover(..) | Self::Cleanup(_) => Failure::interrupted(),
-            Self::Status(_) => Failure::interrupted_early(),
+            Self::Check(_) | Self::Status(_) => Failure::interrupted_early(),
             Self::Demo(_) => Failure {
                 state: "the throwaway servers are stopped; no other server was touched".into(),
                 hint: "run `pghost demo` again; it begins anew".into(),
@@ -150,6 +167,11 @@ async fn carry_out(meant: Meant, mode: progress::Mode, screen: Screen) -> Result
         match meant {
             Meant::Migrate(options) => {
                 Box::pin(migrate::run(&options.spec, interrupt, &mut *listener)).await
+            }
+            Meant::Check(options) => {
+                let checked = Box::pin(migrate::check(&options.spec)).await?;
+                screen.print(&check::text(&checked, mode == progress::Mode::Json));
+                check::verdict(&checked)
             }
             Meant::Status(options) => {
                 let found = migrate::status(&options.target, options.name.as_deref()).await?;

@@ -5,14 +5,18 @@
 
 use std::ffi::OsString;
 
-use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
+use clap::{
+    CommandFactory,
+    error::{ContextKind, ContextValue, Error, ErrorKind},
+};
 
+use super::args::Args;
 use crate::migrate::Failure;
 
 /// The refusal of a command line that can't be read.
 pub(super) fn refusal(error: &Error, typed: &[OsString]) -> Failure {
     let help = match typed.get(1).and_then(|command| command.to_str()) {
-        Some(command @ ("demo" | "migrate" | "status" | "cutover-sequences" | "cleanup")) => {
+        Some(command) if Args::command().find_subcommand(command).is_some() => {
             format!("`pghost {command} --help` lists the options")
         }
         _ => "`pghost --help` lists the commands; `pghost demo` needs no arguments".to_owned(),
@@ -27,7 +31,9 @@ pub(super) fn refusal(error: &Error, typed: &[OsString]) -> Failure {
 /// Whether JSON was asked for on a command line that can't be read otherwise.
 pub(super) fn asks_for_json(typed: &[OsString]) -> bool {
     let apart = |pair: &[OsString]| matches!(pair, [a, b] if a == "--progress" && b == "json");
-    typed.iter().any(|word| word == "--progress=json") || typed.windows(2).any(apart)
+    let is_check = typed.iter().any(|word| word == "check");
+    typed.iter().any(|word| word == "--progress=json" || is_check && word == "--json")
+        || typed.windows(2).any(apart)
 }
 
 fn message(error: &Error) -> String {

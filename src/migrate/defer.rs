@@ -78,6 +78,15 @@ async fn drop_all(
     Ok(told)
 }
 
+/// The statements that take it away from a table, and what comes back later. Changes nothing.
+pub(super) async fn what_goes(
+    target: &mut Connection,
+    table: &PlannedTable,
+) -> Result<(Vec<String>, Vec<Object>), Error> {
+    let PutAway { objects, first, then } = of_table(target, table).await?;
+    Ok((first.into_iter().chain(then).collect(), objects))
+}
+
 /// Their names, for people; a validation and a setting have none of their own.
 pub(super) fn names<'a>(objects: impl Iterator<Item = &'a Object>) -> Vec<String> {
     let own = |o: &&Object| {

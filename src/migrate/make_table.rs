@@ -1,12 +1,16 @@
 //! The tables that pghost makes on the target.
 
 use super::{
-    Event, Failure, Listener, MigrationSpec, plan::PlannedTable, servers::Servers, target,
+    Event, Failure, Listener, MigrationSpec,
+    check::{At, Findings},
+    plan::PlannedTable,
+    servers::Servers,
+    target,
 };
 use crate::{
     catalog::{
-        Extras, Names, Table, create_partition, create_table, load_extras, load_names,
-        load_settings, load_table, objects, own_columns, partition_objects,
+        Extras, Names, Object, Table, create_partition, create_table, load_extras, load_names,
+        load_settings, load_table, names_taken, objects, own_columns, partition_objects,
     },
     conn::{Connection, Error},
     ledger,
@@ -28,12 +32,15 @@ impl Made {
         target: &mut Connection,
         spec: &MigrationSpec,
         tables: &[PlannedTable],
+        findings: &mut Findings,
     ) -> Result<Self, Failure> {
         if let Some(owner) = &spec.target_owner {
-            may_own(target, owner, tables).await?;
+            let may = may_own(target, owner, tables).await;
+            findings.take(At::target("owner"), may)?;
         }
         if let Some(tablespace) = &spec.target_tablespace {
-            may_use(target, tablespace).await?;
+            let may = may_use(target, tablespace).await;
+            findings.take(At::target("tablespace"), may)?;
         }
         Ok(Self {
             owner: spec.target_owner.as_ref().map(Ident::new),
@@ -148,6 +155,83 @@ async fn read(source: &mut Connection, table: &Table, made: &Made) -> Result<Mod
     Ok(model)
 }
 
+/// How one table is made: all statements in one transaction, and what it gets later.
+#[derive(Debug)]
+pub(super) struct Recipe {
+    pub(super) statements: Vec<Statement>,
+    pub(super) objects: Vec<Object>,
+}
+
+/// One statement of a recipe.
+#[derive(Debug)]
+pub(super) struct Statement {
+    pub(super) sql: String,
+    /// Whether it is a setting that another release, or another build, may not know. No row
+    /// depends on one.
+    may_fail: bool,
+}
+
+/// Finds out how a table is made. Changes nothing.
+pub(super) async fn recipe(
+    servers: &mut Servers,
+    made: &Made,
+    table: &PlannedTable,
+    (moved, names): (&[(QualifiedName, QualifiedName)], &mut Names),
+) -> Result<Recipe, Failure> {
+    let Servers { source, target, .. } = servers;
+    let failed = |error: Error| Failure::refused_by("looking at the target", &error);
+    let model = read(source, &table.source, made).await?;
+    let name = &table.target_name;
+    load_names(target, &name.schema, names).await.map_err(failed)?;
+    for partition in &table.source.partitions {
+        let schema = partition_schema(&partition.name, &table.source.name, name);
+        if *schema != name.schema {
+            load_names(target, schema, names).await.map_err(failed)?;
+        }
+    }
+    let major = target.server_version().map_err(failed)?.major();
+    Ok(write(table, (&model, made), moved, names, major))
+}
+
+/// Writes the recipe. `major` is the target's release.
+fn write(
+    table: &PlannedTable,
+    (model, made): (&Model, &Made),
+    moved: &[(QualifiedName, QualifiedName)],
+    names: &mut Names,
+    major: u32,
+) -> Recipe {
+    let (source, name) = (&table.source, &table.target_name);
+    for taken in names_taken(source, name) {
+        names.take(&name.schema, taken);
+    }
+    let mut statements = Vec::new();
+    if let Some(tablespace) = &made.tablespace {
+        let set = format!("SET LOCAL default_tablespace = {}", quote_literal(tablespace));
+        statements.push(must(set));
+    }
+    statements.extend(create_table(source, &table.key, name).into_iter().map(must));
+    statements.extend(own(name, made).map(must));
+    statements.extend(settle(name, &model.settings));
+    let partitions = partitions(table, model, made, names, &mut statements);
+    let both = (&source.name, name);
+    let of_root = objects(&model.extras, both, &table.key.index, moved, names, major);
+    // Before the root's, with which the server chooses names for partitions.
+    let mut all = Vec::new();
+    for ((partition, name), (.., extras)) in
+        source.partitions.iter().zip(&partitions).zip(&model.partitions)
+    {
+        let own = (&partition.name, name);
+        all.extend(partition_objects(extras, own, both, moved, names, major));
+    }
+    all.extend(of_root);
+    Recipe { statements, objects: all }
+}
+
+const fn must(sql: String) -> Statement {
+    Statement { sql, may_fail: false }
+}
+
 /// Makes a target table, and notes in the same transaction that it is ours and what is to follow.
 pub(super) async fn make_table(
     servers: &mut Servers,
@@ -156,39 +240,19 @@ pub(super) async fn make_table(
     (moved, names): (&[(QualifiedName, QualifiedName)], &mut Names),
     listener: &mut dyn Listener,
 ) -> Result<(), Failure> {
-    let Servers { source, target, .. } = servers;
     let what = format!("making the table {} on the target", table.target_name.plain());
     let failed = |error: Error| Failure {
         hint: "make the table by hand, with what the message misses, and start again".into(),
         ..Failure::refused_by(&what, &error)
     };
-    let model = read(source, &table.source, made).await?;
+    let recipe = recipe(servers, made, table, (moved, names)).await?;
+    let target = &mut servers.target;
     let making = async {
-        let major = target.server_version()?.major();
         target.query("BEGIN").await?;
-        if let Some(tablespace) = &made.tablespace {
-            let set = format!("SET LOCAL default_tablespace = {}", quote_literal(tablespace));
-            target.query(&set).await?;
+        for statement in &recipe.statements {
+            follow(target, statement, &table.target_name, listener).await?;
         }
-        for statement in create_table(&table.source, &table.key, &table.target_name) {
-            target.query(&statement).await?;
-        }
-        own(target, &table.target_name, made).await?;
-        settle(target, &table.target_name, &model.settings, listener).await?;
-        load_names(target, &table.target_name.schema, names).await?;
-        let partitions = make_partitions(target, (table, &model, made), names, listener).await?;
-        let both = (&table.source.name, &table.target_name);
-        let of_root = objects(&model.extras, both, &table.key.index, moved, names, major);
-        // Before the root's, with which the server chooses names for partitions.
-        let mut all = Vec::new();
-        for ((partition, name), (.., extras)) in
-            table.source.partitions.iter().zip(&partitions).zip(&model.partitions)
-        {
-            let own = (&partition.name, name);
-            all.extend(partition_objects(extras, own, both, moved, names, major));
-        }
-        all.extend(of_root);
-        ledger::add_objects(target, migration, table.ordinal, &all).await?;
+        ledger::add_objects(target, migration, table.ordinal, &recipe.objects).await?;
         ledger::set_target_made(target, migration, table.ordinal).await?;
         target.query("COMMIT").await
     };
@@ -203,6 +267,29 @@ pub(super) async fn make_table(
     Ok(())
 }
 
+/// Runs a statement. A setting that this server does not know is told of and left out.
+async fn follow(
+    target: &mut Connection,
+    statement: &Statement,
+    table: &QualifiedName,
+    listener: &mut dyn Listener,
+) -> Result<(), Error> {
+    if !statement.may_fail {
+        return target.query(&statement.sql).await.map(drop);
+    }
+    target.query("SAVEPOINT setting").await?;
+    if let Err(error) = target.query(&statement.sql).await {
+        if error.sqlstate().is_none() {
+            return Err(error);
+        }
+        target.query("ROLLBACK TO setting").await?;
+        let (table, sql) = (table.plain(), &statement.sql);
+        let message = format!("the target leaves out a setting of {table}: {sql}: {error}");
+        listener.on(&Event::Notice { message });
+    }
+    target.query("RELEASE setting").await.map(drop)
+}
+
 /// A partition goes where the root goes, or stays in a schema of its own.
 pub(super) fn partition_schema<'a>(
     partition: &'a QualifiedName,
@@ -212,42 +299,36 @@ pub(super) fn partition_schema<'a>(
     if partition.schema == source.schema { &target.schema } else { &partition.schema }
 }
 
-/// Makes the partitions, each below the one it belongs to, and gives their names.
-async fn make_partitions(
-    target: &mut Connection,
-    (table, model, made): (&PlannedTable, &Model, &Made),
+/// The partitions, each below the one it belongs to; gives their names.
+fn partitions(
+    table: &PlannedTable,
+    model: &Model,
+    made: &Made,
     names: &mut Names,
-    listener: &mut dyn Listener,
-) -> Result<Vec<QualifiedName>, Error> {
+    statements: &mut Vec<Statement>,
+) -> Vec<QualifiedName> {
     let both = (&table.source.name, &table.target_name);
     let mut all: Vec<QualifiedName> = Vec::new();
     for (partition, (settings, own_clauses, _)) in
         table.source.partitions.iter().zip(&model.partitions)
     {
         let schema = partition_schema(&partition.name, both.0, both.1);
-        if *schema != table.target_name.schema {
-            load_names(target, schema, names).await?;
-        }
         let name = names.partition(&partition.name, schema, both);
         let parent = table.source.partitions.iter().position(|p| p.oid == partition.parent);
         let parent = parent.and_then(|at| all.get(at)).unwrap_or(&table.target_name);
-        target.query(&create_partition(partition, &name, parent)).await?;
-        own(target, &name, made).await?;
-        for clause in own_clauses {
-            target.query(&format!("ALTER TABLE {name} {clause}")).await?;
-        }
-        settle(target, &name, settings, listener).await?;
+        statements.push(must(create_partition(partition, &name, parent)));
+        statements.extend(own(&name, made).map(must));
+        let clauses = own_clauses.iter().map(|clause| format!("ALTER TABLE {name} {clause}"));
+        statements.extend(clauses.map(must));
+        statements.extend(settle(&name, settings));
         all.push(name);
     }
-    Ok(all)
+    all
 }
 
 /// Gives a new table to whom it is to belong; the sequences of its columns go with it.
-async fn own(target: &mut Connection, table: &QualifiedName, made: &Made) -> Result<(), Error> {
-    if let Some(owner) = &made.owner {
-        target.query(&format!("ALTER TABLE {table} OWNER TO {owner}")).await?;
-    }
-    Ok(())
+fn own(table: &QualifiedName, made: &Made) -> Option<String> {
+    made.owner.as_ref().map(|owner| format!("ALTER TABLE {table} OWNER TO {owner}"))
 }
 
 /// The source's tablespaces mean nothing on the target.
@@ -257,26 +338,10 @@ fn place(extras: &mut Extras, made: &Made) {
     }
 }
 
-/// Gives a new table the storage settings of the source's. One that this server does not know, as
-/// another release or another build may not, is told of and left out: no row depends on it.
-async fn settle(
-    target: &mut Connection,
-    table: &QualifiedName,
-    settings: &[String],
-    listener: &mut dyn Listener,
-) -> Result<(), Error> {
-    for clause in settings {
-        target.query("SAVEPOINT setting").await?;
-        if let Err(error) = target.query(&format!("ALTER TABLE {table} {clause}")).await {
-            if error.sqlstate().is_none() {
-                return Err(error);
-            }
-            target.query("ROLLBACK TO setting").await?;
-            let message =
-                format!("the target leaves out a setting of {}: {clause}: {error}", table.plain());
-            listener.on(&Event::Notice { message });
-        }
-        target.query("RELEASE setting").await?;
-    }
-    Ok(())
+/// Gives a new table the storage settings of the source's.
+fn settle(table: &QualifiedName, settings: &[String]) -> impl Iterator<Item = Statement> {
+    settings.iter().map(move |clause| {
+        let sql = format!("ALTER TABLE {table} {clause}");
+        Statement { sql, may_fail: true }
+    })
 }

@@ -1,7 +1,7 @@
 //! The whole journey.
 //!
 //! ```text
-//!   preflight ──> prepare ──> backfill ──> checkpoint ──> catch up ──> finish ──> stop | follow
+//!   check     ──> prepare ──> backfill ──> checkpoint ──> catch up ──> finish ──> stop | follow
 //!   changes       ledger,     pages        insert LSN     apply to    sequences,
 //!   nothing       publication              after the      the         indexes,
 //!                 then slot                last page      checkpoint  constraints ..
@@ -14,6 +14,7 @@
 
 mod altered;
 mod build_key;
+mod check;
 mod cleanup;
 mod cutover;
 mod defer;
@@ -49,6 +50,7 @@ mod watch_index;
 mod watch_slot;
 mod watch_source;
 
+pub use check::{Checked, Finding, Planned, Severity, Side, check};
 pub use cleanup::{Cleaned, CleanupSpec, cleanup};
 pub use cutover::{CutoverSpec, cutover_sequences};
 pub use event::{Event, Listener, PhaseName, Seconds, StepName, TableReport};

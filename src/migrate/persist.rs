@@ -71,7 +71,8 @@ pub async fn run(
     }
 }
 
-fn in_bounded_time(spec: &MigrationSpec) -> MigrationSpec {
+/// The same with a limit to how long connecting may take.
+pub(super) fn in_bounded_time(spec: &MigrationSpec) -> MigrationSpec {
     let mut spec = spec.clone();
     let servers = [Some(&mut spec.source), Some(&mut spec.target), spec.copy_from.as_mut()];
     for server in servers.into_iter().flatten() {

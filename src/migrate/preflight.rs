@@ -1,36 +1,18 @@
-//! A look at both servers before anything is done. Changes nothing.
+//! Single looks at a server, each of which refuses one thing. Change nothing.
+//!
+//! In what order they are taken before a new migration, and what is only warned of, is `check`'s.
 
 use super::{
-    Failure, MigrationSpec, TableSpec, Then, default_name, handoff, is_slot_name,
-    make_table::{Made, partition_schema},
-    plan::PlannedTable,
-    publication,
-    servers::Servers,
-    target,
+    Failure, MigrationSpec, TableSpec, default_name, plan::PlannedTable, servers::Servers,
 };
 use crate::{
     backfill::Paging,
-    catalog::{
-        Key, Table, choose_key, identity_statements, load_table, schema_exists, why_not_followed,
-    },
+    catalog::{Key, Table, identity_statements, load_table, why_not_followed},
     conn::{Connection, Error},
     ledger,
     pg::QualifiedName,
     replication::find_slot,
 };
-
-/// A migration that is to begin.
-#[derive(Debug)]
-pub(super) struct NewMigration {
-    pub(super) name: String,
-    pub(super) slot: String,
-    pub(super) publication: String,
-    /// Whether pghost makes the publication.
-    pub(super) makes_publication: bool,
-    /// How targets are made and set up.
-    pub(super) made: Made,
-    pub(super) tables: Vec<PlannedTable>,
-}
 
 /// The name that a spec gives or implies.
 pub(super) fn name_of(spec: &MigrationSpec) -> Result<String, Failure> {
@@ -44,55 +26,8 @@ pub(super) fn name_of(spec: &MigrationSpec) -> Result<String, Failure> {
     }
 }
 
-/// Looks at everything that a new migration needs.
-pub(super) async fn look(
-    spec: &MigrationSpec,
-    servers: &mut Servers,
-    name: String,
-) -> Result<NewMigration, Failure> {
-    if spec.tables.is_empty() {
-        return Err(Failure::refused(
-            format!("there is no migration called {name} on the target, and no table was given"),
-            "give --table SCHEMA.TABLE to begin one",
-        ));
-    }
-    let slot = spec.slot.clone().unwrap_or_else(|| format!("pghost_{name}"));
-    if !is_slot_name(&slot) {
-        return Err(Failure::refused(
-            format!("{slot:?} can't be the name of a slot"),
-            "use 1 to 63 of the letters a-z, 0-9 and _ (--slot, or --name)",
-        ));
-    }
-    let mut tables = Vec::new();
-    for (ordinal, table) in spec.tables.iter().enumerate() {
-        tables.push(look_at_table(servers, ordinal, table, spec).await?);
-    }
-    twice_the_same(&spec.tables)?;
-    no_partition_beside_its_root(&tables)?;
-    let made = Made::look(&mut servers.target, spec, &tables).await?;
-    lock_slot(&mut servers.source, &slot).await?;
-    look_at_slot(servers, &slot).await?;
-    let publication = match &spec.publication {
-        Some(publication) => {
-            publication::check(servers, publication, &tables).await?;
-            publication.clone()
-        }
-        None => {
-            let publication = format!("pghost_{name}");
-            publication::is_free(servers, &publication).await?;
-            publication
-        }
-    };
-    look_at_ledger(servers).await?;
-    if spec.then == Then::Handoff {
-        let existing = spec.publication.as_deref();
-        handoff::check::look(spec, servers, (name.as_str(), existing), &tables).await?;
-    }
-    let makes_publication = spec.publication.is_none();
-    Ok(NewMigration { name, slot, publication, makes_publication, made, tables })
-}
-
-fn twice_the_same(tables: &[TableSpec]) -> Result<(), Failure> {
+/// Each table is named once, and each has a target of its own.
+pub(super) fn twice_the_same(tables: &[TableSpec]) -> Result<(), Failure> {
     for (i, table) in tables.iter().enumerate() {
         for other in tables.iter().take(i) {
             if other.source == table.source || other.target == table.target {
@@ -107,7 +42,7 @@ fn twice_the_same(tables: &[TableSpec]) -> Result<(), Failure> {
 }
 
 /// Under the publication of a root all changes come under its name.
-fn no_partition_beside_its_root(tables: &[PlannedTable]) -> Result<(), Failure> {
+pub(super) fn no_partition_beside_its_root(tables: &[PlannedTable]) -> Result<(), Failure> {
     for root in tables {
         for other in tables {
             if root.source.partitions.iter().any(|p| p.oid == other.source.oid) {
@@ -125,59 +60,6 @@ fn no_partition_beside_its_root(tables: &[PlannedTable]) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Loads the source table, its key, and the target table if it is there.
-async fn look_at_table(
-    servers: &mut Servers,
-    ordinal: usize,
-    spec: &TableSpec,
-    asked: &MigrationSpec,
-) -> Result<PlannedTable, Failure> {
-    let source = load_source(&mut servers.source, &spec.source).await?;
-    let key = choose_key(&source).map_err(|refusal| {
-        Failure::refused(
-            format!(
-                "{} has no key that its rows can be told apart by: {refusal}",
-                spec.source.plain()
-            ),
-            format!("ALTER TABLE {} ADD PRIMARY KEY (..)", spec.source),
-        )
-    })?;
-    identities(&source, &key)?;
-    let is_arithmetic = is_arithmetic(asked.paging, &source, &key)?;
-    let at_target = |error: Error| Failure::refused_by("looking at the target", &error);
-    let target = load_table(&mut servers.target, &spec.target).await.map_err(at_target)?;
-    let mut target_key = None;
-    if let Some(target) = &target {
-        refuse_itself(servers, &source, target).await?;
-        target_key = Some(match asked.defer_indexes {
-            true => target::fits_once_bare(&source, &key, target)?,
-            false => target::fits(&source, &key, target)?,
-        });
-        target_is_empty(servers, target).await?;
-    } else {
-        let own = source.partitions.iter().map(|partition| &partition.name);
-        let own = own.map(|name| partition_schema(name, &source.name, &spec.target));
-        for schema in [&spec.target.schema].into_iter().chain(own) {
-            if !schema_exists(&mut servers.target, schema).await.map_err(at_target)? {
-                return Err(Failure::refused(
-                    format!("the target has no schema {schema}"),
-                    format!("CREATE SCHEMA {schema} on the target"),
-                ));
-            }
-        }
-    }
-    Ok(PlannedTable {
-        ordinal,
-        source,
-        key,
-        target_name: spec.target.clone(),
-        target,
-        target_key,
-        new_columns: Vec::new(),
-        is_arithmetic,
-    })
-}
-
 /// Whether a table's pages are cut by arithmetic, or the refusal if that can't be.
 pub(super) fn is_arithmetic(paging: Paging, table: &Table, key: &Key) -> Result<bool, Failure> {
     paging.is_arithmetic(&key.columns).map_err(|obstacle| {
@@ -191,14 +73,25 @@ pub(super) fn is_arithmetic(paging: Paging, table: &Table, key: &Key) -> Result<
     })
 }
 
-/// Loads a source table that can be moved at all.
+/// Loads a source table that can be moved.
 pub(super) async fn load_source(
+    source: &mut Connection,
+    name: &QualifiedName,
+) -> Result<Table, Failure> {
+    let mut table = find_source(source, name).await?;
+    may_read_all(source, &table).await?;
+    estimate(source, &mut table).await?;
+    Ok(table)
+}
+
+/// Finds a source table that can be moved, by whoever may read it.
+pub(super) async fn find_source(
     source: &mut Connection,
     name: &QualifiedName,
 ) -> Result<Table, Failure> {
     let failed = |error: Error| Failure::refused_by("looking at the source", &error);
     let plain = name.plain();
-    let Some(mut table) = load_table(source, name).await.map_err(failed)? else {
+    let Some(table) = load_table(source, name).await.map_err(failed)? else {
         return Err(Failure::refused(
             format!("the source has no table {plain}"),
             "check schema, spelling and case; names are taken letter for letter",
@@ -208,11 +101,17 @@ pub(super) async fn load_source(
         let hint = "name another table";
         return Err(Failure::refused(format!("{plain} can't be moved: {why}"), hint));
     }
-    may_read_all(source, &table).await?;
-    if table.estimated_rows.is_none_or(|rows| rows == 0) {
-        table.estimated_rows = estimate_rows(source, &table).await.map_err(failed)?;
-    }
     Ok(table)
+}
+
+/// Guesses the rows of a table of which the planner knows nothing.
+pub(super) async fn estimate(source: &mut Connection, table: &mut Table) -> Result<(), Failure> {
+    if table.estimated_rows.is_none_or(|rows| rows == 0) {
+        table.estimated_rows = estimate_rows(source, table)
+            .await
+            .map_err(|error| Failure::refused_by("looking at the source", &error))?;
+    }
+    Ok(())
 }
 
 fn why_not_movable(table: &Table) -> Option<String> {
@@ -246,14 +145,14 @@ pub(super) fn identities(table: &Table, key: &Key) -> Result<(), Failure> {
 }
 
 /// The role sees every row of the table.
-async fn may_read_all(source: &mut Connection, table: &Table) -> Result<(), Failure> {
+pub(super) async fn may_read_all(source: &mut Connection, table: &Table) -> Result<(), Failure> {
     let failed = |error: Error| Failure::refused_by("looking at the source", &error);
     let (name, plain) = (&table.name, table.name.plain());
     // With row_security off the second would be an error where rows would be filtered.
     let sql = format!(
         "SET row_security = on;
          SELECT has_table_privilege({0}::oid, 'SELECT') AS readable,
-                row_security_active({0}::oid) AS filtered;
+                row_security_active({0}::oid) AS filtered, quote_ident(current_user) AS me;
          SET row_security = off",
         table.oid
     );
@@ -261,9 +160,10 @@ async fn may_read_all(source: &mut Connection, table: &Table) -> Result<(), Fail
     let row = result.statements.get(1).and_then(|s| s.rows.first());
     let flag = |column| row.map_or(Ok(false), |row| row.get::<bool>(column)).map_err(failed);
     if !flag("readable")? {
+        let me: String = row.map_or(Ok(String::new()), |row| row.get("me")).map_err(failed)?;
         return Err(Failure::refused(
             format!("the role may not read {plain}"),
-            format!("GRANT SELECT ON {name} TO the role of --source"),
+            format!("GRANT SELECT ON {name} TO {me} on the source"),
         ));
     }
     if flag("filtered")? {
@@ -287,7 +187,7 @@ async fn estimate_rows(source: &mut Connection, table: &Table) -> Result<Option<
 }
 
 /// A table can't be moved into itself.
-async fn refuse_itself(
+pub(super) async fn refuse_itself(
     servers: &mut Servers,
     source: &Table,
     target: &Table,
@@ -309,31 +209,16 @@ async fn refuse_itself(
     Ok(())
 }
 
-async fn target_is_empty(servers: &mut Servers, target: &Table) -> Result<(), Failure> {
+/// An existing target has no rows yet.
+pub(super) async fn target_is_empty(target: &mut Connection, table: &Table) -> Result<(), Failure> {
     let at_target = |error: Error| Failure::refused_by("looking at the target", &error);
-    let sql = format!("SELECT EXISTS (SELECT FROM {}) AS filled", target.name);
-    let result = servers.target.query(&sql).await.map_err(at_target)?;
+    let sql = format!("SELECT EXISTS (SELECT FROM {}) AS filled", table.name);
+    let result = target.query(&sql).await.map_err(at_target)?;
     if result.row().and_then(|row| row.get::<bool>("filled")).map_err(at_target)? {
         return Err(Failure::refused(
-            format!("the target {} is not empty", target.name.plain()),
-            format!("TRUNCATE {}, if its rows are not needed, or name another target", target.name),
+            format!("the target {} is not empty", table.name.plain()),
+            format!("TRUNCATE {}, if its rows are not needed, or name another target", table.name),
         ));
-    }
-    if target.has_triggers {
-        let sql = "BEGIN; SET LOCAL session_replication_role = replica; ROLLBACK";
-        if let Err(error) = servers.target.query(sql).await {
-            servers.target.query("ROLLBACK").await.map_err(at_target)?;
-            return Err(Failure {
-                hint:
-                    "GRANT SET ON PARAMETER session_replication_role TO the role of --target (15 \
-                       and later), use a superuser, or drop the triggers and rules"
-                        .into(),
-                ..Failure::refused_by(
-                    &format!("the triggers or rules of {} would fire", target.name.plain()),
-                    &error,
-                )
-            });
-        }
     }
     Ok(())
 }
@@ -350,7 +235,8 @@ pub(super) async fn lock_slot(source: &mut Connection, slot: &str) -> Result<(),
     ))
 }
 
-async fn look_at_slot(servers: &mut Servers, slot: &str) -> Result<(), Failure> {
+/// The slot's name is free, and there is room for one more.
+pub(super) async fn look_at_slot(servers: &mut Servers, slot: &str) -> Result<(), Failure> {
     let failed = |error: Error| Failure::refused_by("looking at the source's slots", &error);
     if find_slot(&mut servers.source, slot).await.map_err(failed)?.is_some() {
         return Err(Failure::refused(
@@ -368,20 +254,6 @@ async fn look_at_slot(servers: &mut Servers, slot: &str) -> Result<(), Failure> 
         return Err(Failure::refused(
             format!("all {most} replication slots of the source are in use"),
             "drop one that nobody needs, or raise max_replication_slots and restart",
-        ));
-    }
-    Ok(())
-}
-
-async fn look_at_ledger(servers: &mut Servers) -> Result<(), Failure> {
-    let failed = |error: Error| Failure::refused_by("looking at the target", &error);
-    let sql = "SELECT to_regnamespace('pghost') IS NOT NULL
-                   OR has_database_privilege(current_database(), 'CREATE') AS allowed";
-    let result = servers.target.query(sql).await.map_err(failed)?;
-    if !result.row().and_then(|row| row.get::<bool>("allowed")).map_err(failed)? {
-        return Err(Failure::refused(
-            "the role may not create the schema pghost on the target, where the ledger is kept",
-            "GRANT CREATE ON DATABASE .. TO the role of --target",
         ));
     }
     Ok(())

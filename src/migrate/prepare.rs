@@ -10,11 +10,12 @@ use tokio::sync::watch;
 
 use super::{
     Event, Failure, Listener, StepName,
+    check::NewMigration,
     defer::{bring_back, put_away},
     failure::Exit,
     make_table::{Made, make_table},
     plan::PlannedTable,
-    preflight::NewMigration,
+    publication::create_publication,
     servers::{Servers, cancel},
 };
 use crate::{
@@ -102,16 +103,7 @@ async fn make(
         }
     }
     if migration.publication_made {
-        let names: Vec<_> = tables.iter().map(|t| t.source.name.to_string()).collect();
-        // Only partitioned tables are changed by that: their changes come under their own names.
-        let is_partitioned = tables.iter().any(|table| table.source.partition_key.is_some());
-        let sql = format!(
-            "CREATE PUBLICATION {} FOR TABLE {}
-               WITH (publish = 'insert, update, delete, truncate',
-                     publish_via_partition_root = {is_partitioned})",
-            Ident::new(&migration.publication),
-            names.join(", ")
-        );
+        let sql = create_publication(&migration.publication, tables);
         servers
             .source
             .query(&sql)

@@ -1,6 +1,6 @@
 //! Whether a publication brings every change of every table.
 
-use super::{Failure, plan::PlannedTable, servers::Servers};
+use super::{Failure, Verdict, plan::PlannedTable, servers::Servers};
 use crate::{conn::Error, pg::Ident, sql::quote_literal};
 
 /// A publication that is given must bring every change of every table, whole.
@@ -9,43 +9,71 @@ pub(super) async fn check(
     publication: &str,
     tables: &[PlannedTable],
 ) -> Result<(), Failure> {
+    let obstacles = obstacles(servers, publication, tables).await?;
+    obstacles.into_iter().next().map_or(Ok(()), Err)
+}
+
+/// All that such a publication lacks.
+pub(super) async fn obstacles(
+    servers: &mut Servers,
+    publication: &str,
+    tables: &[PlannedTable],
+) -> Result<Vec<Failure>, Failure> {
     let failed = |error: Error| Failure::refused_by("looking at the publication", &error);
     let sql = "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate AS everything,
                       pubviaroot AS via_root FROM pg_publication WHERE pubname = $1";
     let result = servers.source.query_with(sql, &[Some(publication)]).await.map_err(failed)?;
     let Some(row) = result.rows().first() else {
-        return Err(Failure::refused(
+        return Ok(vec![Failure::refused(
             format!("the source has no publication {publication}"),
             "check its name, or leave --publication out and pghost makes its own",
-        ));
+        )]);
     };
+    let mut obstacles = Vec::new();
+    let name = Ident::new(publication);
     if !row.get::<bool>("everything").map_err(failed)? {
-        return Err(Failure::refused(
+        obstacles.push(Failure::refused(
             format!("the publication {publication} does not publish every kind of change"),
-            "ALTER PUBLICATION .. SET (publish = 'insert, update, delete, truncate')",
+            format!("ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, truncate')"),
         ));
     }
     let via_root = row.get::<bool>("via_root").map_err(failed)?;
     for table in tables {
         if table.source.partition_key.is_some() && !via_root {
-            return Err(Failure::refused(
+            obstacles.push(Failure::refused(
                 format!(
                     "the publication {publication} brings changes of {} under the names of its \
                      partitions",
                     table.source.name.plain()
                 ),
-                format!(
-                    "ALTER PUBLICATION {} SET (publish_via_partition_root = true)",
-                    Ident::new(publication)
-                ),
+                format!("ALTER PUBLICATION {name} SET (publish_via_partition_root = true)"),
             ));
+            continue;
         }
-        brings_all(servers, publication, table).await?;
-        if via_root {
-            under_its_own_name(servers, publication, table).await?;
+        let mut of_table = brings_all(servers, publication, table).await;
+        if via_root && of_table.is_ok() {
+            of_table = under_its_own_name(servers, publication, table).await;
+        }
+        match of_table {
+            Err(failure) if failure.verdict == Verdict::Retry => return Err(failure),
+            of_table => obstacles.extend(of_table.err()),
         }
     }
-    Ok(())
+    Ok(obstacles)
+}
+
+/// The statement that makes a migration's own publication.
+pub(super) fn create_publication(publication: &str, tables: &[PlannedTable]) -> String {
+    let names: Vec<_> = tables.iter().map(|t| t.source.name.to_string()).collect();
+    // Only partitioned tables are changed by that: their changes come under their own names.
+    let is_partitioned = tables.iter().any(|table| table.source.partition_key.is_some());
+    format!(
+        "CREATE PUBLICATION {} FOR TABLE {}
+               WITH (publish = 'insert, update, delete, truncate',
+                     publish_via_partition_root = {is_partitioned})",
+        Ident::new(publication),
+        names.join(", ")
+    )
 }
 
 /// A partition's changes come under the name of the topmost of its ancestors that is published.

@@ -6,6 +6,7 @@
 use super::{
     Failure, MigrationSpec, Then, Verdict,
     altered::{self, Difference},
+    check::Findings,
     failure::Exit,
     handoff,
     plan::PlannedTable,
@@ -46,7 +47,9 @@ pub(super) async fn check(
     })?;
     if spec.then == Then::Handoff {
         let of = (migration.name.as_str(), Some(migration.publication.as_str()));
-        handoff::check::look(spec, servers, of, &tables).await?;
+        let mut findings = Findings::for_run();
+        handoff::check::look(spec, servers, of, &tables, &mut findings).await?;
+        findings.refused()?;
     }
     Ok(tables)
 }

@@ -8,6 +8,7 @@ use super::{
     Event, Failure, Listener, MigrationSpec, PhaseName, Seconds, StepName, TableReport, Then,
     Verdict,
     build_key::build_key,
+    check::{self, Findings},
     desk::Desk,
     finish::finish,
     handoff::{self, Handover},
@@ -44,8 +45,9 @@ pub(super) async fn begin<'a, 'l>(
         listener.on(&Event::Phase { phase: PhaseName::Prepare });
     }
     desk.set_streaming(false);
+    let mut findings = Findings::for_run();
     let mut servers = tokio::select! {
-        servers = servers::connect(spec) => servers?,
+        servers = servers::connect(spec, &mut findings) => servers?,
         Ok(_) = interrupt.wait_for(|stop| *stop) => return Err(Failure::interrupted_early()),
     };
     let name = preflight::name_of(spec)?;
@@ -62,7 +64,8 @@ pub(super) async fn begin<'a, 'l>(
     load_ledger::no_writers_left(&mut servers, &name, &mut interrupt, listener).await?;
     let mut spec_now = spec.clone();
     let mut found = load_ledger::load(&mut servers.target, &name).await?;
-    let has_pages_left = found.as_ref().is_none_or(|found| found.phase <= Phase::Backfill);
+    // Before a new one begins it is looked at with all else.
+    let has_pages_left = found.as_ref().is_some_and(|found| found.phase <= Phase::Backfill);
     if let Some(standby) = spec.copy_from.as_ref().filter(|_| has_pages_left) {
         standby::check(standby, &servers.identity).await?;
     }
@@ -91,7 +94,7 @@ pub(super) async fn begin<'a, 'l>(
             (migration, tables)
         }
         None => {
-            let new = preflight::look(&spec_now, &mut servers, name).await?;
+            let new = check::all_well(&spec_now, &mut servers, name, findings, listener).await?;
             for table in &new.tables {
                 listener.on(&Event::Notice { message: table.explanation() });
             }

@@ -2,10 +2,14 @@
 
 use std::{pin::Pin, time::Duration};
 
-use super::{Failure, MigrationSpec};
+use super::{
+    Failure, MigrationSpec,
+    check::{At, Findings, Side},
+};
 use crate::{
+    config::Config,
     conn::{CancelToken, Connection, Error, SessionKind},
-    pg::{Ident, ServerVersion},
+    pg::{Ident, ServerVersion, SqlState},
     replication::{SystemIdentity, identify_system},
 };
 
@@ -23,68 +27,173 @@ pub(super) struct Servers {
 }
 
 /// Connects to both sides.
-pub(super) async fn connect(spec: &MigrationSpec) -> Result<Servers, Failure> {
-    let at_source = |error: Error| Failure::refused_by("connecting to the source", &error);
-    let at_target = |error: Error| Failure::refused_by("connecting to the target", &error);
-    let source = Connection::connect(&spec.source, SessionKind::Sql).await.map_err(at_source)?;
-    let target = Connection::connect(&spec.target, SessionKind::Sql).await.map_err(at_target)?;
-    for (side, connection) in [("source", &source), ("target", &target)] {
-        let version = connection.server_version().map_err(|e| Failure::refused_by(side, &e))?;
-        if version < ServerVersion::OLDEST {
-            return Err(Failure::refused(
-                format!("the {side} runs Postgres {version}; pghost works with 14 and later"),
-                "upgrade it, or move the table by other means",
-            ));
-        }
-    }
-    check_encodings(&source, &target)?;
-    let mut source = source;
-    check_source(&mut source).await?;
-    let replication = |error: Error| {
-        let failure = Failure::refused_by("opening a replication connection to the source", &error);
-        Failure {
-            hint: format!(
-                "ALTER ROLE {} REPLICATION, and see that max_wal_senders is not used up",
-                Ident::new(&spec.source.user)
-            ),
-            ..failure
-        }
+pub(super) async fn connect(
+    spec: &MigrationSpec,
+    findings: &mut Findings,
+) -> Result<Servers, Failure> {
+    let servers = look(spec, findings).await?;
+    findings.refused()?;
+    servers.ok_or_else(|| Failure::refused("a server can't be asked anything", "try again"))
+}
+
+/// Connects to both sides, and looks at what every run needs of them. `None` where one of them
+/// can't be asked anything.
+pub(super) async fn look(
+    spec: &MigrationSpec,
+    findings: &mut Findings,
+) -> Result<Option<Servers>, Failure> {
+    let source = reach(At::source("connection"), &spec.source, findings).await?;
+    let target = reach(At::target("connection"), &spec.target, findings).await?;
+    let (Some(mut source), Some(target)) = (source, target) else {
+        return Ok(None);
     };
-    let mut walsender =
-        Connection::connect(&spec.source, SessionKind::Replication).await.map_err(replication)?;
-    let identity = identify_system(&mut walsender).await.map_err(replication)?;
-    Ok(Servers { source, walsender: Some(walsender), target, identity })
+    check_encodings(&source, &target, findings);
+    check_source(&mut source, findings).await?;
+    let found = replicate(&spec.source, &mut source).await;
+    let found = findings.take(At::source("replication"), found)?;
+    let (walsender, identity) = match found {
+        Some((walsender, identity)) => (Some(walsender), identity),
+        None => (None, who_is_it(&mut source).await?),
+    };
+    Ok(Some(Servers { source, walsender, target, identity }))
+}
+
+/// Opens the ordinary session on a server that is not too old.
+async fn reach(
+    at: At<'_>,
+    config: &Config,
+    findings: &mut Findings,
+) -> Result<Option<Connection>, Failure> {
+    let side = at.server().as_str();
+    let failed = |error: Error| Failure::refused_by(&format!("connecting to the {side}"), &error);
+    let connected = Connection::connect(config, SessionKind::Sql).await.map_err(failed);
+    let Some(connection) = findings.take(at, connected)? else {
+        return Ok(None);
+    };
+    let at = At::new(at.server(), "version");
+    let version = connection.server_version().map_err(|e| Failure::refused_by(side, &e));
+    let Some(version) = findings.take(at, version)? else {
+        return Ok(None);
+    };
+    if version < ServerVersion::OLDEST {
+        let failure = Failure::refused(
+            format!("the {side} runs Postgres {version}; pghost works with 14 and later"),
+            "upgrade it, or move the table by other means",
+        );
+        findings.refuse(at, failure);
+        return Ok(None);
+    }
+    findings.ok(at, format!("the {side} runs Postgres {version}"));
+    Ok(Some(connection))
+}
+
+/// Opens the replication connection that makes the slot.
+async fn replicate(
+    config: &Config,
+    source: &mut Connection,
+) -> Result<(Connection, SystemIdentity), Failure> {
+    let opening = async {
+        let mut walsender = Connection::connect(config, SessionKind::Replication).await?;
+        let identity = identify_system(&mut walsender).await?;
+        Ok((walsender, identity))
+    };
+    let error: Error = match opening.await {
+        Ok(opened) => return Ok(opened),
+        Err(error) => error,
+    };
+    let role = Ident::new(&config.user);
+    let mut hint = match error.sqlstate() {
+        Some(SqlState::INSUFFICIENT_PRIVILEGE) => {
+            format!("ALTER ROLE {role} REPLICATION on the source")
+        }
+        _ => format!("ALTER ROLE {role} REPLICATION, and see that max_wal_senders is not used up"),
+    };
+    let full = error.sqlstate() == Some(SqlState::TOO_MANY_CONNECTIONS);
+    let sql = "SELECT current_setting('max_wal_senders') AS most";
+    if full && let Ok(most) = source.query(sql).await.and_then(|r| r.row()?.get::<u32>("most")) {
+        hint = format!(
+            "end one of the sessions of pg_stat_replication, or ALTER SYSTEM SET max_wal_senders \
+             = {}, and restart the source",
+            most + 2
+        );
+    }
+    let what = "opening a replication connection to the source";
+    Err(Failure { hint, ..Failure::refused_by(what, &error) })
+}
+
+/// Who the source is, where no walsender can tell. Only the walsender knows the timeline, which is
+/// not compared before something was made.
+async fn who_is_it(source: &mut Connection) -> Result<SystemIdentity, Failure> {
+    let failed = |error: Error| Failure::refused_by("looking at the source", &error);
+    let sql = "SELECT system_identifier::text AS id, current_database() AS name
+                 FROM pg_control_system()";
+    let result = source.query(sql).await.map_err(failed)?;
+    let row = result.row().map_err(failed)?;
+    Ok(SystemIdentity {
+        system_id: row.get("id").map_err(failed)?,
+        timeline: 0,
+        database: row.get("name").map_err(failed)?,
+    })
 }
 
 /// Without an encoding a database holds any bytes, and a client that asks for UTF-8 gets them
 /// unchecked. They would be taken for text, or refused, by the other side.
-fn check_encodings(source: &Connection, target: &Connection) -> Result<(), Failure> {
-    for (side, connection) in [("source", source), ("target", target)] {
-        if connection.parameter("server_encoding") == Some("SQL_ASCII") {
-            return Err(Failure::refused(
-                format!("the {side} database has the encoding SQL_ASCII: its text has none"),
+fn check_encodings(source: &Connection, target: &Connection, findings: &mut Findings) {
+    let encoding = |connection: &Connection| {
+        connection.parameter("server_encoding").unwrap_or_default().to_owned()
+    };
+    let (from, to) = (encoding(source), encoding(target));
+    for (side, encoding) in [(Side::Source, &from), (Side::Target, &to)] {
+        if encoding == "SQL_ASCII" {
+            let failure = Failure::refused(
+                format!(
+                    "the {} database has the encoding SQL_ASCII: its text has none",
+                    side.as_str()
+                ),
                 "move the table into or out of a database with an encoding, such as UTF8",
-            ));
+            );
+            findings.refuse(At::new(side, "encoding"), failure);
         }
     }
-    Ok(())
+    let at = At::both("encoding");
+    if from == to {
+        findings.ok(at, format!("both databases have the encoding {from}"));
+    } else if to == "UTF8" {
+        let message = format!("text is converted from {from} to UTF8, which has a place for all");
+        findings.ok(at, message);
+    } else {
+        findings.warn(
+            at,
+            format!(
+                "text is converted from {from} to {to}: a row with a letter that {to} does not \
+                 have would stop the run"
+            ),
+            "use a target database with ENCODING 'UTF8', unless no such letter is there",
+        );
+    }
 }
 
 /// What every run needs of a source.
-async fn check_source(source: &mut Connection) -> Result<(), Failure> {
+async fn check_source(source: &mut Connection, findings: &mut Findings) -> Result<(), Failure> {
     let failed = |error: Error| Failure::refused_by("looking at the source", &error);
     let sql = "SELECT current_setting('wal_level') AS wal_level, pg_is_in_recovery() AS standby";
     let result = source.query(sql).await.map_err(failed)?;
     let row = result.row().map_err(failed)?;
     if row.get::<bool>("standby").map_err(failed)? {
-        return Err(Failure::refused("the source is a standby", "name its primary as the source"));
+        let hint = "name its primary as the source";
+        let failure = Failure::refused("the source is a standby", hint);
+        findings.refuse(At::source("recovery"), failure);
     }
     let wal_level: String = row.get("wal_level").map_err(failed)?;
-    if wal_level != "logical" {
-        return Err(Failure::refused(
+    let at = At::source("wal_level");
+    if wal_level == "logical" {
+        findings.ok(at, "wal_level is logical");
+    } else {
+        let failure = Failure::refused(
             format!("the source's wal_level is {wal_level}, and logical is needed"),
             "ALTER SYSTEM SET wal_level = logical, and restart the source",
-        ));
+        );
+        findings.refuse(at, failure);
     }
     Ok(())
 }

@@ -53,6 +53,24 @@ pub(super) fn why_lost(
     }
 }
 
+/// That the source keeps little for a slot.
+pub(super) fn keeps_little(megabytes: u64, slot: &str) -> String {
+    format!(
+        "the source keeps at most {megabytes} MB of log for a slot (max_slot_wal_keep_size): if \
+         more is written before the changes are read, the slot {slot} is lost, and the migration \
+         with it; -1 keeps all"
+    )
+}
+
+/// That the source does not keep a slot which nobody reads.
+pub(super) fn keeps_not_idle(seconds: u64, slot: &str) -> String {
+    format!(
+        "the source gives up slots that nobody reads for {seconds} s \
+         (idle_replication_slot_timeout): {slot} is kept from it while pghost runs, and not \
+         between two runs; 0 turns that off"
+    )
+}
+
 /// What has been seen of a slot.
 #[derive(Debug)]
 pub(super) struct SlotView {

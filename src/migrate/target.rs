@@ -12,28 +12,47 @@ const DEFER: &str = "give --defer-indexes: all indexes but the key, unique and e
 
 /// Checks the target against the source and gives the key that it shares with it.
 ///
-/// Errors: what stands in the way, one thing at a time, with the statement that mends it.
+/// Errors: what stands in the way first, with the statement that mends it.
 pub(super) fn fits(source: &Table, key: &Key, target: &Table) -> Result<Key, Failure> {
-    let target_key = fits_once_bare(source, key, target)?;
-    nothing_breaks_in_passing(target, Some(&target_key))?;
-    Ok(target_key)
+    first(obstacles(source, key, target, false)).and_then(|key| key.ok_or_else(gone))
 }
 
-/// The same for a target that will go without its secondary indexes and constraints.
-pub(super) fn fits_once_bare(source: &Table, key: &Key, target: &Table) -> Result<Key, Failure> {
-    let name = target.name.plain();
-    rows_fit(source, key, target)?;
+/// The target's key, and all that stands in the way of the source's rows. `once_bare` of a target
+/// that will go without its secondary indexes and constraints.
+pub(super) fn obstacles(
+    source: &Table,
+    key: &Key,
+    target: &Table,
+    once_bare: bool,
+) -> (Option<Key>, Vec<Failure>) {
+    if let Some(failure) = why_no_table(target) {
+        return (None, vec![failure]);
+    }
+    let mut failures = columns_in_the_way(source, key, target);
     let names: Vec<_> = key.columns.iter().map(|c| c.name.clone()).collect();
-    let target_key = matching_key(target, &names).ok_or_else(|| {
+    let target_key = matching_key(target, &names);
+    if target_key.is_none() {
         let columns: Vec<_> = names.iter().map(ToString::to_string).collect();
         let columns = columns.join(", ");
-        Failure::refused(
+        let name = target.name.plain();
+        failures.push(Failure::refused(
             format!("the target {name} has no unique index on exactly ({columns})"),
             format!("ALTER TABLE {} ADD PRIMARY KEY ({columns})", target.name),
-        )
-    })?;
-    nothing_interferes(target)?;
-    Ok(target_key)
+        ));
+    }
+    failures.extend(what_interferes(target));
+    if !once_bare {
+        failures.extend(what_breaks_in_passing(target, target_key.as_ref()));
+    }
+    (target_key, failures)
+}
+
+fn first<T>((found, failures): (T, Vec<Failure>)) -> Result<T, Failure> {
+    failures.into_iter().next().map_or(Ok(found), Err)
+}
+
+fn gone() -> Failure {
+    Failure::refused("the target has no key", "try again")
 }
 
 /// The same for a table that pghost has made, whose key is built once the rows are there: the key
@@ -46,70 +65,84 @@ pub(super) fn fits_without_key(
     if !target.unique_indexes.is_empty() {
         return fits(source, key, target).map(Some);
     }
-    rows_fit(source, key, target)?;
-    nothing_interferes(target)?;
-    nothing_breaks_in_passing(target, None).map(|()| None)
+    let mut failures: Vec<_> = why_no_table(target).into_iter().collect();
+    failures.extend(columns_in_the_way(source, key, target));
+    failures.extend(what_interferes(target));
+    failures.extend(what_breaks_in_passing(target, None));
+    first((None, failures))
 }
 
-fn rows_fit(source: &Table, key: &Key, target: &Table) -> Result<(), Failure> {
+fn why_no_table(target: &Table) -> Option<Failure> {
     if !['r', 'p'].contains(&target.kind) {
-        return Err(Failure::refused(
+        return Some(Failure::refused(
             format!("the target {} is not a table", target.name.plain()),
             "name another target",
         ));
     }
-    if let Some(foreign) = target.partitions.iter().find(|p| !['r', 'p'].contains(&p.kind)) {
-        return Err(Failure::refused(
-            format!(
-                "{}, a partition of the target {}, is a foreign table",
-                foreign.name.plain(),
-                target.name.plain()
-            ),
-            "detach it, or name another target",
-        ));
-    }
-    columns_fit(source, key, target)
+    let foreign = target.partitions.iter().find(|p| !['r', 'p'].contains(&p.kind))?;
+    Some(Failure::refused(
+        format!(
+            "{}, a partition of the target {}, is a foreign table",
+            foreign.name.plain(),
+            target.name.plain()
+        ),
+        "detach it, or name another target",
+    ))
 }
 
-fn columns_fit(source: &Table, key: &Key, target: &Table) -> Result<(), Failure> {
+fn columns_in_the_way(source: &Table, key: &Key, target: &Table) -> Vec<Failure> {
     let name = target.name.plain();
+    let mut failures = Vec::new();
     for column in source.stored_columns() {
         let Some(other) = target.column(&column.name) else {
-            return Err(Failure::refused(
+            failures.push(Failure::refused(
                 format!("the target {name} has no column {}", column.name),
                 format!(
                     "ALTER TABLE {} ADD COLUMN {} {}",
                     target.name, column.name, column.type_name
                 ),
             ));
+            continue;
         };
         let in_key = key.columns.iter().any(|k| k.name == column.name);
-        column_fits(column, other, in_key, &name)?;
+        failures.extend(column_fits(column, other, in_key, target).err());
     }
-    let needed = target.columns.iter().find(|column| {
+    let needed = target.columns.iter().filter(|column| {
         let given = source.stored_columns().any(|c| c.name == column.name);
         let filled = column.expression.is_some() || column.identity.is_some();
         !given && column.not_null && !filled
     });
-    match needed {
-        None => Ok(()),
-        Some(column) => Err(Failure::refused(
+    failures.extend(needed.map(|column| {
+        Failure::refused(
             format!(
                 "column {} of the target {name} is NOT NULL without a default, and the source has \
                  no such column",
                 column.name
             ),
-            "drop NOT NULL, or give it a default",
-        )),
-    }
+            format!(
+                "ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL, or give it a default",
+                target.name, column.name
+            ),
+        )
+    }));
+    failures
 }
 
-/// Whether a column of the target (`name`) can take the source's values, as `other` on it.
-fn column_fits(column: &Column, other: &Column, in_key: bool, name: &str) -> Result<(), Failure> {
+/// Whether a column of the target can take the source's values, as `other` on it.
+fn column_fits(
+    column: &Column,
+    other: &Column,
+    in_key: bool,
+    target: &Table,
+) -> Result<(), Failure> {
+    let name = target.name.plain();
     if other.generated.is_some() {
         return Err(Failure::refused(
             format!("column {} of the target {name} is generated", column.name),
-            "make it an ordinary column, or generate it on the source too",
+            format!(
+                "ALTER TABLE {} ALTER COLUMN {} DROP EXPRESSION, or generate it on the source too",
+                target.name, column.name
+            ),
         ));
     }
     if other.type_name != column.type_name {
@@ -118,7 +151,10 @@ fn column_fits(column: &Column, other: &Column, in_key: bool, name: &str) -> Res
                 "column {} is {} on the source and {} on the target {name}",
                 column.name, column.type_name, other.type_name
             ),
-            "give both the same type",
+            format!(
+                "ALTER TABLE {0} ALTER COLUMN {1} TYPE {2} USING {1}::{2}",
+                target.name, column.name, column.type_name
+            ),
         ));
     }
     if in_key && !tells_apart_no_less(other, column) {
@@ -139,7 +175,10 @@ fn column_fits(column: &Column, other: &Column, in_key: bool, name: &str) -> Res
                  can't set it",
                 column.name
             ),
-            format!("ALTER TABLE .. ALTER COLUMN {} SET GENERATED BY DEFAULT", column.name),
+            format!(
+                "ALTER TABLE {} ALTER COLUMN {} SET GENERATED BY DEFAULT",
+                target.name, column.name
+            ),
         ));
     }
     Ok(())
@@ -160,58 +199,64 @@ fn tells_apart_no_less(this: &Column, other: &Column) -> bool {
     }
 }
 
-/// Only the rows that are moved get into the table, as they are.
-fn nothing_interferes(target: &Table) -> Result<(), Failure> {
+/// Only the rows that are moved may get into the table, as they are.
+fn what_interferes(target: &Table) -> Vec<Failure> {
     let name = target.name.plain();
+    let mut failures = Vec::new();
     if target.inherits {
-        return Err(Failure::refused(
+        failures.push(Failure::refused(
             format!("the target {name} inherits from another table or is inherited from"),
             "name another target",
         ));
     }
-    if let Some(trigger) = target.always_triggers.first() {
-        return Err(Failure::refused(
+    failures.extend(target.always_triggers.iter().map(|trigger| {
+        Failure::refused(
             format!(
                 "the trigger or rule {trigger} of the target {name} is enabled ALWAYS or for \
                  REPLICA: it would fire on every row that is moved"
             ),
-            format!("ALTER TABLE {} DISABLE TRIGGER \"{trigger}\" meanwhile", target.name),
-        ));
-    }
-    Ok(())
+            format!(
+                "ALTER TABLE {} DISABLE TRIGGER {} meanwhile",
+                target.name,
+                Ident::new(trigger)
+            ),
+        )
+    }));
+    failures
 }
 
 /// Pages are read at different moments, so until the checkpoint the target as a whole was never
 /// true at one time: only the key itself holds all the while.
-fn nothing_breaks_in_passing(target: &Table, key: Option<&Key>) -> Result<(), Failure> {
+fn what_breaks_in_passing(target: &Table, key: Option<&Key>) -> Vec<Failure> {
     let name = target.name.plain();
-    if let Some(index) =
-        target.unique_indexes.iter().find(|i| key.is_none_or(|key| i.name != key.index))
-    {
-        return Err(Failure::refused(
-            format!(
-                "the target {name} has another unique index, {}; pages are read at different \
-                 moments, so it would be violated in passing",
-                index.name
-            ),
-            match index.valid {
-                true => DEFER.to_owned(),
-                false => format!(
-                    "DROP INDEX {}.{}: it is not valid",
-                    target.name.schema,
-                    Ident::new(&index.name)
+    let unique = target.unique_indexes.iter().filter(|i| key.is_none_or(|key| i.name != key.index));
+    let mut failures: Vec<_> = unique
+        .map(|index| {
+            Failure::refused(
+                format!(
+                    "the target {name} has another unique index, {}; pages are read at different \
+                     moments, so it would be violated in passing",
+                    index.name
                 ),
-            },
-        ));
-    }
-    if let Some(constraint) = target.foreign_or_exclusion.first() {
-        return Err(Failure::refused(
+                match index.valid {
+                    true => DEFER.to_owned(),
+                    false => format!(
+                        "DROP INDEX {}.{}: it is not valid",
+                        target.name.schema,
+                        Ident::new(&index.name)
+                    ),
+                },
+            )
+        })
+        .collect();
+    failures.extend(target.foreign_or_exclusion.iter().map(|constraint| {
+        Failure::refused(
             format!(
                 "the target {name} has {constraint}, a constraint or an index that would be \
                  violated in passing"
             ),
             DEFER,
-        ));
-    }
-    Ok(())
+        )
+    }));
+    failures
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::{
     Event, Failure,
     desk::Desk,
-    slot_view::{SlotView, why_lost},
+    slot_view::{SlotView, keeps_little, keeps_not_idle, why_lost},
     verdict::Sign,
 };
 use crate::{
@@ -143,21 +143,10 @@ impl Limits {
     /// What may cost the migration its slot is told once.
     fn tell(self, slot: &str, desk: &Desk<'_>) {
         if let Some(megabytes) = self.keeps_megabytes {
-            let message = format!(
-                "the source keeps at most {megabytes} MB of log for a slot \
-                 (max_slot_wal_keep_size): if more is written before the changes are read, the \
-                 slot {slot} is lost, and the migration with it; -1 keeps all"
-            );
-            desk.tell(&Event::Notice { message });
+            desk.tell(&Event::Notice { message: keeps_little(megabytes, slot) });
         }
         if let Some(idle) = self.idle {
-            let message = format!(
-                "the source gives up slots that nobody reads for {} s \
-                 (idle_replication_slot_timeout): {slot} is kept from it while pghost runs, and \
-                 not between two runs; 0 turns that off",
-                idle.as_secs()
-            );
-            desk.tell(&Event::Notice { message });
+            desk.tell(&Event::Notice { message: keeps_not_idle(idle.as_secs(), slot) });
         }
     }
 }

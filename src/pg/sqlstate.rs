@@ -19,6 +19,8 @@ impl SqlState {
     pub const UNDEFINED_FUNCTION: Self = Self(*b"42883");
     /// The schema is not there.
     pub const INVALID_SCHEMA_NAME: Self = Self(*b"3F000");
+    /// All connections, or those that are kept for walsenders, are taken.
+    pub const TOO_MANY_CONNECTIONS: Self = Self(*b"53300");
     /// The role may not do that.
     pub const INSUFFICIENT_PRIVILEGE: Self = Self(*b"42501");
     /// The object (slot, row) is in use by another session.

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Everything that a database has and its slots, as one text.
-async fn inventory(database: &Database) -> String {
+pub(crate) async fn inventory(database: &Database) -> String {
     let sql = "SELECT string_agg(what, ', ' ORDER BY what) FROM (
         SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname !~ '^pg_(toast_)?temp' UNION ALL
         SELECT 'relation ' || oid || relname FROM pg_class WHERE oid >= 16384 UNION ALL
@@ -366,7 +366,7 @@ async fn a_role_that_may_not_is_told_what_it_needs() {
             .await;
         refused(&db, &to, &spec, &["pghost", "GRANT CREATE ON DATABASE"]).await;
         to.sql(&format!("GRANT CREATE ON DATABASE {} TO {role}", to.name)).await;
-        refused(&db, &to, &spec, &["public.target", "42501"]).await;
+        refused(&db, &to, &spec, &["public.target", "GRANT USAGE, CREATE ON SCHEMA"]).await;
         to.sql(&format!(
             "CREATE TABLE target (id integer PRIMARY KEY); ALTER TABLE target OWNER TO {role};
              CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';

@@ -5,7 +5,12 @@
 //! one thing and says what to do about it.
 
 use super::{
-    super::{Failure, MigrationSpec, plan::PlannedTable, servers::Servers},
+    super::{
+        Failure, MigrationSpec,
+        check::{At, Findings},
+        plan::PlannedTable,
+        servers::Servers,
+    },
     Conninfo,
     subscription::{self, New},
 };
@@ -25,21 +30,37 @@ pub(in crate::migrate) async fn look(
     servers: &mut Servers,
     (migration, publication): (&str, Option<&str>),
     tables: &[PlannedTable],
+    findings: &mut Findings,
 ) -> Result<(), Failure> {
+    let (at, on_target) = (At::both("handoff"), At::target("handoff"));
     let conninfo = super::conninfo(spec);
-    columns_stay(spec)?;
-    two_databases(servers).await?;
-    names_stay(tables)?;
-    rows_are_found(tables)?;
-    leads_to_the_source(servers, &conninfo)?;
+    findings.take(at, columns_stay(spec))?;
+    findings.take(at, names_stay(tables))?;
+    findings.take(at, rows_are_found(tables))?;
+    let apart = two_databases(servers).await;
+    if findings.take(at, apart)?.is_none() {
+        return Ok(());
+    }
+    let leads = findings.take(at, leads_to_the_source(servers, &conninfo))?;
     if let Some(publication) = publication {
-        publishes_nothing_else(servers, publication, tables).await?;
+        let nothing_else = publishes_nothing_else(servers, publication, tables).await;
+        findings.take(At::source("handoff"), nothing_else)?;
     }
     let subscription = super::subscription_of(spec, migration);
-    name_is_free(&mut servers.target, &subscription).await?;
-    may_subscribe(&mut servers.target, spec, tables).await?;
-    has_workers(&mut servers.target).await?;
-    can_be_made(&mut servers.target, &subscription, &conninfo).await
+    let free = name_is_free(&mut servers.target, &subscription).await;
+    let free = findings.take(on_target, free)?;
+    let may = may_subscribe(&mut servers.target, spec, tables).await;
+    let may = findings.take(on_target, may)?;
+    let has_workers = has_workers(&mut servers.target).await;
+    findings.take(on_target, has_workers)?;
+    // What is tried needs all of that.
+    if leads.and(free).and(may).is_some() {
+        let made = can_be_made(&mut servers.target, &subscription, &conninfo).await;
+        if findings.take(on_target, made)?.is_some() {
+            findings.ok(on_target, format!("the subscription {subscription} can be made"));
+        }
+    }
+    Ok(())
 }
 
 /// New columns are not left out of a publication.

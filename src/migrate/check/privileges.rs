@@ -1,0 +1,258 @@
+//! What both roles may do, each thing that is missing with its GRANT.
+
+use super::finding::{At, Findings};
+use crate::{
+    catalog::Table,
+    conn::{Connection, Error},
+    migrate::{Failure, plan::PlannedTable, publication::create_publication, servers::Servers},
+    pg::{Ident, QualifiedName},
+    sql::quote_literal,
+};
+
+const PRIVILEGES: &str = "privileges";
+
+/// What a target table must allow. TRUNCATE, since one on the source is applied like any change.
+const ON_TARGET: [&str; 5] = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"];
+
+/// The ledger can be kept on the target.
+pub(super) async fn ledger(servers: &mut Servers, findings: &mut Findings) -> Result<(), Failure> {
+    let failed = |error: Error| Failure::refused_by("looking at the target", &error);
+    let sql = "SELECT quote_ident(current_user) AS me, quote_ident(current_database()) AS database,
+                      to_regnamespace('pghost') IS NOT NULL AS found,
+                      coalesce(has_schema_privilege(to_regnamespace('pghost')::oid, 'CREATE'),
+                               has_database_privilege(current_database(), 'CREATE')) AS allowed";
+    let result = servers.target.query(sql).await.map_err(failed)?;
+    let row = result.row().map_err(failed)?;
+    let text = |column| row.get::<String>(column).map_err(failed);
+    let at = At::target(PRIVILEGES);
+    if row.get::<bool>("allowed").map_err(failed)? {
+        findings.ok(at, "the ledger can be kept on the target, in the schema pghost");
+        return Ok(());
+    }
+    let me = text("me")?;
+    findings.refuse(
+        at,
+        match row.get::<bool>("found").map_err(failed)? {
+            true => Failure::refused(
+                "the schema pghost on the target, where the ledger is kept, belongs to another \
+                 role",
+                format!(
+                    "GRANT ALL ON SCHEMA pghost TO {me}; GRANT ALL ON ALL TABLES IN SCHEMA pghost \
+                     TO {me} on the target, or use the role that it belongs to"
+                ),
+            ),
+            false => Failure::refused(
+                "the role may not create the schema pghost on the target, where the ledger is \
+                 kept",
+                format!("GRANT CREATE ON DATABASE {} TO {me} on the target", text("database")?),
+            ),
+        },
+    );
+    Ok(())
+}
+
+/// The role may make the publication: it may create in the database and owns the tables.
+pub(super) async fn publication(
+    servers: &mut Servers,
+    publication: &str,
+    tables: &[PlannedTable],
+    findings: &mut Findings,
+) -> Result<(), Failure> {
+    let failed = |error: Error| Failure::refused_by("looking at the source", &error);
+    let at = At::source(PRIVILEGES);
+    let sql = "SELECT quote_ident(current_user) AS me, quote_ident(current_database()) AS database,
+                      has_database_privilege(current_database(), 'CREATE') AS allowed";
+    let result = servers.source.query(sql).await.map_err(failed)?;
+    let row = result.row().map_err(failed)?;
+    let me: String = row.get("me").map_err(failed)?;
+    let mut fine = row.get::<bool>("allowed").map_err(failed)?;
+    if !fine {
+        let database: String = row.get("database").map_err(failed)?;
+        let failure = Failure::refused(
+            format!("the role may not create the publication {publication} on the source"),
+            format!("GRANT CREATE ON DATABASE {database} TO {me} on the source"),
+        );
+        findings.refuse(at, failure);
+    }
+    for table in tables {
+        if let Some(owner) = not_ours(&mut servers.source, &table.source).await.map_err(failed)? {
+            fine = false;
+            let name = table.source.name.plain();
+            let made = create_publication(publication, std::slice::from_ref(table));
+            let made = made.split_whitespace().collect::<Vec<_>>().join(" ");
+            let failure = Failure::refused(
+                format!("only the owner of {name}, {owner}, can put it into a publication"),
+                format!(
+                    "GRANT {owner} TO {me} on the source; or have {owner} make it, and give \
+                     --publication {publication}: {made}"
+                ),
+            );
+            findings.refuse(at.of(&table.source.name), failure);
+        }
+    }
+    if fine && !tables.is_empty() {
+        findings.ok(at, format!("the role may make the publication {publication}"));
+    }
+    Ok(())
+}
+
+/// The owner of a table, quoted, whose rights the role does not have.
+async fn not_ours(connection: &mut Connection, table: &Table) -> Result<Option<String>, Error> {
+    let sql = format!(
+        "SELECT CASE WHEN NOT pg_has_role(relowner, 'USAGE')
+                     THEN quote_ident(pg_get_userbyid(relowner)) END AS owner
+           FROM pg_class WHERE oid = {}",
+        table.oid
+    );
+    connection.query(&sql).await?.row()?.get("owner")
+}
+
+/// A target table can be made in a schema.
+pub(super) async fn may_make(
+    target: &mut Connection,
+    schema: &Ident,
+    table: &QualifiedName,
+) -> Result<(), Failure> {
+    let failed = |error: Error| Failure::refused_by("looking at the target", &error);
+    let sql = "SELECT quote_ident(current_user) AS me,
+                      (SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace
+                        WHERE nspname = $1) AS allowed";
+    let result = target.query_with(sql, &[Some(schema.as_str())]).await.map_err(failed)?;
+    let row = result.row().map_err(failed)?;
+    match row.get::<Option<bool>>("allowed").map_err(failed)? {
+        Some(true) => Ok(()),
+        None => Err(Failure::refused(
+            format!("the target has no schema {schema}"),
+            format!("CREATE SCHEMA {schema} on the target"),
+        )),
+        Some(false) => Err(Failure::refused(
+            format!("the role may not make {} in the target's schema {schema}", table.plain()),
+            format!(
+                "GRANT USAGE, CREATE ON SCHEMA {schema} TO {} on the target",
+                row.get::<String>("me").map_err(failed)?
+            ),
+        )),
+    }
+}
+
+/// The role may write the target table as it must; `owns` if it must also drop its indexes. Gives
+/// whether it may read all of it.
+pub(super) async fn may_write(
+    target: &mut Connection,
+    table: &Table,
+    owns: bool,
+    of: &QualifiedName,
+    findings: &mut Findings,
+) -> Result<bool, Failure> {
+    let failed = |error: Error| Failure::refused_by("looking at the target", &error);
+    let (name, plain) = (&table.name, table.name.plain());
+    let lacks: Vec<_> = (ON_TARGET.iter())
+        .map(|privilege| {
+            format!(
+                "CASE WHEN NOT has_table_privilege({}::oid, '{privilege}') THEN {} END",
+                table.oid,
+                quote_literal(privilege)
+            )
+        })
+        .collect();
+    // With row_security off the last would be an error where rows would be filtered.
+    let sql = format!(
+        "SET row_security = on;
+         SELECT concat_ws(', ', {}) AS lacks, row_security_active({}::oid) AS filtered,
+                quote_ident(current_user) AS me;
+         SET row_security = off",
+        lacks.join(", "),
+        table.oid
+    );
+    let result = target.query(&sql).await.map_err(failed)?;
+    let missing = || failed(Error::Result("the target tells no privileges".into()));
+    let row = result.statements.get(1).and_then(|s| s.rows.first()).ok_or_else(missing)?;
+    let (lacks, me): (String, String) =
+        (row.get("lacks").map_err(failed)?, row.get("me").map_err(failed)?);
+    let at = At::target(PRIVILEGES).of(of);
+    if !lacks.is_empty() {
+        let failure = Failure::refused(
+            format!("the role lacks {lacks} on the target {plain}"),
+            format!("GRANT {lacks} ON {name} TO {me} on the target"),
+        );
+        findings.refuse(at, failure);
+    }
+    let filtered: bool = row.get("filtered").map_err(failed)?;
+    let readable = !filtered && !lacks.contains("SELECT");
+    if filtered {
+        let failure = Failure::refused(
+            format!("row security keeps rows out of the target {plain}"),
+            format!("ALTER ROLE {me} BYPASSRLS on the target, or use the table's owner"),
+        );
+        findings.refuse(at, failure);
+    }
+    if owns && let Some(owner) = not_ours(target, table).await.map_err(failed)? {
+        let failure = Failure::refused(
+            format!("only the owner of {plain}, {owner}, can drop its indexes (--defer-indexes)"),
+            format!("GRANT {owner} TO {me} on the target"),
+        );
+        findings.refuse(at, failure);
+    }
+    Ok(readable)
+}
+
+/// Triggers and foreign keys keep still while the target is written: the role may see to that, or
+/// there are none.
+pub(super) async fn keep_still(
+    target: &mut Connection,
+    table: &Table,
+    of: &QualifiedName,
+    findings: &mut Findings,
+) -> Result<(), Failure> {
+    let at = At::target("triggers").of(of);
+    let failed = |error: Error| Failure::refused_by("looking at the target", &error);
+    let plain = table.name.plain();
+    let sql = format!(
+        "SELECT coalesce(string_agg(DISTINCT format('%s of %s', conname, conrelid::regclass), ', '),
+                         '') AS keys, quote_ident(current_user) AS me
+           FROM pg_constraint
+          WHERE contype = 'f' AND confrelid = {0} AND conrelid <> {0} AND conparentid = 0",
+        table.oid
+    );
+    let result = target.query(&sql).await.map_err(failed)?;
+    let row = result.row().map_err(failed)?;
+    let (keys, me): (String, String) =
+        (row.get("keys").map_err(failed)?, row.get("me").map_err(failed)?);
+    if !table.has_triggers && keys.is_empty() {
+        return Ok(());
+    }
+    let sql = "BEGIN; SET LOCAL session_replication_role = replica; ROLLBACK";
+    if let Err(error) = target.query(sql).await {
+        target.query("ROLLBACK").await.map_err(failed)?;
+        let what = match table.has_triggers {
+            true => format!("the triggers or rules of {plain} would fire"),
+            false => format!("the foreign keys that refer to {plain} ({keys}) would act"),
+        };
+        let hint = match target.server_version().map_err(failed)?.major() {
+            ..15 => "use a superuser as the role of --target (14 has no grant for that), or drop \
+                     them meanwhile"
+                .to_owned(),
+            _ => format!(
+                "GRANT SET ON PARAMETER session_replication_role TO {me} on the target; or drop \
+                 them meanwhile"
+            ),
+        };
+        let failure = Failure { hint, ..Failure::refused_by(&what, &error) };
+        findings.refuse(at, failure);
+        return Ok(());
+    }
+    if table.has_triggers {
+        findings.ok(at, format!("the triggers and rules of {plain} do not fire for moved rows"));
+    }
+    if !keys.is_empty() {
+        findings.warn(
+            at,
+            format!(
+                "foreign keys refer to the target {plain} ({keys}): they are not checked for what \
+                 pghost writes, and do not act on it"
+            ),
+            "see to it that what refers to its rows is right when the migration is over",
+        );
+    }
+    Ok(())
+}
