@@ -149,6 +149,9 @@ async fn a_half_copied_table_is_said_to_be_without_its_key() {
         let from = Database::create(&server, "keyless").await;
         let to = Database::create(&server, "keyless").await;
         from.sql(TABLES).await;
+        // Enough that it can be held before it comes to the key.
+        from.sql("INSERT INTO source SELECT i, 'row ' || i FROM generate_series(1001, 40000) i")
+            .await;
         let args = ["--table", "source=target", "--name", &from.name, "--page-rows", "100"];
         let mut run = Program::migrate(&from, &to, &args);
         run.event(|event| enters(event, "backfill")).await;
