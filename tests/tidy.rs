@@ -90,6 +90,7 @@ const IO: &[&str] = &[
     "migrate/preflight.rs",
     "migrate/prepare.rs",
     "migrate/publication.rs",
+    "migrate/report.rs",
     "migrate/resume.rs",
     "migrate/run.rs",
     "migrate/sequences.rs",

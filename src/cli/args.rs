@@ -4,72 +4,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use super::duration;
-
-const AFTER_HELP: &str = "\
-Exit codes:
-  0  done (--then follow: stopped by SIGINT or SIGTERM, position stored)
-  1  stopped by an error or an interruption; the same command goes on where it stopped
-  2  refused; nothing was changed
-  3  verify found rows that differ
-  4  can't be resumed; nothing was touched
-
-An error is three lines on stderr: what happened, what state things are in, what to do next.";
-
-const AFTER_MIGRATE_HELP: &str = "\
-Example:
-  export GHOST_SOURCE='postgres://mover@old/shop' GHOST_TARGET='postgres://mover@new/shop'
-  pghost migrate --table orders --table sales.item=archive.item
-
-Passwords belong in GHOST_SOURCE and GHOST_TARGET, .pgpass or PGPASSWORD: every user of the
-machine can read a process's arguments. An interrupted run goes on when the same command is given
-again.";
-
-const AFTER_CHECK_HELP: &str = "\
-Takes the arguments of `pghost migrate`, and changes nothing on either server. What it finds is
-told all at once, each with the SQL that mends it; then what the migration would make, statement
-by statement, with the lock that each takes and on which server.
-
-Exit codes:
-  0  the migration could begin, with what is warned of
-  2  something would be refused
-
-Example:
-  export GHOST_SOURCE='postgres://mover@old/shop' GHOST_TARGET='postgres://mover@new/shop'
-  pghost check --table orders && pghost migrate --table orders";
-
-const AFTER_DEMO_HELP: &str = "\
-Uses Postgres of this machine, or fetches it; nothing is installed, and no server that runs already
-is touched. Both servers and their files are gone when it ends.";
-
-const AFTER_STATUS_HELP: &str = "\
-Reads the ledger on the target and changes nothing.
-
-Example:
-  pghost status --target 'postgres://mover@new/shop' --json";
-
-const AFTER_CLEANUP_HELP: &str = "\
-May be given twice. Until it has run, the slot makes the source keep its log.
-
-Example:
-  pghost cleanup --name orders --dry-run && pghost cleanup --name orders";
-
-const AFTER_COMPLETIONS_HELP: &str = "\
-Example:
-  pghost completions bash > ~/.local/share/bash-completion/completions/pghost
-  pghost completions zsh > \"${fpath[1]}/_pghost\"
-  pghost completions fish > ~/.config/fish/completions/pghost.fish";
-
-const AFTER_MAN_HELP: &str = "\
-Example:
-  pghost man | man -l -
-  pghost man migrate > /usr/local/share/man/man1/pghost-migrate.1";
-
-const AFTER_VERIFY_HELP: &str = "\
-Both servers count and hash the rows of a page; of pages that differ the rows are looked at again
-until it is known whether they do. Changes that are on their way are no differences as long as
-somebody brings them: a running `pghost migrate --then follow` (--name), or a native subscription
-(--slot). Exit code 3 if rows differ.";
+use super::{after_help, duration};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -77,7 +12,7 @@ somebody brings them: a running `pghost migrate --then follow` (--name), or a na
     name = "pghost",
     version,
     about = "Moves very large, busy Postgres tables without ever holding a long snapshot",
-    after_help = AFTER_HELP,
+    after_help = after_help::ALL,
     arg_required_else_help = false
 )]
 pub(super) struct Args {
@@ -137,30 +72,30 @@ impl Args {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Watch it work: two throwaway servers, a busy table, a migration. Needs no arguments
-    #[command(after_help = AFTER_DEMO_HELP)]
+    #[command(after_help = after_help::DEMO)]
     Demo(Demo),
     /// Look at both servers: what would stop or hurt a migration, how to mend it, what it would do
-    #[command(after_help = AFTER_CHECK_HELP)]
+    #[command(after_help = after_help::CHECK)]
     Check(Box<Check>),
     /// Copy tables to another server and keep up with their changes; resumes a run that stopped
-    #[command(after_help = AFTER_MIGRATE_HELP)]
+    #[command(after_help = after_help::MIGRATE)]
     Migrate(Box<Migrate>),
     /// Show where the migrations that a target knows of stand
-    #[command(after_help = AFTER_STATUS_HELP)]
+    #[command(after_help = after_help::STATUS)]
     Status(Status),
     /// Set the target's sequences ahead of the source's, for the moment applications change over
     CutoverSequences(CutoverSequences),
     /// Compare tables of both sides page by page, also while they change; name the rows that differ
-    #[command(after_help = AFTER_VERIFY_HELP)]
+    #[command(after_help = after_help::VERIFY)]
     Verify(Verify),
     /// Remove all that pghost made for a migration: slot, publication, ledger; never a table
-    #[command(after_help = AFTER_CLEANUP_HELP)]
+    #[command(after_help = after_help::CLEANUP)]
     Cleanup(Cleanup),
     /// Print what completes commands and options in a shell
-    #[command(after_help = AFTER_COMPLETIONS_HELP)]
+    #[command(after_help = after_help::COMPLETIONS)]
     Completions(Completions),
     /// Print the manual, for man(1)
-    #[command(after_help = AFTER_MAN_HELP)]
+    #[command(after_help = after_help::MAN)]
     Man(Man),
 }
 

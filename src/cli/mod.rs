@@ -14,6 +14,7 @@
 //! ends a run. What a migration *is* stands in [`crate::migrate`]; nothing is decided here
 //! about servers. Names, exit codes and JSON fields are promises to scripts.
 
+mod after_help;
 mod args;
 mod check;
 mod config_file;

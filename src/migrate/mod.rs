@@ -35,6 +35,7 @@ mod plan;
 mod preflight;
 mod prepare;
 mod publication;
+mod report;
 mod resume;
 mod run;
 mod sequences;

@@ -5,8 +5,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::{
-    Event, Failure, Listener, MigrationSpec, PhaseName, Seconds, StepName, TableReport, Then,
-    Verdict,
+    Event, Failure, Listener, MigrationSpec, PhaseName, Seconds, StepName, Then, Verdict,
     build_key::build_key,
     check::{self, Findings},
     desk::Desk,
@@ -172,7 +171,7 @@ impl<'a, 'l> Journey<'a, 'l> {
     }
 
     /// Reads the ledger again after something has written to it.
-    async fn reload(&mut self) -> Result<(), Failure> {
+    pub(super) async fn reload(&mut self) -> Result<(), Failure> {
         let loaded = ledger::load(&mut self.servers.target, &self.migration.name).await;
         self.migration = loaded
             .map_err(|error| at_ledger(&error))?
@@ -444,7 +443,7 @@ impl<'a, 'l> Journey<'a, 'l> {
     }
 
     /// The checkpoint; it was taken before anything was applied.
-    fn checkpoint(&self) -> Lsn {
+    pub(super) fn checkpoint(&self) -> Lsn {
         self.migration.checkpoint.unwrap_or(Lsn(u64::MAX))
     }
 
@@ -459,47 +458,6 @@ impl<'a, 'l> Journey<'a, 'l> {
         };
         making.make(&mut self.servers.target, &mut self.interrupt, &mut &*self.desk).await?;
         self.seconds.finish = started.elapsed().as_secs_f64();
-        Ok(())
-    }
-
-    /// The sum of it all, from the ledger.
-    async fn report(mut self) -> Result<(), Failure> {
-        self.reload().await?;
-        let (target, migration) = (&mut self.servers.target, &self.migration);
-        let copied = ledger::rows_copied(target, &migration.name).await;
-        let copied = copied.map_err(|error| at_ledger(&error))?;
-        let mut skipped = migration.skipped;
-        let tables: Vec<_> = (migration.tables.iter())
-            .map(|table| TableReport {
-                source: table.source.plain(),
-                target: table.target.plain(),
-                rows_copied: copied.get(&table.ordinal).copied().unwrap_or(0),
-                inserted: table.counts.inserted,
-                updated: table.counts.updated,
-                deleted: table.counts.deleted,
-                truncated: table.counts.truncated,
-                skipped: std::mem::take(&mut skipped),
-            })
-            .collect();
-        let applied: u64 = migration.tables.iter().map(|table| table.counts.total()).sum();
-        let finished = Event::Finished {
-            name: migration.name.clone(),
-            checkpoint_lsn: self.checkpoint(),
-            applied_lsn: migration.applied.unwrap_or_default(),
-            changes_received: applied + migration.skipped,
-            tables,
-            seconds: Seconds {
-                backfill: migration.backfill_seconds,
-                catch_up: migration.catch_up_seconds,
-                ..self.seconds
-            },
-            longest_snapshot_seconds: migration.longest_snapshot_seconds,
-        };
-        self.enter(PhaseName::Done);
-        self.desk.tell(&finished);
-        let Servers { source, target, .. } = self.servers;
-        source.close().await;
-        target.close().await;
         Ok(())
     }
 }
