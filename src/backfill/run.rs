@@ -61,10 +61,13 @@ pub enum PageRows {
     Adapting(u64),
 }
 
-/// How many pages there may be between BEGIN and COMMIT on the target for each that is being read:
+/// How many pages there may be between BEGIN and COMMIT on the target. More than are being read:
 /// while the target commits one, or is still a round trip away, the source sends another. Through
-/// 10 ms of delay in each direction a single one made the source wait a third of the time.
-const UNDER_WAY: usize = 2;
+/// 10 ms of delay in each direction a single one made the source wait a third of the time. Who asks
+/// for one page at a time gets one page after the other.
+const fn under_way(jobs: usize) -> usize {
+    if jobs == 1 { 1 } else { jobs * 2 }
+}
 
 /// A backfill of one table.
 #[derive(Clone, Debug)]
@@ -148,7 +151,7 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     let finder = Finder::connect(backfill.clone(), pace.clone(), tell.clone());
     tasks.spawn(async move { finder.await?.run(pager, pages_before, pages).await });
-    for _ in 0..jobs * UNDER_WAY {
+    for _ in 0..under_way(jobs) {
         let (queue, readers) = (queue.clone(), readers.clone());
         tasks.spawn(work(backfill.clone(), queue, readers, pace.clone(), tell.clone()));
     }
