@@ -170,16 +170,15 @@ async fn sabotaged(
     let saboteur = Saboteur::start(secure.server.port(), side, harm).await;
     let port = saboteur.address.port();
     let root = &secure.root;
+    let is_silent = matches!(harm, Harm::Silence(_));
+    let limit = if is_silent { CONNECT_TIMEOUT } else { PATIENCE.as_secs() };
     let config = settings(&format!(
         "host=localhost hostaddr=127.0.0.1 port={port} user=u_scram dbname=either \
-         password={PASSWORD} sslrootcert={root} connect_timeout={CONNECT_TIMEOUT} {more}"
+         password={PASSWORD} sslrootcert={root} connect_timeout={limit} {more}"
     ));
-    let patience = match harm {
-        Harm::Silence(_) => Duration::from_secs(CONNECT_TIMEOUT) * 10,
-        _ => PATIENCE,
-    };
+    let patience = if is_silent { Duration::from_secs(CONNECT_TIMEOUT) * 10 } else { PATIENCE };
     let Ok(result) = timeout(patience, session(&config)).await else {
-        assert!(matches!(harm, Harm::Silence(_)), "{more} {side:?} {harm:?} hangs");
+        assert!(is_silent, "{more} {side:?} {harm:?} hangs");
         return None;
     };
     if let Err(error) = &result {
