@@ -86,6 +86,9 @@ pub(super) async fn copy_page(
     let at_source = |error| PageError::Source { table: plan.source.plain(), error };
     let at_target = |error| PageError::Target { table: plan.target.plain(), error };
 
+    // A receiver that is gone means that the run is over. One that is slow is waited for now: while
+    // the page's transaction is open nothing waits for anybody but the servers.
+    let told = tell.reserve().await.ok();
     ledger::begin_page(target);
     target.queue_query(&copy_page_in(&plan.target, &plan.columns, plan.format));
 
@@ -134,8 +137,7 @@ pub(super) async fn copy_page(
         lsn: snapshot.get::<Lsn>("lsn").map_err(at_source)?,
     };
     within(stall, stays(source, record.lsn)).await.map_err(at_source)?;
-    // A receiver that is gone means that the run is over.
-    let _ = tell.send(Progress::Read(record.number)).await;
+    told.into_iter().for_each(|told| told.send(Progress::Read(record.number)));
     ledger::commit_page(target, migration, plan.ordinal, &record).await.map_err(at_target)?;
     Ok((record, open))
 }

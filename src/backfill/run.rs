@@ -146,7 +146,7 @@ pub async fn run(
     let (pages, queue) = mpsc::channel(jobs * 2);
     let queue = Arc::new(Mutex::new(queue));
     let readers = Arc::new(Semaphore::new(jobs));
-    let (tell, mut told) = mpsc::channel(jobs * 4);
+    let (tell, mut told) = mpsc::channel(under_way(jobs) * 4);
 
     let mut tasks = JoinSet::new();
     let finder = Finder::connect(backfill.clone(), pace.clone(), tell.clone());
