@@ -285,7 +285,7 @@ pub(super) struct Migrate {
     #[arg(long, value_name = "N", value_parser = jobs)]
     pub(super) copy_jobs: Option<usize>,
 
-    /// Sessions that apply changes at once, up to the checkpoint [default: as --copy-jobs]
+    /// Sessions that apply changes at once, up to the checkpoint [default: half the cores, 1 to 4]
     #[arg(long, value_name = "N", value_parser = jobs)]
     pub(super) apply_jobs: Option<usize>,
 

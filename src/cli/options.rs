@@ -95,8 +95,8 @@ pub(super) fn migrate(
             args::Paging::Range => Paging::Range,
         },
         page_rows: args.page_rows,
-        copy_jobs: args.copy_jobs.unwrap_or_else(|| default_jobs(cores)),
-        apply_jobs: args.apply_jobs.unwrap_or_else(|| default_jobs(cores)),
+        copy_jobs: args.copy_jobs.unwrap_or_else(|| default_copy_jobs(cores)),
+        apply_jobs: args.apply_jobs.unwrap_or_else(|| default_apply_jobs(cores)),
         defer_indexes: args.defer_indexes,
         target_owner: args.target_owner,
         target_tablespace: args.target_tablespace,
@@ -208,8 +208,15 @@ pub(super) fn status(
 
 /// Two at least, since one reads while the other writes; four at most, since the servers have
 /// other things to do.
-fn default_jobs(cores: usize) -> usize {
+fn default_copy_jobs(cores: usize) -> usize {
     cores.clamp(2, 4)
+}
+
+/// The walsender that everything waits for has a core to itself, and one lane takes what another
+/// core can. On two cores a second lane made a million deletes take 3.7 s instead of 3.4 and a
+/// million inserts 6.5 s instead of 5.8 (`cargo bench --bench catch_up`).
+fn default_apply_jobs(cores: usize) -> usize {
+    (cores / 2).clamp(1, 4)
 }
 
 fn server(
@@ -481,6 +488,7 @@ mod tests {
 
     #[test]
     fn jobs_follow_the_cores_within_bounds() {
-        assert_eq!([1, 2, 3, 4, 64].map(default_jobs), [2, 2, 3, 4, 4]);
+        assert_eq!([1, 2, 3, 4, 64].map(default_copy_jobs), [2, 2, 3, 4, 4]);
+        assert_eq!([1, 2, 4, 6, 64].map(default_apply_jobs), [1, 1, 2, 3, 4]);
     }
 }
