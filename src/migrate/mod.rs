@@ -7,7 +7,7 @@
 //!                 then slot                last page      checkpoint  constraints .., verify
 //! ```
 //!
-//! Or, in the place of stop and follow, the [`handoff`] to a native subscription.
+//! Or, in the place of stop and follow, the handoff to a native subscription.
 //!
 //! Each phase is stored in the ledger when it begins ([`crate::ledger::Phase`]), and a run takes up
 //! the journey where the ledger says it is. The core does not print: it emits [`Event`]s.
