@@ -66,7 +66,7 @@ pub enum PageRows {
 /// 10 ms of delay in each direction a single one made the source wait a third of the time. Who asks
 /// for one page at a time gets one page after the other.
 const fn under_way(jobs: usize) -> usize {
-    if jobs == 1 { 1 } else { jobs * 2 }
+    if jobs == 1 { 1 } else { jobs + 2 }
 }
 
 /// A backfill of one table.

@@ -120,25 +120,29 @@ async fn is_a_subscriptions(
     cleaned: &mut Cleaned,
 ) -> Result<bool, Failure> {
     let failed = |error: Error| stopped("looking at the subscription", &error);
-    if migration.phase < Phase::Handoff {
-        return Ok(false);
-    }
     let slot = &migration.slot;
     let reader = subscription::find_reader(target, slot).await.map_err(failed)?;
-    let record = ledger::load_handoff(target, &migration.name).await.map_err(failed)?;
-    let Some((reader, record)) = reader.zip(record) else {
+    let Some(reader) = reader else {
         return Ok(false);
     };
+    // Others make subscriptions, too, and one that is disabled for a while needs its slot no less.
+    let record = match migration.phase < Phase::Handoff {
+        true => None,
+        false => ledger::load_handoff(target, &migration.name).await.map_err(failed)?,
+    };
     let name = &reader.name;
-    let is_ours = Some(reader.oid) == record.subscription_oid;
-    if !is_ours || reader.enabled || record.step >= HandoffStep::Enabled {
+    let unused = record.filter(|record| {
+        let is_ours = Some(reader.oid) == record.subscription_oid;
+        is_ours && !reader.enabled && record.step < HandoffStep::Enabled
+    });
+    let Some(record) = unused else {
         cleaned.left.push(format!(
             "the replication slot {slot} and the publication {} stay on the source: the \
              subscription {name} of the target needs them, and DROP SUBSCRIPTION removes the slot",
             migration.publication
         ));
         return Ok(true);
-    }
+    };
     if !spec.dry_run {
         handoff::take_back(target, migration, &record).await.map_err(failed)?;
     }

@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Event, Listener, outlook::Outlook};
+use super::{Event, Listener, PhaseName, outlook::Outlook};
 use crate::pg::Lsn;
 
 /// A listener that several may tell.
@@ -72,6 +72,8 @@ impl Inner<'_> {
     /// Positions are told over and over; only those that are further than ever are progress.
     fn moves(&mut self, event: &Event) -> bool {
         match event {
+            // Comparing begins anew with each attempt.
+            Event::Progress { phase: PhaseName::Verify, .. } => false,
             Event::Progress { .. }
             | Event::Checkpoint { .. }
             | Event::Verified { .. }
@@ -98,7 +100,6 @@ impl Listener for &Desk<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::migrate::PhaseName;
 
     #[test]
     fn only_what_is_further_than_ever_is_progress() {

@@ -367,7 +367,7 @@ impl<'a, 'l> Journey<'a, 'l> {
         self.enter(PhaseName::Handoff);
         let (spec, migration, desk) = (self.spec, &self.migration, self.desk);
         let interrupt = self.interrupt.clone();
-        let handover = Handover { spec, migration, interrupt, desk };
+        let handover = Handover { spec, migration, tables: &self.tables, interrupt, desk };
         handover.go(&mut self.servers).await
     }
 

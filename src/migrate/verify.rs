@@ -163,13 +163,16 @@ impl Verifying {
     ) -> Result<Follower, Failure> {
         let at_target = |error: Error| Failure::refused_by("reading the ledger", &error);
         if let Some(migration) = migration {
-            if migration.phase != Phase::Done {
+            if migration.phase < Phase::Done {
                 return Err(Failure::refused(
                     format!("the migration {name} has not passed its checkpoint yet"),
                     "the target is whole from there on; `pghost status` shows how far it is",
                 ));
             }
-            if ledger::is_running(&mut self.target, name).await.map_err(at_target)? {
+            // Once it is handed over its position in the ledger stands still.
+            if migration.phase == Phase::Done
+                && ledger::is_running(&mut self.target, name).await.map_err(at_target)?
+            {
                 return Ok(Follower::Ledger(name.to_owned()));
             }
         }

@@ -27,8 +27,9 @@ impl Snapshot {
         xid < self.xmin || xid < self.xmax && !self.in_progress.contains(&xid)
     }
 
-    /// Whether every transaction that had begun to write when `earlier` was taken has ended, so
-    /// that this one shows all of them that have committed.
+    /// Whether every transaction below the `xmax` of `earlier` has ended, so that this one shows
+    /// all of them that have committed. Others may have begun to write before that without a later
+    /// one having ended: they are not below it.
     #[must_use]
     pub const fn is_past(&self, earlier: &Self) -> bool {
         self.xmin >= earlier.xmax

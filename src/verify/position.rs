@@ -23,9 +23,9 @@ pub enum Follower {
     Nobody,
 }
 
-/// How long a position may stand still. A subscription tells its own every ten seconds
-/// (`wal_receiver_status_interval`).
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a subscription's position may stand still: as long as a large transaction takes, before
+/// whose end nothing is confirmed. A pghost that is there is waited for as long as it is.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How often it is asked whether anybody is there.
 const ANYBODY: Duration = Duration::from_secs(1);
@@ -85,7 +85,8 @@ impl Wait {
         if position > self.position {
             (self.position, self.moved) = (position, now);
         }
-        let why = if now - self.moved > PATIENCE {
+        let is_slot = matches!(follower, Follower::Slot(_));
+        let why = if is_slot && now - self.moved > PATIENCE {
             Some(format!("it has not moved for {} s", PATIENCE.as_secs()))
         } else if now - self.asked > ANYBODY {
             self.asked = now;

@@ -87,12 +87,16 @@ pub(super) struct Suspect {
     doubt: Option<Doubt>,
 }
 
+/// The look, of a row that stands still, from which on its writer is told if it is in progress.
+const TOLD_FROM: u32 = 3;
+
 /// Since when neither side's row was written anew.
 #[derive(Clone, Debug)]
 struct Still {
     source: Option<String>,
     target: Option<String>,
-    /// What the source showed first after the target's first look.
+    looks: u32,
+    /// What the source showed at the third look.
     after: Option<Snapshot>,
 }
 
@@ -153,6 +157,12 @@ impl Suspect {
     }
 
     /// Whether both sides have stood still for long enough.
+    ///
+    /// Whoever wrote what the target had at the first look had its xid by then. A snapshot's `xmax`
+    /// is one more than the last xid that has *ended*, so it may lie below that one, and the
+    /// writer, still waiting for a standby, not be told as in progress (`GetSnapshotData`). The
+    /// position that the second look takes ends a transaction with a later xid; from the third look
+    /// on the writer is either over or told.
     fn stands_still(
         &mut self,
         snapshot: &Snapshot,
@@ -163,11 +173,15 @@ impl Suspect {
         let (source, target) = (version(source), version(target));
         match &mut self.still {
             Some(still) if still.source == source && still.target == target => {
+                still.looks += 1;
+                if still.looks < TOLD_FROM {
+                    return false;
+                }
                 let after = still.after.get_or_insert_with(|| snapshot.clone());
                 snapshot.is_past(after)
             }
             _ => {
-                self.still = Some(Still { source, target, after: None });
+                self.still = Some(Still { source, target, looks: 1, after: None });
                 false
             }
         }

@@ -17,8 +17,12 @@ use crate::{
 const TABLES: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
     INSERT INTO source SELECT i, 'row ' || i FROM generate_series(1, 1000) i";
 
-/// Every trace that a migration could leave on a server, this database's and this name's.
+/// Every trace that a migration could leave on a server, this database's and this name's. Locks
+/// last as long as their sessions, which end by themselves.
 async fn traces(database: &Database, name: &str) -> String {
+    let unlocked = "SELECT count(*) = 0 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                     WHERE datname = current_database() AND locktype = 'advisory'";
+    until(database, unlocked).await;
     database
         .value(&format!(
             "SELECT concat_ws(' ',

@@ -9,7 +9,9 @@ use tokio::sync::watch;
 use crate::{
     refusals::refused,
     stage::{drop_slot, migrate_with, now, sums},
-    support::{Database, assert_same, migrate, server, spec, versions_to_test},
+    support::{
+        Database, assert_same, migrate, nothing_is_left_open, server, spec, versions_to_test,
+    },
 };
 
 /// Panics unless the pages in the ledger follow one another from before every key to after every
@@ -85,6 +87,8 @@ async fn some_pages(spec: &MigrationSpec, pages: u32) -> bool {
         Ok(()) => true,
         Err(failure) => {
             assert_eq!(failure.exit, Exit::Stopped, "{failure}");
+            // A page that was just being committed is there or not, for good.
+            nothing_is_left_open(&spec.target).await;
             false
         }
     }

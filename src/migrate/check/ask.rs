@@ -104,6 +104,13 @@ async fn look_at_old(
         );
         return Ok(());
     }
+    if migration.phase >= Phase::Handoff {
+        let same = resume::is_the_same(spec, servers, migration).await;
+        if findings.take(at, same)?.is_some() {
+            findings.ok(at, format!("{name} was handed over, or is just being"));
+        }
+        return Ok(());
+    }
     let resumed = resume::check(spec, servers, migration).await;
     if findings.take(at, resumed)?.is_some() {
         let phase = migration.phase.as_str();

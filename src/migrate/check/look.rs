@@ -77,6 +77,7 @@ pub(super) async fn look(
     if spec.then == Then::Handoff {
         let existing = spec.publication.as_deref();
         handoff::check::look(spec, servers, (&name, existing), &tables, findings).await?;
+        findings.take(At::both("handoff"), handoff::check::rows_are_found(&tables))?;
     }
     let makes_publication = spec.publication.is_none();
     let all = tables.len() == spec.tables.len();

@@ -24,7 +24,9 @@ use crate::{
 
 const INSTEAD: &str = "or give --then follow or --then stop instead";
 
-/// Looks for all of it. `publication`: the one that is there already, if pghost is not to make it.
+/// Looks for all of it but [`rows_are_found`], which a target that is still being made or is
+/// without its indexes can't answer. `publication`: the one that is there already, if pghost is not
+/// to make it.
 pub(in crate::migrate) async fn look(
     spec: &MigrationSpec,
     servers: &mut Servers,
@@ -41,9 +43,8 @@ pub(in crate::migrate) async fn look(
         return Ok(());
     }
     findings.take(at, names_stay(tables))?;
-    findings.take(at, rows_are_found(tables))?;
     let leads = findings.take(at, leads_to_the_source(servers, &conninfo))?;
-    if let Some(publication) = publication {
+    if let Some(publication) = publication.filter(|_| !tables.is_empty()) {
         let nothing_else = publishes_nothing_else(servers, publication, tables).await;
         findings.take(At::source("handoff"), nothing_else)?;
     }
@@ -117,10 +118,10 @@ pub(in crate::migrate) async fn two_databases(servers: &mut Servers) -> Result<(
 pub(in crate::migrate) fn rows_are_found(tables: &[PlannedTable]) -> Result<(), Failure> {
     for table in tables {
         // A target that pghost makes gets the source's key and identity.
-        let Some(target) = &table.target else { continue };
+        let target = table.target.as_ref().unwrap_or(&table.source);
         let plain = table.target_name.plain();
         let Some(index) = identity(target) else {
-            let key = table.target_key.as_ref().map(|key| key.index.clone()).unwrap_or_default();
+            let key = table.target_key.as_ref().unwrap_or(&table.key).index.clone();
             return Err(Failure::refused(
                 format!(
                     "the target {plain} has neither a primary key nor a replica identity of an \

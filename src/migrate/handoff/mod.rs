@@ -27,10 +27,11 @@ mod waiting;
 use tokio::sync::watch;
 
 use super::{
-    Event, Failure, MigrationSpec, StepName, Then, desk::Desk, failure::Exit, servers::Servers,
-    slot_view::why_lost, verdict::Sign,
+    Event, Failure, MigrationSpec, StepName, Then, desk::Desk, failure::Exit, plan::PlannedTable,
+    servers::Servers, slot_view::why_lost, verdict::Sign,
 };
 use crate::{
+    catalog::load_table,
     conn::{Connection, Error},
     ledger::{self, HandoffRecord, HandoffStep, Migration, Phase},
     pg::Oid,
@@ -150,6 +151,7 @@ async fn load(target: &mut Connection, migration: &Migration) -> Result<HandoffR
 pub(super) struct Handover<'a, 'l> {
     pub(super) spec: &'a MigrationSpec,
     pub(super) migration: &'a Migration,
+    pub(super) tables: &'a [PlannedTable],
     pub(super) interrupt: watch::Receiver<bool>,
     pub(super) desk: &'a Desk<'l>,
 }
@@ -217,12 +219,24 @@ impl Handover<'_, '_> {
         Ok(())
     }
 
+    /// Keys and identities are as a subscription needs them. When this run began the target may not
+    /// have had them yet, and somebody may have altered them since.
+    async fn rows_are_found(&self, servers: &mut Servers) -> Result<(), Failure> {
+        let mut tables = self.tables.to_vec();
+        for table in &mut tables {
+            let loaded = load_table(&mut servers.target, &table.target_name).await;
+            table.target = loaded.map_err(|error| at_target(&error))?;
+        }
+        check::rows_are_found(&tables).map_err(Failure::in_mid_run)
+    }
+
     /// From here on pghost applies nothing.
     async fn begin(&mut self, servers: &mut Servers) -> Result<HandoffRecord, Failure> {
         let Some(position) = self.migration.applied else {
             let what = format!("the ledger has no position of {}", self.migration.name);
             return Err(Failure::seen(Sign::Ledger, what));
         };
+        self.rows_are_found(servers).await?;
         self.slot_is_free(servers, position).await?;
         let name = subscription_of(self.spec, &self.migration.name);
         let (target, migration) = (&mut servers.target, &self.migration.name);

@@ -73,9 +73,11 @@ pub(super) async fn make(target: &mut Connection, new: &New<'_>) -> Result<(), E
         target.hide_in_trace(password);
     }
     if target.parameter("is_superuser") == Some("on") {
-        // The statement holds a password, which the server's log need not have.
+        // The statement holds a password, which the server's log and statistics need not have.
         let sql = "SET LOCAL log_statement = 'none'; SET LOCAL log_min_duration_statement = -1;
-                   SET LOCAL log_min_error_statement = 'panic'";
+                   SET LOCAL log_min_duration_sample = -1;
+                   SET LOCAL log_min_error_statement = 'panic';
+                   SET LOCAL pg_stat_statements.track_utility = off";
         target.query(sql).await?;
     }
     let slot = new.slot.map_or_else(|| "NONE".into(), quote_literal);

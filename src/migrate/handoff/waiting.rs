@@ -66,7 +66,10 @@ impl Handover<'_, '_> {
             let confirmed = slot.confirmed_flush.unwrap_or_default();
             let oid = subscription.oid;
             let applied = subscription::progress(&mut servers.target, oid).await.map_err(failed)?;
-            if confirmed >= mark && applied >= Some(record.position) {
+            // The position itself was confirmed by pghost, and on an idle source it is the mark:
+            // only beyond it is the subscription at work.
+            let is_its_own = confirmed > record.position;
+            if is_its_own && confirmed >= mark && applied >= Some(record.position) {
                 return Ok(());
             }
             if confirmed > seen.1 {

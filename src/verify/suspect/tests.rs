@@ -36,7 +36,7 @@ fn what_the_source_had_between_two_looks_counts() {
 }
 
 #[test]
-fn rows_that_stand_still_differ_at_the_second_look() {
+fn rows_that_stand_still_differ_at_the_third_look() {
     for (source, target, kind, columns) in [
         (Some(row(1, &[1, 2])), Some(row(1, &[1, 3])), Kind::Different, vec![1]),
         (Some(row(1, &[1, 2])), None, Kind::MissingOnTarget, vec![]),
@@ -44,6 +44,7 @@ fn rows_that_stand_still_differ_at_the_second_look() {
     ] {
         let mut suspect = suspect();
         let mut look = |at| suspect.look(&snapshot(at, at), source.as_ref(), target.as_ref());
+        assert_eq!(look(9), Judgement::Open);
         assert_eq!(look(9), Judgement::Open);
         assert_eq!(look(9), Judgement::Differs(kind, columns));
     }
@@ -104,6 +105,8 @@ struct World {
     applied: usize,
     /// The one that the target loses, if any.
     lost: Option<usize>,
+    /// The last position that was taken.
+    position: usize,
 }
 
 impl World {
@@ -131,10 +134,14 @@ impl World {
         value.map(|value| row(u32::try_from(version).unwrap(), &[value]))
     }
 
-    /// The next transaction's id is two past the last one's, so that an open one shows.
+    /// As the server takes it: `xmax` is one more than the last id that has ended, the positions'
+    /// own among them, and who is in progress at or above that is not told. The commit of number n
+    /// has the id 10 + 2n, and a position that was taken behind n commits the one before.
     fn snapshot(&self) -> Snapshot {
-        let next = |commits: usize| 10 + commits as u64;
-        snapshot(next(self.visible), next(self.commits.len()))
+        let xmax = (9 + 2 * self.visible).max(10 + 2 * self.position);
+        let writer = 10 + 2 * self.visible;
+        let xmin = if self.visible < self.commits.len() { writer.min(xmax) } else { xmax };
+        snapshot(xmin as u64, xmax as u64)
     }
 
     /// Looks until it is judged; `steps` are what happens meanwhile, then nothing more does.
@@ -147,6 +154,7 @@ impl World {
             let source = self.row(self.visible, None);
             self.some(steps);
             let position = self.commits.len();
+            self.position = position;
             while self.applied < position {
                 match steps.next() {
                     Some(step) => self.step(step),
