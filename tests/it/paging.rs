@@ -240,7 +240,11 @@ async fn progress_is_true_whatever_the_statistics_say() {
                         }
                         // What lies and can't be seen through is not more than said, or nothing.
                         Some(_) => {}
-                        None => assert!(key == "text" && !size_tells, "{context}"),
+                        // An estimate within the same bounds may be passed before the end.
+                        None => assert!(
+                            key == "text" && (!size_tells || true_percent > 85.0),
+                            "{context}"
+                        ),
                     }
                 }
                 drop_slot(&db, &spec).await;
