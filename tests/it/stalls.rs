@@ -11,7 +11,6 @@ use pghost::{
     pg::Ident,
     replication::{NewSlot, StreamOptions, create_slot, start},
 };
-use tokio::sync::watch;
 
 use crate::{
     outage::Two,
@@ -94,45 +93,6 @@ async fn a_network_that_goes_silent_in_a_page_is_noticed() {
     assert!(waits > 0);
     two.are_equal().await;
     two.nothing_is_left_open().await;
-}
-
-/// The same while changes are applied: the walsender is asked, does not answer, and is given up.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_network_that_goes_silent_in_the_catch_up_is_noticed() {
-    for binaries in oldest_and_newest() {
-        let two = Two::start(&binaries);
-        two.source.sql("CREATE TABLE source AS SELECT 1 AS id, 0 AS v").await;
-        two.source.sql("ALTER TABLE source ADD PRIMARY KEY (id)").await;
-        let proxy = Proxy::start(two.source.port).await;
-        let mut spec = two.spec();
-        spec.source = parse_dsn(&two.source.dsn_by(proxy.port)).unwrap();
-        migrate_with(&spec, |_| {}).await.unwrap();
-        two.source.sql("UPDATE source SET v = 1").await;
-        spec.stall = Duration::from_secs(1);
-        let mut held = two.target.connect().await;
-        held.query("BEGIN; SELECT FROM target FOR UPDATE").await.unwrap();
-        let (tell, mut waits) = watch::channel(String::new());
-        let run = migrate_with(&spec, |event| {
-            if let Event::Waiting { reason, .. } = event {
-                tell.send_replace(reason.clone());
-            }
-        });
-        let script = async {
-            let lane = "SELECT count(*) > 0 FROM pg_stat_activity
-                WHERE application_name = 'pghost' AND wait_event_type = 'Lock'";
-            two.target.until(lane).await;
-            proxy.hold(true);
-            let reason = waits.wait_for(|reason| !reason.is_empty()).await.unwrap().clone();
-            assert!(reason.contains("has not moved for 1 s"), "{reason}");
-            proxy.hold(false);
-            proxy.cut();
-            held.query("COMMIT").await.unwrap();
-        };
-        let (ended, ()) = tokio::join!(run, script);
-        ended.unwrap();
-        two.are_equal().await;
-        two.nothing_is_left_open().await;
-    }
 }
 
 /// What a killed run left on the target waits for a lock: the next run names it after a while, and
