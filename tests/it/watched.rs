@@ -35,13 +35,17 @@ impl Held {
     async fn run(&self, what: &str) -> (Result<Vec<Event>, Failure>, Vec<Event>) {
         let mut lock = self.two.target.connect().await;
         let (source, mut seen) = (self.two.source.clone(), Vec::new());
-        let mut held = false;
+        let (mut held, mut watched, mut done) = (false, false, false);
         let ended = migrate_with(&self.spec, |event| {
             if let Event::Progress { .. } = event
                 && !std::mem::replace(&mut held, true)
             {
                 // Nothing but the watch can end this backfill now.
                 now(lock.query("BEGIN; LOCK TABLE public.target IN EXCLUSIVE MODE")).unwrap();
+            }
+            watched |= matches!(event, Event::Slot { .. });
+            // The watch has seen the slot as it was.
+            if held && watched && !std::mem::replace(&mut done, true) {
                 now(source.sql(what));
             }
             seen.push(event.clone());
