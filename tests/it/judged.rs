@@ -47,16 +47,22 @@ impl Bed {
     }
 
     /// A run, with something done as it begins to catch up.
-    async fn with(&self, what: impl AsyncFnOnce() + Send) -> Result<Vec<Event>, Failure> {
+    async fn with<F>(&self, what: impl FnOnce() -> F + Send) -> Result<Vec<Event>, Failure>
+    where
+        F: Future<Output = ()> + Send,
+    {
         self.when(|event| begins(event, PhaseName::CatchUp), what).await
     }
 
     /// The same at another moment.
-    async fn when(
+    async fn when<F>(
         &self,
         is_time: impl Fn(&Event) -> bool + Send + Sync,
-        what: impl AsyncFnOnce() + Send,
-    ) -> Result<Vec<Event>, Failure> {
+        what: impl FnOnce() -> F + Send,
+    ) -> Result<Vec<Event>, Failure>
+    where
+        F: Future<Output = ()> + Send,
+    {
         let mut what = Some(what);
         migrate_with(&self.spec, |event| {
             if is_time(event)

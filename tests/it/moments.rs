@@ -19,7 +19,7 @@ use tokio::{runtime::Handle, sync::watch};
 
 use crate::{
     program::Program,
-    stage::sums,
+    stage::{now, sums},
     support::{self, Database, assert_same, server, spec, versions_to_test},
 };
 
@@ -76,7 +76,7 @@ async fn dies_at(db: &Database, moment: Moment) -> bool {
         let mut listener = |event: &Event| {
             let event = serde_json::to_value(event).unwrap();
             if is_of(&event, (CATCH_UP, 1)) {
-                Handle::current().block_on(db.sql(CHANGES));
+                now(db.sql(CHANGES));
             }
             if is_of(&event, moment) {
                 seen += 1;

@@ -22,8 +22,18 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Does something from within a listener, before the run goes on.
-pub(crate) fn now<T>(work: impl Future<Output = T>) -> T {
-    tokio::task::block_in_place(|| Handle::current().block_on(work))
+///
+/// On a thread of its own: a `block_on` within a `block_on` parks the same thread-local parker, and
+/// takes away the wakeups that are meant for the run.
+pub(crate) fn now<T: Send>(work: impl Future<Output = T> + Send) -> T {
+    let handle = Handle::current();
+    let aside = || {
+        std::thread::scope(|scope| match scope.spawn(|| handle.block_on(work)).join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    };
+    tokio::task::block_in_place(aside)
 }
 
 /// Runs a migration and tells `on` each event.
