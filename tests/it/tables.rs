@@ -109,31 +109,23 @@ fn of_tables(spec: MigrationSpec, tables: &[&str]) -> MigrationSpec {
     MigrationSpec { tables, ..spec }
 }
 
-/// The pages of each table as they were told, in order: how many are done, of how many, percent.
-fn told(events: &[Event]) -> BTreeMap<&str, Vec<(u64, Option<u64>, f64)>> {
-    let mut told = BTreeMap::<_, Vec<_>>::new();
+/// Of each table pages are told one by one, the percentage never falls, and the last page is the last.
+fn numbers_are_right(events: &[Event]) {
+    let mut tables = BTreeMap::<_, Vec<_>>::new();
     for event in events {
-        if let Event::Progress { table, pages_done, pages_total, percent, .. } = event {
-            let percent = percent.unwrap_or_default();
-            told.entry(&table["public.".len()..]).or_default().push((
-                *pages_done,
-                *pages_total,
-                percent,
-            ));
+        if let Event::Progress { table, pages_done, pages_total, percent, eta_seconds, .. } = event {
+            let numbers = (*pages_done, *pages_total, *percent, *eta_seconds);
+            tables.entry(table).or_default().push(numbers);
         }
     }
-    told
-}
-
-/// One by one, never fewer, and the last one is the last.
-fn numbers_are_right(events: &[Event]) {
-    for (table, pages) in told(events) {
-        let done: Vec<_> = pages.iter().map(|page| page.0).collect();
-        assert!(done.iter().copied().eq(1..=done.len() as u64), "{table}: {done:?}");
+    for (table, pages) in tables {
+        let of_pages = pages.iter().map(|page| page.0);
+        assert!(of_pages.eq(1..=pages.len() as u64), "{table}: {pages:?}");
         let (last, before) = pages.split_last().unwrap();
-        assert_eq!(*last, (last.0, Some(last.0), 100.0), "{table}");
-        assert!(before.iter().all(|page| page.2 < 100.0), "{table}: {before:?}");
-        assert!(pages.windows(2).all(|two| two[0].2 <= two[1].2), "{table}: {pages:?}");
+        assert_eq!(*last, (last.0, Some(last.0), Some(100.0), Some(0.0)), "{table}");
+        assert!(before.iter().all(|page| page.1 != Some(page.0)), "{table}: {before:?}");
+        let percents: Vec<_> = pages.iter().filter_map(|page| page.2).collect();
+        assert!(percents.windows(2).all(|two| two[0] <= two[1]), "{table}: {percents:?}");
     }
 }
 
@@ -338,27 +330,29 @@ async fn sessions_are_as_many_as_the_jobs_ask_for() {
             copy_jobs: 2,
             ..of_tables(spec(&from, &to, "t1", "t1"), &FIVE)
         };
-        let mut lock = Some(to.connect().await);
-        let (lend, mut lent) = watch::channel(None);
+        let mut holder = to.connect().await;
+        let pid = holder.process_id();
+        let (tell, mut locked) = watch::channel(false);
         let on = |event: &Event| {
             if let Event::Progress { .. } = event
-                && let Some(mut lock) = lock.take()
+                && !tell.send_replace(true)
             {
-                now(lock.query(&lock_all.join("; "))).unwrap();
-                lend.send_replace(Some(lock));
+                now(holder.query(&lock_all.join("; "))).unwrap();
             }
         };
         let script = async {
-            lent.wait_for(Option::is_some).await.unwrap();
+            locked.wait_for(|locked| *locked).await.unwrap();
             // All that write pages now wait, and one more has the ledger.
-            let waiting = "SELECT count(*) = 4 FROM pg_locks WHERE locktype = 'relation' AND NOT granted
-                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-            until(&to, waiting).await;
+            let waiting = format!(
+                "SELECT count(*) = 4 FROM pg_locks WHERE locktype = 'relation' AND NOT granted AND pid <> {pid}
+                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            );
+            until(&to, &waiting).await;
             assert_eq!(to.value(SESSIONS).await, "5");
             let at_source: u32 = from.value(SESSIONS).await.parse().unwrap();
             // Two look for pages, one asks, and one watches the slot.
             assert!((6..=8).contains(&at_source), "{at_source}");
-            lend.send_replace(None);
+            to.sql(&format!("SELECT pg_terminate_backend({pid}, 60000)")).await;
         };
         let events = beside(&spec, on, script).await.unwrap();
         sums(&events);
