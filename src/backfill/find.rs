@@ -2,13 +2,13 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 
 use super::{
     Backfill, KeyRange, Pager, Progress, Step,
     page::PageError,
     range::{Bound, integer},
-    run::{CONFLICT_WAIT, CONFLICTS_MAX, Pages, Table, Tell, Waiting, connect_for_pages},
+    run::{CONFLICT_WAIT, CONFLICTS_MAX, PageOf, Table, Tell, Waiting, connect_for_pages},
 };
 use crate::{
     conn::{Connection, Error, QueryResult},
@@ -20,7 +20,7 @@ pub(super) async fn find(
     backfill: Arc<Backfill>,
     waiting: Arc<Mutex<VecDeque<Waiting>>>,
     tell: Tell,
-    pages: Pages,
+    pages: mpsc::Sender<PageOf>,
 ) -> Result<(), PageError> {
     let mut idle = None;
     loop {
@@ -31,7 +31,8 @@ pub(super) async fn find(
             None => (connect_for_pages(&backfill).await)
                 .map_err(|error| PageError::Session { side: "source", error })?,
         };
-        let finder = Finder { backfill: &backfill, table: &table, tell: &tell, source, range: None };
+        let finder =
+            Finder { backfill: &backfill, table: &table, tell: &tell, source, range: None };
         idle = Some(finder.run(pager, found, &pages).await?);
     }
     if let Some(source) = idle {
@@ -56,7 +57,7 @@ impl Finder<'_> {
         mut self,
         mut pager: Pager,
         mut found: u64,
-        pages: &Pages,
+        pages: &mpsc::Sender<PageOf>,
     ) -> Result<Connection, PageError> {
         self.tell(Progress::Begun).await;
         if pager.is_finished() {

@@ -156,8 +156,8 @@ pub(super) type Waiting = (Arc<Table>, Pager, u64);
 /// Where steps are told, each with its table's place in the migration.
 pub(super) type Tell = mpsc::Sender<(usize, Progress)>;
 
-/// Pages on their way to the workers.
-pub(super) type Pages = mpsc::Sender<(Arc<Table>, Page)>;
+/// A page on its way to the workers.
+pub(super) type PageOf = (Arc<Table>, Page);
 
 /// Copies what the ledger does not list yet, and tells each step to `listen`, with its table's
 /// place in the migration. Returns when every page is committed.
@@ -217,7 +217,7 @@ pub async fn run(
 
 async fn work(
     backfill: Arc<Backfill>,
-    queue: Arc<Mutex<mpsc::Receiver<(Arc<Table>, Page)>>>,
+    queue: Arc<Mutex<mpsc::Receiver<PageOf>>>,
     readers: Arc<Semaphore>,
     tell: Tell,
 ) -> Result<(), PageError> {

@@ -113,7 +113,8 @@ fn of_tables(spec: MigrationSpec, tables: &[&str]) -> MigrationSpec {
 fn numbers_are_right(events: &[Event]) {
     let mut tables = BTreeMap::<_, Vec<_>>::new();
     for event in events {
-        if let Event::Progress { table, pages_done, pages_total, percent, eta_seconds, .. } = event {
+        if let Event::Progress { table, pages_done, pages_total, percent, eta_seconds, .. } = event
+        {
             let numbers = (*pages_done, *pages_total, *percent, *eta_seconds);
             tables.entry(table).or_default().push(numbers);
         }
@@ -173,8 +174,10 @@ async fn tables_are_copied_side_by_side() {
             sums(&events);
             bed.is_equal().await;
             numbers_are_right(&events);
-            let first_of_big =
-                place(&events, |e| matches!(e, Event::Progress { table, .. } if table.ends_with("big")));
+            let first_of_big = place(
+                &events,
+                |e| matches!(e, Event::Progress { table, .. } if table.ends_with("big")),
+            );
             let small = place(&events, |event| is_last_of(event, "small"));
             let big = place(&events, |event| is_last_of(event, "big"));
             assert!(first_of_big < small && small < big && place(&events, is_key) < big);
@@ -197,7 +200,10 @@ async fn a_run_killed_with_two_tables_half_done_goes_on_with_both() {
         let of = |pages: &BTreeSet<String>, ordinal: &str| {
             pages.iter().filter(|page| page.starts_with(&format!("{ordinal} | "))).count()
         };
-        assert!((1..60).contains(&of(&before, "0")) && (1..10).contains(&of(&before, "1")), "{before:#?}");
+        assert!(
+            (1..60).contains(&of(&before, "0")) && (1..10).contains(&of(&before, "1")),
+            "{before:#?}"
+        );
         bed.has_whole_pages_only().await;
         bed.from.sql(CHANGES).await;
         // The servers' sessions of the killed run go on, beside the next run.
@@ -206,7 +212,8 @@ async fn a_run_killed_with_two_tables_half_done_goes_on_with_both() {
         let ended = bed.migrate().ends_with(0).await;
         let after = pages(&bed.to).await;
         assert!(after.is_superset(&before), "{before:#?} became {after:#?}");
-        for (ordinal, table) in [("0", "public.big"), ("1", "public.small"), ("2", "public.empty")] {
+        for (ordinal, table) in [("0", "public.big"), ("1", "public.small"), ("2", "public.empty")]
+        {
             let told: Vec<_> =
                 ended.events.iter().filter(|e| is(e, "progress") && e["table"] == table).collect();
             let copied = of(&after, ordinal) - of(&before, ordinal);
@@ -246,7 +253,8 @@ async fn ends_in_the_middle(bed: &Bed, spec: &MigrationSpec, end: End) -> Failur
             held = Some(lock);
         }
     };
-    let key_waits = "SELECT count(*) > 0 FROM pg_locks WHERE relation = 'empty'::regclass AND NOT granted";
+    let key_waits =
+        "SELECT count(*) > 0 FROM pg_locks WHERE relation = 'empty'::regclass AND NOT granted";
     let script = async {
         big.reached().await;
         small.as_ref().unwrap().reached().await;

@@ -244,8 +244,14 @@ mod tests {
         assert_eq!(
             shown,
             [
-                "orders 3.3", "bill 10.0", "bill 100.0", "orders 36.7", "orders 53.3", "orders 70.0",
-                "orders 86.7", "orders 96.7"
+                "orders 3.3",
+                "bill 10.0",
+                "bill 100.0",
+                "orders 36.7",
+                "orders 53.3",
+                "orders 70.0",
+                "orders 86.7",
+                "orders 96.7"
             ]
         );
     }
