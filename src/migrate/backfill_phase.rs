@@ -9,7 +9,10 @@
 
 use std::{collections::BTreeMap, pin::pin, time::Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 use super::{
     Event, Failure, PhaseName, StepName, Verdict,
@@ -130,6 +133,7 @@ impl Journey<'_, '_> {
         copying: impl Future<Output = Result<(), PageError>>,
         mut whole: mpsc::Receiver<usize>,
     ) -> Result<(), Failure> {
+        let stall = self.spec.stall;
         let mut interrupt = self.interrupt.clone();
         let mut interrupted = interrupt.clone();
         let mut copying = pin!(async move {
@@ -160,9 +164,10 @@ impl Journey<'_, '_> {
                 Ok(_) = interrupt.wait_for(|stop| *stop) => Failure::interrupted(),
             },
         };
-        // A key is not left to a server that may go on building it for nobody.
+        // A key is not left to a server that may go on building it for nobody. One that is away is
+        // not waited for.
         stop.send_replace(true);
-        let _ = closing.await;
+        let _ = timeout(stall, closing).await;
         Err(failure)
     }
 

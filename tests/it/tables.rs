@@ -134,6 +134,10 @@ fn place(events: &[Event], is: impl Fn(&Event) -> bool) -> usize {
     events.iter().position(is).unwrap()
 }
 
+fn is_of(event: &Event, name: &str) -> bool {
+    matches!(event, Event::Progress { table, .. } if table.ends_with(name))
+}
+
 fn is_last_of(event: &Event, name: &str) -> bool {
     matches!(event, Event::Progress { table, pages_done, pages_total, .. }
         if table.ends_with(name) && *pages_total == Some(*pages_done))
@@ -174,10 +178,7 @@ async fn tables_are_copied_side_by_side() {
             sums(&events);
             bed.is_equal().await;
             numbers_are_right(&events);
-            let first_of_big = place(
-                &events,
-                |e| matches!(e, Event::Progress { table, .. } if table.ends_with("big")),
-            );
+            let first_of_big = place(&events, |event| is_of(event, "big"));
             let small = place(&events, |event| is_last_of(event, "small"));
             let big = place(&events, |event| is_last_of(event, "big"));
             assert!(first_of_big < small && small < big && place(&events, is_key) < big);
@@ -225,6 +226,39 @@ async fn a_run_killed_with_two_tables_half_done_goes_on_with_both() {
         }
         bed.is_equal().await;
         bed.from.sql(&format!("SELECT pg_drop_replication_slot('pghost_{}')", bed.from.name)).await;
+    }
+}
+
+/// Nothing can be read of the first table, and the others come to their end all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_locked_on_the_source_holds_up_no_other() {
+    for binaries in versions_to_test() {
+        let bed = Bed::make(&binaries).await;
+        let spec = bed.spec(["big", "small", "empty"]);
+        let mut holder = bed.from.connect().await;
+        let pid = holder.process_id();
+        let (tell, mut told) = watch::channel((false, false, false));
+        let on = |event: &Event| {
+            if begins(event, PhaseName::Backfill) {
+                now(holder.query("BEGIN; LOCK TABLE public.big")).unwrap();
+            }
+            tell.send_if_modified(|(big, small, key)| {
+                *big |= is_of(event, "big");
+                *small |= is_last_of(event, "small");
+                *key |= is_key(event);
+                true
+            });
+        };
+        let script = async {
+            let others = told.wait_for(|(_, small, key)| *small && *key);
+            let (big, ..) = *within("the other tables", others).await.unwrap();
+            assert!(!big);
+            bed.from.sql(&format!("SELECT pg_terminate_backend({pid}, 60000)")).await;
+        };
+        let events = beside(&spec, on, script).await.unwrap();
+        numbers_are_right(&events);
+        bed.is_equal().await;
+        drop_slot(&bed.from, &spec).await;
     }
 }
 
