@@ -63,6 +63,7 @@ const IO: &[&str] = &[
     "ledger/page.rs",
     "ledger/store.rs",
     "ledger/whole.rs",
+    "migrate/backfill_phase.rs",
     "migrate/build_key.rs",
     "migrate/check/ask.rs",
     "migrate/check/locale.rs",

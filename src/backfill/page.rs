@@ -2,12 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::{
-    sync::{Semaphore, mpsc},
-    time::timeout,
-};
+use tokio::{sync::Semaphore, time::timeout};
 
-use super::{Backfill, Page, Progress, TablePlan};
+use super::{Backfill, Page, Progress, TablePlan, run::Tell};
 use crate::{
     conn::{Connection, CopyIn, CopyOut, Error, Row},
     ledger::{self, PageRecord},
@@ -19,6 +16,14 @@ use crate::{
 /// What failed, and on which side.
 #[derive(Debug, thiserror::Error)]
 pub enum PageError {
+    /// Getting there; no page had begun.
+    #[error("opening a session on the {side} to copy pages: {error}")]
+    Session {
+        /// The source or the target.
+        side: &'static str,
+        /// What happened.
+        error: Error,
+    },
     /// Reading it.
     #[error("reading a page of {table} from the source: {error}")]
     Source {
@@ -55,7 +60,9 @@ impl PageError {
     #[must_use]
     pub const fn connection_error(&self) -> Option<&Error> {
         match self {
-            Self::Source { error, .. } | Self::Target { error, .. } => Some(error),
+            Self::Session { error, .. }
+            | Self::Source { error, .. }
+            | Self::Target { error, .. } => Some(error),
             Self::Counts { .. } => None,
         }
     }
@@ -66,7 +73,7 @@ impl PageError {
     pub(super) fn is_recovery_conflict(&self) -> bool {
         match self {
             Self::Source { error, .. } => error.sqlstate().is_some_and(|s| s.class() == "40"),
-            Self::Target { .. } | Self::Counts { .. } => false,
+            Self::Session { .. } | Self::Target { .. } | Self::Counts { .. } => false,
         }
     }
 }
@@ -79,10 +86,11 @@ pub(super) async fn copy_page(
     (source, target): (&mut Connection, &mut Connection),
     readers: &Semaphore,
     backfill: &Backfill,
+    plan: &TablePlan,
     page: Page,
-    tell: &mpsc::Sender<Progress>,
+    tell: &Tell,
 ) -> Result<(PageRecord, Duration), PageError> {
-    let (migration, plan) = (backfill.migration.as_str(), &backfill.table);
+    let (migration, ordinal) = (backfill.migration.as_str(), plan.ordinal);
     let at_source = |error| PageError::Source { table: plan.source.plain(), error };
     let at_target = |error| PageError::Target { table: plan.target.plain(), error };
 
@@ -137,8 +145,8 @@ pub(super) async fn copy_page(
         lsn: snapshot.get::<Lsn>("lsn").map_err(at_source)?,
     };
     within(stall, stays(source, record.lsn)).await.map_err(at_source)?;
-    told.into_iter().for_each(|told| told.send(Progress::Read(record.number)));
-    ledger::commit_page(target, migration, plan.ordinal, &record).await.map_err(at_target)?;
+    told.into_iter().for_each(|told| told.send((ordinal, Progress::Read(record.number))));
+    ledger::commit_page(target, migration, ordinal, &record).await.map_err(at_target)?;
     Ok((record, open))
 }
 

@@ -281,7 +281,7 @@ pub(super) struct Migrate {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(super) page_rows: Option<u64>,
 
-    /// Pages copied at once [default: the number of cores, between 2 and 4]
+    /// Pages copied at once, of all tables [default: the number of cores, between 2 and 4]
     #[arg(long, value_name = "N", value_parser = jobs)]
     pub(super) copy_jobs: Option<usize>,
 

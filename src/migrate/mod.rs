@@ -13,6 +13,7 @@
 //! the journey where the ledger says it is. The core does not print: it emits [`Event`]s.
 
 mod altered;
+mod backfill_phase;
 mod build_key;
 mod check;
 mod cleanup;

@@ -29,7 +29,8 @@ fn each(from: &Database, to: &Database) -> Vec<MigrationSpec> {
 /// All at once; also the first thing that they do, making the ledger's schema.
 async fn all(specs: &[MigrationSpec]) -> Result<(), Failure> {
     let mut runs = JoinSet::new();
-    for spec in specs.iter().cloned() {
+    for spec in specs {
+        let spec = spec.clone();
         runs.spawn(async move { migrate(&spec).await });
     }
     while let Some(run) = runs.join_next().await {

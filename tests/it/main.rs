@@ -52,6 +52,7 @@ mod standby;
 mod state;
 mod streams;
 mod support;
+mod tables;
 mod tls;
 mod trace;
 mod types;
