@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::{
-    Event, Failure, Listener, MigrationSpec, PhaseName, TableSpec, default_name, load_ledger,
-    plan::PlannedTable, preflight::load_source,
+    Event, Failure, Listener, MigrationSpec, PhaseName, TableSpec, default_name, grouped,
+    load_ledger, plan::PlannedTable, preflight::load_source,
 };
 use crate::{
     catalog::{Key, Table, choose_key, load_ordering, load_table, matching_key},
@@ -264,7 +264,7 @@ impl Verifying {
             }
             listener.on(&verified(&name, &found));
             if found.different > 0 {
-                differ.push(format!("{} of {name}", found.different));
+                differ.push(format!("{} of {name}", grouped(found.different)));
             }
         }
         if differ.is_empty() {
@@ -435,6 +435,8 @@ impl<'a> View<'a> {
     /// That there are more than were named.
     fn not_named(&self, found: &Found) -> Option<String> {
         let more = found.different.saturating_sub(self.named as u64);
-        (more > 0).then(|| format!("{more} more rows of {} differ that are not named", self.table))
+        (more > 0).then(|| {
+            format!("{} more rows of {} differ that are not named", grouped(more), self.table)
+        })
     }
 }

@@ -58,7 +58,7 @@ const ORDERS: &str = "
     COMMENT ON TABLE orders IS 'all'; COMMENT ON INDEX \"by Note\" IS 'an index';
     COMMENT ON TRIGGER t ON orders IS 'a trigger'; COMMENT ON CONSTRAINT orders_n_check ON orders IS 'n';
     INSERT INTO customer VALUES (1);
-    INSERT INTO orders SELECT i, 1, 'good', i, i FROM generate_series(1, 99) i; ANALYZE orders";
+    INSERT INTO orders SELECT i, 1, 'good', i, i FROM generate_series(1, 1099) i; ANALYZE orders";
 
 /// What the target must have for it.
 const FOR_ORDERS: &str = "
@@ -80,7 +80,7 @@ async fn what_could_begin_is_planned_and_then_begins() {
         assert_eq!(checked.name, db.name);
         found(&checked, Severity::Ok, &["the source runs Postgres"]);
         found(&checked, Severity::Ok, &["public.orders", "orders_pkey", "its primary key"]);
-        found(&checked, Severity::Ok, &["public.orders has about 99 rows"]);
+        found(&checked, Severity::Ok, &["public.orders has about 1,099 rows"]);
         found(&checked, Severity::Ok, &["sequence", "public.orders_id_seq"]);
         let at = |words: &str| {
             let at = checked.plan.iter().position(|planned| planned.sql.contains(words));
