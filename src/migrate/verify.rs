@@ -19,6 +19,7 @@ use crate::{
     ledger::{self, Migration, Phase, TableRecord},
     pg::{Ident, QualifiedName},
     replication::find_slot,
+    sql::KeyColumn,
     verify::{self as compare, Follower, Found, VerifyProgress, VerifyTable},
 };
 
@@ -215,7 +216,7 @@ impl Verifying {
                 "check schema, spelling and case; names are taken letter for letter",
             ));
         };
-        let target_key = shared_key(source, key, &other)?;
+        let (source_key, target_key) = shared_key(source, key, &other)?;
         let target_types =
             columns.iter().map(|name| type_on_target(name, &other)).collect::<Result<_, _>>()?;
         let ours = load_ordering(&mut self.source, source.oid, &key.columns);
@@ -229,7 +230,7 @@ impl Verifying {
         let table = VerifyTable {
             source: source.name.clone(),
             target: target.clone(),
-            source_key: key.columns.clone(),
+            source_key,
             target_key: target_key.columns,
             target_walk,
             same_order: in_order && ours == theirs && ours.iter().all(Option::is_some),
@@ -288,8 +289,9 @@ async fn connect(source: &Config, target: &Config) -> Result<(Connection, Connec
     Ok((source, target))
 }
 
-/// The target's key on the same columns, by which the source's values can be looked up.
-fn shared_key(source: &Table, key: &Key, target: &Table) -> Result<Key, Failure> {
+/// The source's key columns, and the target's key on the same ones: by either, the other side's
+/// values can be looked up.
+fn shared_key(source: &Table, key: &Key, target: &Table) -> Result<(Vec<KeyColumn>, Key), Failure> {
     let names: Vec<_> = key.columns.iter().map(|column| column.name.clone()).collect();
     let plain = target.name.plain();
     let Some(mut found) = matching_key(target, &names) else {
@@ -300,10 +302,11 @@ fn shared_key(source: &Table, key: &Key, target: &Table) -> Result<Key, Failure>
             format!("ALTER TABLE {} ADD PRIMARY KEY ({columns})", target.name),
         ));
     };
-    for (ours, theirs) in key.columns.iter().zip(&mut found.columns) {
+    let mut columns = key.columns.clone();
+    for (ours, theirs) in columns.iter_mut().zip(&mut found.columns) {
         if ours.is_integer() && theirs.is_integer() {
-            // The source's values are looked for; they need not fit into the target's type.
-            theirs.type_name.clone_from(&ours.type_name);
+            // One side's values need not fit into the other's type.
+            (ours.type_name, theirs.type_name) = ("bigint".into(), "bigint".into());
         } else if ours.type_name != theirs.type_name {
             return Err(Failure::refused(
                 format!(
@@ -317,7 +320,7 @@ fn shared_key(source: &Table, key: &Key, target: &Table) -> Result<Key, Failure>
             ));
         }
     }
-    Ok(found)
+    Ok((columns, found))
 }
 
 /// The places of a key's columns in the order of its index.
