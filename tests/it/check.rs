@@ -12,7 +12,9 @@ use serde_json::Value;
 use crate::{
     refusals::inventory,
     stage::{beside, drop_slot, until},
-    support::{Database, assert_same, connect, migrate, server, spec, versions_to_test},
+    support::{
+        Database, assert_same, connect, migrate, oldest_and_newest, server, spec, versions_to_test,
+    },
 };
 
 /// Checks, and makes sure that this has left no trace.
@@ -119,7 +121,7 @@ async fn what_could_begin_is_planned_and_then_begins() {
 /// A check takes no name that a run needs, however long it takes itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_begins_and_goes_on_beside_a_check() {
-    for binaries in versions_to_test() {
+    for binaries in oldest_and_newest() {
         let db = Database::create(&server(&binaries), "disturbed").await;
         db.sql("CREATE TABLE source (id int PRIMARY KEY); INSERT INTO source VALUES (1)").await;
         let spec = spec(&db, &db, "source", "target");

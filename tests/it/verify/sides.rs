@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{RowTold, compare, compare_as};
 use crate::{
     program::{Program, is},
-    support::{Database, server, versions_to_test},
+    support::{Database, oldest_and_newest, server, versions_to_test},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,7 +83,7 @@ const WORD: &str =
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_is_walked_by_the_operators_of_its_index() {
-    for binaries in versions_to_test() {
+    for binaries in oldest_and_newest() {
         let db = Database::create(&server(&binaries), "operators").await;
         db.sql(&format!(
             "CREATE COLLATION german (provider = icu, locale = 'de');
@@ -122,7 +122,7 @@ async fn a_target_is_walked_by_the_operators_of_its_index() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_fits_only_into_the_targets_type_is_found() {
-    for binaries in versions_to_test() {
+    for binaries in oldest_and_newest() {
         let db = Database::create(&server(&binaries), "wider").await;
         db.sql(
             "CREATE TABLE t (id smallint PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 50);
