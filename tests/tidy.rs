@@ -110,6 +110,7 @@ const IO: &[&str] = &[
     "replication/stream.rs",
     "replication/transaction/spill.rs",
     "verify/compare.rs",
+    "verify/narrow.rs",
     "verify/position.rs",
     "verify/run.rs",
     "verify/settle.rs",
