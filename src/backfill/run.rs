@@ -1,9 +1,6 @@
 //! One pager and several workers, each with its own connection to either side.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Mutex, Semaphore, mpsc},
@@ -162,8 +159,16 @@ pub async fn run(
         tokio::select! {
             Some(progress) = told.recv() => listen(progress),
             Some(finished) = tasks.join_next() => {
+                let finished =
+                    finished.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+                if finished.is_err() {
+                    // What it told before it failed counts.
+                    while let Ok(progress) = told.try_recv() {
+                        listen(progress);
+                    }
+                }
                 // Dropping the others closes their connections, and the servers roll back.
-                finished.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+                finished?;
             }
             else => return Ok(()),
         }
@@ -188,13 +193,11 @@ async fn work(
         let Some(page) = page else { break };
         let mut conflicts = 0;
         let (record, snapshot_held) = loop {
-            let began = Instant::now();
             let sessions = (&mut source, &mut target);
             match copy_page(sessions, &readers, &backfill, page.clone(), &tell).await {
                 Err(error) if error.is_recovery_conflict() && conflicts < CONFLICTS_MAX => {
                     conflicts += 1;
                     tracing::warn!("page {} is read again: {error}", page.number);
-                    let _ = tell.send(Progress::SnapshotHeld(began.elapsed())).await;
                     tokio::time::sleep(CONFLICT_WAIT * conflicts).await;
                     source = connect_for_pages(&backfill).await.map_err(at_source)?;
                     target = connect_to_target(&backfill).await.map_err(at_target)?;
