@@ -82,6 +82,7 @@ const IO: &[&str] = &[
     "migrate/finish.rs",
     "migrate/handoff/check.rs",
     "migrate/handoff/mod.rs",
+    "migrate/handoff/origin.rs",
     "migrate/handoff/subscription.rs",
     "migrate/handoff/waiting.rs",
     "migrate/load_ledger.rs",

@@ -3,6 +3,7 @@
 
 mod bed;
 mod dies;
+mod origin;
 mod refused;
 mod roles;
 mod same_server;
