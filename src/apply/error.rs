@@ -103,6 +103,25 @@ pub enum ApplyError {
         /// How many were there.
         found: u64,
     },
+    /// A row that is written must be there then.
+    #[error(
+        "{what} of {expected} rows into the target's {table}, after position {after}, brought \
+         {found}: a trigger or rule on the target keeps rows away"
+    )]
+    KeptAway {
+        /// The target table.
+        table: String,
+        /// The last position that the target is known to have committed.
+        after: Lsn,
+        /// The statement.
+        what: &'static str,
+        /// How many rows were sent.
+        expected: u64,
+        /// How many were taken.
+        found: u64,
+        /// Whether the position has gone on without the others.
+        lost: bool,
+    },
 }
 
 impl ApplyError {

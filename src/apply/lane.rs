@@ -287,16 +287,18 @@ impl Lane {
         found: u64,
         tables: &[ApplyTable],
     ) -> Result<(), ApplyError> {
-        match written.must_find {
-            Some(expected) if expected != found => Err(ApplyError::Diverged {
-                table: tables.get(written.table).map_or_else(String::new, |t| t.target.plain()),
-                after: self.committed,
-                what: written.what,
-                expected,
-                found,
-            }),
-            _ => Ok(()),
-        }
+        let Some(expected) = written.must_find.filter(|expected| *expected != found) else {
+            return Ok(());
+        };
+        let table = tables.get(written.table).map_or_else(String::new, |t| t.target.plain());
+        let (after, what) = (self.committed, written.what);
+        Err(match written.brings {
+            true => {
+                let lost = !written.exact;
+                ApplyError::KeptAway { table, after, what, expected, found, lost }
+            }
+            false => ApplyError::Diverged { table, after, what, expected, found },
+        })
     }
 
     /// Ends the session. An open transaction is rolled back.

@@ -90,11 +90,11 @@ impl Staging {
                 statements.run(Kind::Update(set.clone(), UPDATE + number), entries.len(), exact);
             }
             if !work.upserts.is_empty() {
-                statements.run(Kind::Upsert, work.upserts.len(), false);
+                statements.run(Kind::Upsert, work.upserts.len(), exact);
             }
         }
         if !work.inserts.is_empty() {
-            statements.insert(fold, format, &work.inserts);
+            statements.insert(fold, format, &work.inserts, exact);
         }
     }
 }
@@ -168,14 +168,18 @@ impl<F: FnMut(Option<Written>)> Statements<'_, F> {
         (self.queued)(None);
     }
 
-    fn insert(&mut self, fold: &Fold, format: Format, entries: &[Entry]) {
+    fn insert(&mut self, fold: &Fold, format: Format, entries: &[Entry], exact: bool) {
         let copy = self.statement(Kind::CopyIntoTable(format));
         let rows = entries.iter().map(|entry| (None, entry));
         self.pipeline.copy(&copy, |bytes| copy_rows(bytes, format, fold, &[], rows));
-        (self.queued)(Some(Written { table: self.at, what: "COPY", must_find: None }));
+        let must_find = Some(entries.len() as u64);
+        let (table, what, brings) = (self.at, "COPY", true);
+        (self.queued)(Some(Written { table, what, must_find, brings, exact }));
     }
 
     fn run(&mut self, kind: Kind, rows: usize, exact: bool) {
+        // Of a row that is all key, one that is there is left as it is.
+        let brings = kind == Kind::Upsert && self.table.columns.len() > self.table.target_key.len();
         let what = match kind {
             Kind::Delete => "DELETE",
             Kind::Update(..) => "UPDATE",
@@ -183,8 +187,8 @@ impl<F: FnMut(Option<Written>)> Statements<'_, F> {
         };
         let name = self.statement(kind);
         self.pipeline.execute(&name, std::iter::empty(), |_| {});
-        let must_find = exact.then_some(rows as u64);
-        (self.queued)(Some(Written { table: self.at, what, must_find }));
+        let must_find = (brings || exact).then_some(rows as u64);
+        (self.queued)(Some(Written { table: self.at, what, must_find, brings, exact }));
     }
 }
 

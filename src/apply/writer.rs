@@ -57,8 +57,12 @@ pub(super) struct Written {
     pub(super) table: usize,
     /// For messages.
     pub(super) what: &'static str,
-    /// How many rows it must find, if that is known.
+    /// How many rows it must find or bring, if that is known.
     pub(super) must_find: Option<u64>,
+    /// Whether it brings them: where fewer come something on the target keeps rows away.
+    pub(super) brings: bool,
+    /// Whether its COMMIT waits until that is known.
+    pub(super) exact: bool,
 }
 
 /// What a fold is written by.
@@ -114,13 +118,14 @@ impl Writer {
         how: How,
         queued: &mut impl FnMut(Option<Written>),
     ) {
+        let exact = how.target == Target::Exact;
         if fold.truncated() {
             let name = self.statement(pipeline, (at, table), Kind::Truncate, 1);
             pipeline.execute(&name, std::iter::empty(), |_| {});
-            queued(Some(Written { table: at, what: "TRUNCATE", must_find: None }));
+            let what = "TRUNCATE";
+            queued(Some(Written { table: at, what, must_find: None, brings: false, exact }));
         }
         let mine = fold.entries().iter().filter(|entry| how.is_mine(table, fold, entry));
-        let exact = how.target == Target::Exact;
         if let (Some(staging), Some(format)) = (&mut self.staging, fold.format()) {
             let work = Work::new(table, fold, mine.clone(), how.target);
             if work.len() >= STAGED_ROWS && work.updates.len() <= SETS_MAX {
@@ -141,9 +146,12 @@ impl Writer {
                     kind.values(fold, entry, &mut self.cells);
                 }
                 self.execute(pipeline, &name, fold);
+                // Of a row that is all key, one that is there is left as it is.
+                let brings = kind == Kind::Insert
+                    || kind == Kind::Upsert && table.columns.len() > table.target_key.len();
                 let finds = exact && matches!(kind, Kind::Delete | Kind::Update(_));
-                let must_find = finds.then_some(rows.len() as u64);
-                queued(Some(Written { table: at, what: kind.name(), must_find }));
+                let must_find = (brings || finds).then_some(rows.len() as u64);
+                queued(Some(Written { table: at, what: kind.name(), must_find, brings, exact }));
             }
         }
     }
@@ -166,7 +174,8 @@ impl Writer {
         self.cells.extend(fold.key(old));
         self.cells.extend(set.iter().map(|&i| row[i]));
         self.execute(pipeline, &name, fold);
-        queued(Some(Written { table: at, what: kind.name(), must_find: Some(1) }));
+        let what = kind.name();
+        queued(Some(Written { table: at, what, must_find: Some(1), brings: false, exact: true }));
     }
 
     /// Queues a statement with the gathered values.

@@ -79,7 +79,7 @@ impl PageError {
 }
 
 /// Copies a page and commits it with its line in the ledger. Also gives how long its
-/// transaction was open on the source.
+/// transaction was open on the source; where the page fails that is told.
 ///
 /// Errors: nothing of the page is on the target. The connections are not to be used again.
 pub(super) async fn copy_page(
@@ -106,48 +106,58 @@ pub(super) async fn copy_page(
 
     let reading = readers.acquire().await;
     let opened = Instant::now();
-    queue_reading(source, plan, &page);
-    let (snapshot, mut from) = match begin_reading(source, backfill).await {
-        Ok(begun) => begun,
-        Err(error) => {
-            let _ = into.fail("the source failed at the beginning of the page").await;
-            return Err(at_source(error));
-        }
-    };
-
-    let stall = backfill.stall;
-    let bytes = match forward(&mut from, &mut into, stall).await {
-        Ok(bytes) => bytes,
-        Err(Side::Source(error)) => {
-            // Half a page must never be committed: the target is told to undo it. Whether it hears
-            // of that or not, the first error is the one to tell.
-            let _ = within(stall, into.fail("the source failed in the middle of the page")).await;
-            return Err(at_source(error));
-        }
-        Err(Side::Target(error)) => return Err(at_target(error)),
-    };
-    let sent = within(stall, from.finish()).await.map_err(at_source)?;
-    within(stall, source.result()).await.map_err(at_source)?;
+    let read = read_page(source, &mut into, backfill, plan, page).await;
     let open = opened.elapsed();
     drop(reading);
+    let record = match read {
+        Ok(record) => record,
+        Err(side) => {
+            told.into_iter().for_each(|told| told.send((ordinal, Progress::SnapshotHeld(open))));
+            return Err(match side {
+                Side::Source(error) => {
+                    // Half a page must never be committed: the target is told to undo it. Whether
+                    // it hears of that or not, the first error is the one to tell.
+                    let undo = into.fail("the source failed in the middle of the page");
+                    let _ = within(backfill.stall, undo).await;
+                    at_source(error)
+                }
+                Side::Target(error) => at_target(error),
+            });
+        }
+    };
 
-    let taken = into.finish().await.map_err(at_target)?;
+    let (sent, taken) = (record.rows, into.finish().await.map_err(at_target)?);
     if sent != taken {
         return Err(PageError::Counts { table: plan.target.plain(), sent, taken });
     }
-    let record = PageRecord {
-        number: page.number,
-        lower: page.lower,
-        upper: page.upper,
-        rows: sent,
-        bytes,
-        snapshot: snapshot.get("snapshot").map_err(at_source)?,
-        lsn: snapshot.get::<Lsn>("lsn").map_err(at_source)?,
-    };
-    within(stall, stays(source, record.lsn)).await.map_err(at_source)?;
+    within(backfill.stall, stays(source, record.lsn)).await.map_err(at_source)?;
     told.into_iter().for_each(|told| told.send((ordinal, Progress::Read(record.number))));
     ledger::commit_page(target, migration, ordinal, &record).await.map_err(at_target)?;
     Ok((record, open))
+}
+
+/// The page's transaction on the source, from its beginning to its end; its rows are sent on.
+async fn read_page(
+    source: &mut Connection,
+    into: &mut CopyIn<'_>,
+    backfill: &Backfill,
+    plan: &TablePlan,
+    page: Page,
+) -> Result<PageRecord, Side> {
+    queue_reading(source, plan, &page);
+    let (snapshot, mut from) = begin_reading(source, backfill).await.map_err(Side::Source)?;
+    let bytes = forward(&mut from, into, backfill.stall).await?;
+    let rows = within(backfill.stall, from.finish()).await.map_err(Side::Source)?;
+    within(backfill.stall, source.result()).await.map_err(Side::Source)?;
+    Ok(PageRecord {
+        number: page.number,
+        lower: page.lower,
+        upper: page.upper,
+        rows,
+        bytes,
+        snapshot: snapshot.get("snapshot").map_err(Side::Source)?,
+        lsn: snapshot.get::<Lsn>("lsn").map_err(Side::Source)?,
+    })
 }
 
 /// Takes the page's snapshot and waits for its data to begin.
@@ -202,7 +212,7 @@ async fn stays(source: &mut Connection, read_at: Lsn) -> Result<(), Error> {
     Ok(())
 }
 
-/// On which side the forwarding failed.
+/// On which side the reading or forwarding failed.
 enum Side {
     Source(Error),
     Target(Error),

@@ -5,11 +5,7 @@
 //! and the last one has every worker to itself; and however many tables there are, no more pages
 //! are read at once, and no more sessions are open, than for one.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Mutex, Semaphore, mpsc},
@@ -207,8 +203,16 @@ pub async fn run(
         tokio::select! {
             Some((ordinal, progress)) = told.recv() => listen(ordinal, progress),
             Some(finished) = tasks.join_next() => {
+                let finished =
+                    finished.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+                if finished.is_err() {
+                    // What it told before it failed counts.
+                    while let Ok((ordinal, progress)) = told.try_recv() {
+                        listen(ordinal, progress);
+                    }
+                }
                 // Dropping the others closes their connections, and the servers roll back.
-                finished.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+                finished?;
             }
             else => return Ok(()),
         }
@@ -231,14 +235,12 @@ async fn work(
         let ordinal = table.plan.ordinal;
         let mut conflicts = 0;
         let (record, snapshot_held) = loop {
-            let began = Instant::now();
             let sessions = (&mut source, &mut target);
             match copy_page(sessions, &readers, &backfill, &table.plan, page.clone(), &tell).await {
                 Err(error) if error.is_recovery_conflict() && conflicts < CONFLICTS_MAX => {
                     conflicts += 1;
                     let name = table.plan.source.plain();
                     tracing::warn!("page {} of {name} is read again: {error}", page.number);
-                    let _ = tell.send((ordinal, Progress::SnapshotHeld(began.elapsed()))).await;
                     tokio::time::sleep(CONFLICT_WAIT * conflicts).await;
                     source = connect_for_pages(&backfill).await.map_err(at("source"))?;
                     target = connect_to_target(&backfill).await.map_err(at("target"))?;

@@ -82,6 +82,7 @@ fn stopped(message: String) -> Failure {
     Failure {
         exit: Exit::Stopped,
         verdict: Verdict::Stop,
+        rule: None,
         sqlstate: None,
         message,
         state: GONE.into(),

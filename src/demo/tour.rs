@@ -172,6 +172,7 @@ fn broken(message: String) -> Failure {
     Failure {
         exit: Exit::Stopped,
         verdict: Verdict::Stop,
+        rule: None,
         sqlstate: None,
         message,
         state: String::new(),

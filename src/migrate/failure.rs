@@ -52,6 +52,8 @@ pub struct Failure {
     pub exit: Exit,
     /// Whether a run that has begun may wait and go on.
     pub verdict: Verdict,
+    /// The line of the table, if what failed was a connection or a server said no.
+    pub rule: Option<&'static Rule>,
     /// The server's code, if a server said no.
     pub sqlstate: Option<SqlState>,
     /// What happened.
@@ -75,6 +77,7 @@ impl Failure {
         Self {
             exit: Exit::Refused,
             verdict: Verdict::Refused,
+            rule: None,
             sqlstate: None,
             message: message.into(),
             state: NOTHING_CHANGED.into(),
@@ -116,6 +119,7 @@ impl Failure {
         Self {
             exit: rule.verdict.into(),
             verdict: rule.verdict,
+            rule: Some(rule),
             ..Self::refused(message, rule.next)
         }
     }
@@ -137,12 +141,13 @@ impl Failure {
             }
             _ => "mend what the message names, and try again",
         };
-        let verdict = match rule_of_error(error, Place::Anywhere).verdict {
+        let rule = rule_of_error(error, Place::Anywhere);
+        let verdict = match rule.verdict {
             Verdict::Retry => Verdict::Retry,
             _ => Verdict::Refused,
         };
         let failure = Self::refused(format!("{what}: {error}"), hint);
-        Self { verdict, sqlstate: error.sqlstate(), ..failure }
+        Self { verdict, rule: Some(rule), sqlstate: error.sqlstate(), ..failure }
     }
 
     /// A stop in mid-run.
@@ -188,6 +193,7 @@ impl Failure {
         Self {
             exit: Exit::Different,
             verdict: Verdict::Stop,
+            rule: None,
             sqlstate: None,
             message,
             state: KEPT.into(),
@@ -197,11 +203,17 @@ impl Failure {
         }
     }
 
-    fn by_rule(rule: &Rule, sqlstate: Option<SqlState>, message: String, state: &str) -> Self {
+    fn by_rule(
+        rule: &'static Rule,
+        sqlstate: Option<SqlState>,
+        message: String,
+        state: &str,
+    ) -> Self {
         let state = if rule.verdict == Verdict::CannotResume { UNTOUCHED } else { state };
         Self {
             exit: rule.verdict.into(),
             verdict: rule.verdict,
+            rule: Some(rule),
             sqlstate,
             message,
             state: state.into(),
@@ -213,14 +225,10 @@ impl Failure {
     #[must_use]
     pub(super) fn in_mid_run(self) -> Self {
         match self.exit {
-            Exit::Refused if self.verdict == Verdict::Retry => Self {
-                exit: Exit::Stopped,
-                state: KEPT.into(),
-                hint: verdict::SERVER.into(),
-                ..self
-            },
             Exit::Refused => {
-                Self { exit: Exit::Stopped, state: KEPT.into(), hint: RESUME.into(), ..self }
+                let other = if self.verdict == Verdict::Retry { verdict::SERVER } else { RESUME };
+                let hint = self.rule.map_or(other, |rule| rule.next);
+                Self { exit: Exit::Stopped, state: KEPT.into(), hint: hint.into(), ..self }
             }
             Exit::CannotResume => Self { state: UNTOUCHED.into(), ..self },
             Exit::Stopped | Exit::Different => self,
@@ -253,6 +261,7 @@ impl Failure {
         Self {
             exit: Exit::Stopped,
             verdict: Verdict::Stop,
+            rule: None,
             sqlstate: None,
             message: "interrupted".into(),
             state: KEPT.into(),

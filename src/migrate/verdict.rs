@@ -73,8 +73,10 @@ pub enum Sign {
     Altered,
     /// The target is not what the source's log expects.
     Diverged,
-    /// The two sides counted the rows of a page differently.
+    /// The target took other rows than it was sent.
     Counts,
+    /// The same, seen when the position had gone on.
+    Missed,
     /// The slot is gone, lost, or another one.
     Slot,
     /// Another system identifier, timeline, database or table.
@@ -102,6 +104,7 @@ impl Sign {
             Self::Altered => "table altered",
             Self::Diverged => "target diverged",
             Self::Counts => "rows kept away",
+            Self::Missed => "rows missed",
             Self::Slot => "slot lost",
             Self::OtherServer => "another server",
             Self::Ledger => "ledger damaged",
@@ -141,6 +144,10 @@ const AGAIN: &str = "give the same command again; it goes on where it stopped";
 pub const SERVER: &str = "see that the server runs and can be reached, then give the same \
          command \
                       again; it goes on where it stopped";
+/// What to do about a database that is away.
+const GONE: &str = "rename or restore the database and give the same command again; if it is gone \
+                    for good, drop what is left on the source, slot and publication \
+                    (pg_drop_replication_slot, DROP PUBLICATION), and start again";
 const MEND: &str = "mend the cause and give the same command again; it goes on where it stopped";
 
 /// What to do when rows must be copied anew.
@@ -167,7 +174,8 @@ pub static RULES: &[Rule] = &[
     rule(State("57P02"), Anywhere,
         "a crash of a server process; the server recovers", Retry, SERVER),
     rule(State("57P03"), Anywhere, "the server starts, stops or recovers", Retry, SERVER),
-    rule(State("57P04"), Anywhere, "the database was dropped", Stop, MEND),
+    rule(State("57P04"), Anywhere, "the database was dropped", Stop, GONE),
+    rule(State("3D000"), Anywhere, "the database is not there: dropped or renamed", Stop, GONE),
     rule(State("57P05"), Anywhere, "idle_session_timeout", Retry, AGAIN),
     rule(State("57014"), Anywhere,
         "a statement was cancelled, or statement_timeout", Retry, AGAIN),
@@ -226,6 +234,9 @@ pub static RULES: &[Rule] = &[
     rule(Sign::Diverged, Anywhere, "something else writes to the target", Stop,
         "find out what else writes to the target table; start again once it doesn't"),
     // What can't be made good by going on.
+    rule(Sign::Missed, Anywhere,
+        "a trigger or rule on the target has kept away rows of changes before the checkpoint",
+        CannotResume, START_AGAIN),
     rule(Sign::Altered, Anywhere,
         "the table's definition has changed on the source", CannotResume, START_AGAIN),
     rule(Sign::Slot, Slot, "the slot is gone, lost, made again, or was read by somebody else",
@@ -322,6 +333,8 @@ pub fn rule_of_apply(error: &ApplyError) -> &'static Rule {
         ApplyError::NotShown { .. } => rule_of(Sign::NotShown),
         ApplyError::TableChanged { .. } => rule_of(Sign::Altered),
         ApplyError::Diverged { .. } => rule_of(Sign::Diverged),
+        ApplyError::KeptAway { lost: false, .. } => rule_of(Sign::Counts),
+        ApplyError::KeptAway { lost: true, .. } => rule_of(Sign::Missed),
         ApplyError::Undecodable { .. } | ApplyError::Message(_) | ApplyError::OutOfPlace { .. } => {
             rule_of(Sign::Garbled)
         }

@@ -9,7 +9,7 @@ use pghost::{
     conn::{Connection, SessionKind, parse_dsn},
     migrate::{
         Event, Exit, Failure, MigrationSpec, PhaseName,
-        verdict::{Place, RULES, Sign},
+        verdict::{Place, RULES, Sign, rule_of},
     },
     pg::Ident,
     replication::{StreamOptions, start},
@@ -20,6 +20,7 @@ use crate::{
     moments::forget,
     outage::{Own, Two},
     proxy::Proxy,
+    refusals::refused,
     stage::{begins, migrate_with, now},
     support::{
         Database, assert_same, migrate, nothing_is_left_open, oldest_and_newest, server, spec,
@@ -76,15 +77,9 @@ impl Bed {
 
     /// It has ended as the table says.
     async fn judged(&self, sign: Sign, place: Place, ended: Result<Vec<Event>, Failure>) -> String {
-        let failure = ended.map(|_| "it ended well").unwrap_err();
-        let rule = RULES.iter().find(|rule| rule.sign == sign && rule.place == place).unwrap();
-        assert_eq!(failure.exit, Exit::from(rule.verdict), "{failure}");
-        assert_eq!(failure.hint, rule.next, "{failure}");
-        if let Sign::State(code) = sign {
-            assert!(failure.message.contains(code), "no {code} in {failure}");
-        }
+        let message = as_the_table_says(sign, place, ended);
         self.nothing_is_left_open().await;
-        failure.message
+        message
     }
 
     async fn nothing_is_left_open(&self) {
@@ -100,6 +95,43 @@ impl Bed {
         assert_same((&self.from, "source"), (&self.to, "target"), "id").await;
         self.nothing_is_left_open().await;
         forget(&self.spec).await;
+    }
+}
+
+/// Panics unless it has; gives the message.
+fn as_the_table_says(sign: Sign, place: Place, ended: Result<Vec<Event>, Failure>) -> String {
+    let failure = ended.map(|_| "it ended well").unwrap_err();
+    let rule = RULES.iter().find(|rule| rule.sign == sign && rule.place == place).unwrap();
+    assert_eq!(failure.exit, Exit::from(rule.verdict), "{failure}");
+    assert_eq!(failure.hint, rule.next, "{failure}");
+    if let Sign::State(code) = sign {
+        assert!(failure.message.contains(code), "no {code} in {failure}");
+    }
+    failure.message
+}
+
+/// Any line, as long as nothing was made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_before_anything_was_made_is_refused() {
+    for binaries in oldest_and_newest() {
+        let bed = Bed::make(&binaries).await;
+        let mut spec = bed.spec.clone();
+        spec.target.dbname = "nowhere".into();
+        let at_first = rule_of(Sign::AtFirst);
+        assert_eq!(Exit::from(at_first.verdict), Exit::Refused);
+        refused(&bed.from, &bed.to, &spec, &["3D000", at_first.next]).await;
+        bed.nothing_is_left_open().await;
+    }
+}
+
+/// Faster than the watch looks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_is_dropped_before_it_is_read_cannot_be_made_good() {
+    for binaries in oldest_and_newest() {
+        let bed = Bed::make(&binaries).await;
+        let slot = format!("SELECT pg_drop_replication_slot('pghost_{}')", bed.from.name);
+        let ended = bed.with(async || drop(bed.from.sql(&slot).await)).await;
+        bed.judged(Sign::State("42704"), Place::Slot, ended).await;
     }
 }
 
@@ -184,20 +216,79 @@ async fn a_target_that_somebody_else_writes_to_stops_the_run() {
     }
 }
 
+/// Of either side. The source's slot goes with its database.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_dropped_in_mid_run_stops_it() {
     for binaries in oldest_and_newest() {
-        let bed = Bed::make(&binaries).await;
-        let postgres = Database { name: "postgres".into(), ..bed.to.clone() };
-        let ended = bed.with(async || {
-            postgres.sql(&format!("DROP DATABASE \"{}\" WITH (FORCE)", bed.to.name)).await;
-        });
-        let failure = ended.await.map(|_| "it ended well").unwrap_err();
-        assert_eq!(failure.exit, Exit::Stopped, "{failure}");
-        assert!(failure.message.contains("3D000"), "{failure}");
-        nothing_is_left_open(&bed.from.config()).await;
-        let slot = format!("SELECT pg_drop_replication_slot('pghost_{}')", bed.from.name);
-        bed.from.sql(&slot).await;
+        for is_source in [true, false] {
+            let bed = Bed::make(&binaries).await;
+            let (gone, left) = if is_source { (&bed.from, &bed.to) } else { (&bed.to, &bed.from) };
+            let postgres = Database { name: "postgres".into(), ..gone.clone() };
+            let is_time = |event: &Event| matches!(event, Event::Progress { .. });
+            let ended = bed.when(is_time, async || {
+                postgres.sql(&format!("DROP DATABASE \"{}\" WITH (FORCE)", gone.name)).await;
+            });
+            as_the_table_says(Sign::State("3D000"), Place::Anywhere, ended.await);
+            nothing_is_left_open(&left.config()).await;
+            let slots =
+                "SELECT count(pg_drop_replication_slot(slot_name)) FROM pg_replication_slots
+                          WHERE database = current_database()";
+            assert_eq!(left.value(slots).await, if is_source { "0" } else { "1" });
+        }
+    }
+}
+
+/// Fires whoever writes.
+const KEEPS_AWAY: &str = "
+    CREATE FUNCTION keeps_away() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+    CREATE TRIGGER keeps_away BEFORE INSERT ON target FOR EACH ROW
+        WHEN (NEW.id IN (599, -777)) EXECUTE FUNCTION keeps_away();
+    ALTER TABLE target ENABLE ALWAYS TRIGGER keeps_away";
+
+/// In a page; among the changes before the checkpoint, and after it; in batches of few rows and of
+/// many.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trigger_that_keeps_rows_away_stops_the_run() {
+    const MANY: &str = "INSERT INTO source SELECT i, 'new' FROM generate_series(-1300, -700) i";
+    const FEW: &str = "INSERT INTO source VALUES (-776, 'new'), (-777, 'new')";
+    for binaries in oldest_and_newest() {
+        for (in_page, is_exact, changes) in [
+            (true, false, "SELECT"),
+            (false, false, FEW),
+            (false, false, MANY),
+            (false, true, FEW),
+            (false, true, MANY),
+        ] {
+            let mut bed = Bed::make(&binaries).await;
+            (bed.spec.page_rows, bed.spec.copy_jobs) = (Some(10), 1);
+            if is_exact {
+                migrate(&bed.spec).await.unwrap();
+            }
+            let mut pages = 0;
+            let ended = migrate_with(&bed.spec, |event| {
+                let catches_up = begins(event, PhaseName::CatchUp);
+                let first = matches!(event, Event::Progress { .. }) && pages == 0;
+                pages += u32::from(first);
+                // Keys of the first page, which is copied.
+                if if is_exact { catches_up } else { first } {
+                    now(bed.from.sql(changes));
+                }
+                if if in_page { first } else { catches_up } {
+                    now(bed.to.sql(KEEPS_AWAY));
+                }
+            });
+            let ended = ended.await;
+            let is_missed = !in_page && !is_exact;
+            let sign = if is_missed { Sign::Missed } else { Sign::Counts };
+            let message = bed.judged(sign, Place::Anywhere, ended).await;
+            assert!(message.contains("public.target"), "{message}");
+            if is_missed {
+                forget(&bed.spec).await;
+                continue;
+            }
+            bed.to.sql("DROP TRIGGER keeps_away ON target").await;
+            bed.goes_on().await;
+        }
     }
 }
 
@@ -243,7 +334,7 @@ async fn a_commit_that_the_source_does_not_show_is_waited_for() {
         let script = async {
             let reason = waits.wait_for(|reason| !reason.is_empty()).await.unwrap().clone();
             assert!(reason.contains("does not show it for 1 s"), "{reason}");
-            standby_names(&two.source, "").await;
+            two.source.standby_names("").await;
         };
         let (ended, ()) = tokio::join!(run, script);
         ended.unwrap();
@@ -254,14 +345,9 @@ async fn a_commit_that_the_source_does_not_show_is_waited_for() {
     }
 }
 
-async fn standby_names(source: &Own, names: &str) {
-    source.sql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'")).await;
-    source.server(|server| server.reload().unwrap());
-}
-
 /// Moves a row in a transaction that is logged, and shown once nobody waits for a standby any more.
 async fn moves_unseen(source: &Own) -> tokio::task::JoinHandle<()> {
-    standby_names(source, "nobody").await;
+    source.standby_names("nobody").await;
     let of_task = source.clone();
     let mover = tokio::spawn(async move {
         of_task.sql("UPDATE source SET id = 100 WHERE id = 5").await;

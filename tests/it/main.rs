@@ -37,6 +37,7 @@ mod outage;
 mod paging;
 mod partitions;
 mod program;
+mod provoked;
 mod proxy;
 mod refusals;
 mod sabotage;

@@ -81,6 +81,12 @@ impl Own {
         })
     }
 
+    /// Which standbys commits wait for.
+    pub(crate) async fn standby_names(&self, names: &str) {
+        self.sql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'")).await;
+        self.server(|server| server.reload().unwrap());
+    }
+
     pub(crate) fn stop(&self, how: StopMode) {
         self.server.lock().unwrap().stop(how).unwrap();
     }

@@ -1,5 +1,6 @@
 //! Faults of every kind, one after the other, drawn from a seed: whatever happens, both sides are
-//! equal in the end.
+//! equal in the end. The table is written to all the while, with big values and keys that change,
+//! and what is drawn among the faults: values of a unique index that are exchanged, and truncates.
 //!
 //! `GHOST_SOAK=3600` goes on for so many seconds instead of twenty, `GHOST_SOAK_SEED=7` begins with
 //! another seed than 1. It says how many faults of each kind were survived.
@@ -42,14 +43,21 @@ enum Fault {
     TargetSessionEnded,
     SourceSlow,
     TargetSlow,
+    SourceSilent,
+    TargetSilent,
+    SourceLost,
+    TargetLost,
+    Exchanged,
+    Truncated,
 }
 
 use Fault::{
-    Killed, SourceCrashes, SourceCut, SourceRestarts, SourceSessionEnded, SourceSlow,
-    TargetCrashes, TargetCut, TargetRestarts, TargetSessionEnded, TargetSlow, ToldToStop,
+    Exchanged, Killed, SourceCrashes, SourceCut, SourceLost, SourceRestarts, SourceSessionEnded,
+    SourceSilent, SourceSlow, TargetCrashes, TargetCut, TargetLost, TargetRestarts,
+    TargetSessionEnded, TargetSilent, TargetSlow, ToldToStop, Truncated,
 };
 
-const FAULTS: [Fault; 12] = [
+const FAULTS: [Fault; 18] = [
     Killed,
     ToldToStop,
     SourceRestarts,
@@ -62,7 +70,18 @@ const FAULTS: [Fault; 12] = [
     TargetSessionEnded,
     SourceSlow,
     TargetSlow,
+    SourceSilent,
+    TargetSilent,
+    // Elsewhere than on Linux, as if they were cut.
+    SourceLost,
+    TargetLost,
+    Exchanged,
+    Truncated,
 ];
+
+/// Connections that are lost without a word are noticed within a second.
+const TIMERS: &str =
+    "?keepalives_idle=1&keepalives_interval=1&keepalives_count=1&tcp_user_timeout=1000";
 
 fn number(variable: &str) -> Option<u64> {
     env::var(variable).ok().map(|value| value.parse().unwrap())
@@ -74,13 +93,16 @@ struct Soak {
     source: Proxy,
     target: Proxy,
     rng: Rng,
-    survived: BTreeMap<Fault, u32>,
+    survived: Survived,
 }
+
+type Survived = BTreeMap<Fault, u32>;
 
 /// One table on its way.
 struct Round {
     name: String,
     table: QualifiedName,
+    options: Vec<String>,
     run: Option<Program>,
     workload: Option<Workload>,
 }
@@ -96,10 +118,12 @@ impl Soak {
     fn migrate(&self, round: &Round, then: &str) -> Program {
         let (from, to) =
             (self.two.source.dsn_by(self.source.port), self.two.target.dsn_by(self.target.port));
+        let (from, to) = (from + TIMERS, to + TIMERS);
         let args =
             ["--table", round.table.name.as_str(), "--name", &round.name, "--page-rows", "100"];
         let more = ["--wait-for-server", "60s", "--then", then];
-        Program::migrate_between(&from, &to, &[&args[..], &more].concat())
+        let drawn: Vec<_> = round.options.iter().map(String::as_str).collect();
+        Program::migrate_between(&from, &to, &[&args[..], &more, &drawn].concat())
     }
 
     async fn writes(&mut self, round: &Round) -> Workload {
@@ -114,7 +138,15 @@ impl Soak {
     async fn round(&mut self, number: u64) {
         let table = QualifiedName::new("public", format!("orders_{number}"));
         self.two.source.sql(&orders::create(&table, 4_000)).await;
-        let mut round = Round { name: format!("soak_{number}"), table, run: None, workload: None };
+        let name = &table.name;
+        let unique =
+            format!("CREATE UNIQUE INDEX ON {name} (reference); CREATE INDEX ON {name} (amount)");
+        self.two.source.sql(&unique).await;
+        let jobs = |rng: &mut Rng| rng.u64(1..=3).to_string();
+        let mut options = vec!["--copy-jobs".into(), jobs(&mut self.rng)];
+        options.extend(["--apply-jobs".into(), jobs(&mut self.rng)]);
+        let name = format!("soak_{number}");
+        let mut round = Round { name, table, options, run: None, workload: None };
         let end = Instant::now() + ROUND;
         while Instant::now() < end {
             if round.workload.is_none() {
@@ -164,6 +196,21 @@ impl Soak {
             TargetSessionEnded => drop(self.two.target.sql(ends).await),
             SourceSlow => self.source.delay(self.rng.u64(..4)),
             TargetSlow => self.target.delay(self.rng.u64(..4)),
+            SourceSilent => silent(&self.source, late).await,
+            TargetSilent => silent(&self.target, late).await,
+            SourceLost => lost(&self.source),
+            TargetLost => lost(&self.target),
+            Exchanged => {
+                for _ in 0..self.rng.u64(1..5) {
+                    self.two.source.sql(&exchange(&round.table)).await;
+                }
+            }
+            Truncated => {
+                let rows = self.rng.u64(1..4_000);
+                let keys = orders::Keys { first: 1, count: rows, step: 1 };
+                let again = orders::insert(&round.table, keys, self.rng.u32(..));
+                self.two.source.sql(&format!("TRUNCATE {}; {again}", round.table)).await;
+            }
         }
         if [SourceRestarts, SourceCrashes, SourceSessionEnded].contains(&fault) {
             // Its writers have been cut off in the middle of what they wrote.
@@ -198,6 +245,36 @@ impl Soak {
             .sql(&format!("SELECT pg_drop_replication_slot('pghost_{}')", round.name))
             .await;
     }
+}
+
+async fn silent(proxy: &Proxy, how_long: Duration) {
+    proxy.hold(true);
+    tokio::time::sleep(how_long).await;
+    proxy.hold(false);
+}
+
+fn lost(proxy: &Proxy) {
+    if cfg!(target_os = "linux") {
+        proxy.lose();
+    } else {
+        proxy.cut();
+    }
+}
+
+/// Two rows, of those that nobody is at, exchange a value of the unique index.
+fn exchange(table: &QualifiedName) -> String {
+    let any = format!("FROM {table} ORDER BY random() LIMIT 1 FOR UPDATE SKIP LOCKED");
+    let set =
+        |value: &str, id: &str| format!("UPDATE {table} SET reference = {value} WHERE id = {id};");
+    format!(
+        "DO $$ DECLARE a record; b record; BEGIN
+             SELECT id, reference INTO a {any}; SELECT id, reference INTO b {any};
+             IF a.id <> b.id THEN {} {} {} END IF;
+         END $$",
+        set("gen_random_uuid()", "a.id"),
+        set("a.reference", "b.id"),
+        set("b.reference", "a.id"),
+    )
 }
 
 /// Whether a run goes on for so long.
@@ -235,6 +312,7 @@ async fn whatever_goes_wrong_both_sides_are_equal_in_the_end() {
     let seeds = number("GHOST_SOAK_SEED").unwrap_or(1)..;
     let end = Instant::now() + Duration::from_secs(seconds);
     let releases = versions_to_test();
+    let (mut rounds, mut survived) = (0, Survived::new());
     // The newest first, and each while there is time.
     for (seed, binaries) in seeds.zip(releases.iter().rev().cycle()) {
         if Instant::now() >= end {
@@ -246,6 +324,12 @@ async fn whatever_goes_wrong_both_sides_are_equal_in_the_end() {
             soak.round(number).await;
         }
         eprintln!("PostgreSQL {}, seed {seed}: survived {:?}", binaries.version, soak.survived);
+        rounds += 2;
+        for (fault, times) in soak.survived {
+            *survived.entry(fault).or_default() += times;
+        }
     }
+    let faults: u32 = survived.values().sum();
+    eprintln!("{rounds} tables survived {faults} faults: {survived:?}");
     assert!(!in_ci() || !releases.is_empty());
 }

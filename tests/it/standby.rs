@@ -1,6 +1,11 @@
 //! Pages read from a hot standby.
 
-use std::{fs, process::Command, sync::Arc};
+use std::{
+    fs,
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use pghost::{
     cluster::{Binaries, Server, StopMode},
@@ -114,8 +119,8 @@ async fn comes_from_the_standby(pair: &Pair, table: &str) {
 
 #[tokio::test]
 async fn a_page_that_the_standby_gives_up_is_read_again() {
-    for binaries in versions_to_test() {
-        let pair = pair(&binaries);
+    for (turn, binaries) in versions_to_test().iter().enumerate() {
+        let pair = pair(binaries);
         let (from, to, standby) = pair.databases().await;
         // A page of 20 MB, more than sockets hold: its snapshot stands while the target waits.
         from.sql(
@@ -129,7 +134,18 @@ async fn a_page_that_the_standby_gives_up_is_read_again() {
         spec.copy_from = Some(standby.config());
         spec.page_rows = Some(1_000_000);
         let gate = Gate::close(&to, "target", 1, "NEW.id = 100").await;
+        // What the target lets the page wait for is no time of its snapshot.
+        let (mut holder, mut began) = (to.connect().await, Instant::now());
+        if turn == 0 {
+            holder.query("BEGIN; LOCK TABLE target IN EXCLUSIVE MODE").await.unwrap();
+        }
         let script = async {
+            if turn == 0 {
+                until(&to, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted").await;
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                began = Instant::now();
+                holder.query("ROLLBACK").await.unwrap();
+            }
             gate.reached().await;
             // A lock that the page's own on the standby is in the way of; replay waits for nobody.
             from.sql("UPDATE source SET v = 'changed' WHERE id % 50 = 0").await;
@@ -145,7 +161,13 @@ async fn a_page_that_the_standby_gives_up_is_read_again() {
             until(&standby, &conflict).await;
             gate.open().await;
         };
-        Box::pin(beside(&spec, |_| {}, script)).await.unwrap();
+        let events = Box::pin(beside(&spec, |_| {}, script)).await.unwrap();
+        let Some(Event::Finished { longest_snapshot_seconds, .. }) = events.last() else {
+            panic!("not finished: {events:?}");
+        };
+        let most = began.elapsed().as_secs_f64();
+        assert!(*longest_snapshot_seconds <= most, "{longest_snapshot_seconds} of {most}");
+        holder.close().await;
         let conflicts = "SELECT confl_lock > 0 FROM pg_stat_database_conflicts
                           WHERE datname = current_database()";
         until(&standby, conflicts).await;

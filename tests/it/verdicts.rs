@@ -11,7 +11,7 @@ use pghost::{
     conn::parse_dsn,
     migrate::{
         Event, Exit, Failure, MigrationSpec, Verdict,
-        verdict::{Place, RULES, Sign},
+        verdict::{Place, RULES, Sign, rule_of},
     },
     pg::Lsn,
 };
@@ -56,16 +56,16 @@ fn waits(events: &[Event]) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_code_has_the_verdict_that_the_table_says() {
-    let releases = versions_to_test();
-    for (turn, binaries) in releases.iter().enumerate() {
-        let db = Database::create(&server(binaries), "verdict").await;
+    for binaries in oldest_and_newest() {
+        let db = Database::create(&server(&binaries), "verdict").await;
         let mut spec = spec(&db, &db, "source", "target");
         spec.page_rows = Some(100);
         let codes = RULES.iter().filter_map(|rule| match rule.sign {
             Sign::State(code) if rule.place == Place::Anywhere => Some((code, rule)),
+            Sign::Other => Some(("XX000", rule)),
             _ => None,
         });
-        for (code, rule) in codes.skip(turn).step_by(releases.len()) {
+        for (code, rule) in codes {
             db.sql(TABLE).await;
             db.sql(&raises(&format!("{code:0<5}"))).await;
             let ended = migrate_with(&spec, |_| {}).await;
@@ -122,6 +122,11 @@ async fn harmed(
 const END_ALL: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE application_name NOT LIKE 'test%' AND usename IS NOT NULL AND backend_type = 'client backend'";
 
+const ASKS_THE_MOVER: &str = "local all all trust\nhost all mover 127.0.0.1/32 scram-sha-256\n\
+    host all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust";
+
+const TRUSTS_ALL: &str = "local all all trust\nhost all all 127.0.0.1/32 trust";
+
 async fn of_a_role(binaries: &pghost::cluster::Binaries) -> (Two, MigrationSpec) {
     let two = Two::start(binaries);
     two.source.sql(TABLE).await;
@@ -152,9 +157,7 @@ async fn too_many_connections_are_waited_out() {
 async fn a_login_that_fails_in_mid_run_stops_it() {
     for binaries in oldest_and_newest() {
         let (two, spec) = of_a_role(&binaries).await;
-        let hba = "local all all trust\nhost all mover 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n\
-                   host replication all 127.0.0.1/32 trust";
-        two.target.server(|server| server.set_hba(hba).unwrap());
+        two.target.server(|server| server.set_hba(ASKS_THE_MOVER).unwrap());
         let change = format!("ALTER ROLE mover PASSWORD 'another'; {END_ALL}");
         let failure = harmed(&two, &spec, "28P01", || drop(now(two.target.sql(&change))), || {})
             .await
@@ -169,6 +172,28 @@ async fn a_login_that_fails_in_mid_run_stops_it() {
         two.target.sql("ALTER ROLE mover PASSWORD 'another'").await;
         let failure = migrate_with(&spec, panic_if_waiting()).await.unwrap_err();
         assert_eq!(failure.exit, Exit::Refused, "{failure}");
+        two.nothing_is_left_open().await;
+    }
+}
+
+/// A server that begins to ask for a password, where there is none to give.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_fails_on_our_side_in_mid_run_stops_it() {
+    for binaries in oldest_and_newest() {
+        let (two, spec) = of_a_role(&binaries).await;
+        let dsn = two.target.dsn().replace("postgres@", "mover@");
+        let spec = MigrationSpec { target: parse_dsn(&dsn).unwrap(), ..spec };
+        let harm = || {
+            two.target.server(|server| server.set_hba(ASKS_THE_MOVER).unwrap());
+            now(two.target.sql(END_ALL));
+        };
+        let failure = harmed(&two, &spec, "never", harm, || {}).await.unwrap_err();
+        let rule = rule_of(Sign::Login);
+        assert_eq!((failure.exit, &*failure.hint), (Exit::from(rule.verdict), rule.next));
+        assert!(failure.message.contains("password"), "{failure}");
+        two.target.server(|server| server.set_hba(TRUSTS_ALL).unwrap());
+        migrate_with(&spec, |_| {}).await.unwrap();
+        two.are_equal().await;
         two.nothing_is_left_open().await;
     }
 }

@@ -164,7 +164,6 @@ mod sample {
             different_rows,
             respelled_rows: different_rows / 2,
             moving_rows: different_rows / 3,
-            complete: different_rows < 10_000,
         }
     }
 

@@ -21,6 +21,7 @@
 
 pub(super) mod check;
 mod conninfo;
+mod origin;
 pub(super) mod subscription;
 mod waiting;
 
@@ -98,6 +99,10 @@ pub(super) async fn take_up(
             ),
             "the subscription follows the source by itself; `pghost cleanup` removes the ledger",
         ));
+    }
+    let found = ours(&mut servers.target, &record).await.map_err(|error| at_target(&error))?;
+    if let Some(found) = found {
+        origin::is_not_beyond(&mut servers.target, &record, found.oid).await?;
     }
     take_back(&mut servers.target, &migration, &record)
         .await
@@ -282,7 +287,8 @@ impl Handover<'_, '_> {
     }
 
     async fn make_marked(&self, target: &mut Connection, new: &New<'_>) -> Result<Oid, Error> {
-        target.query("BEGIN; SET LOCAL synchronous_commit = on").await?;
+        subscription::begin(target).await?;
+        target.query("SET LOCAL synchronous_commit = on").await?;
         subscription::make(target, new).await?;
         let found = subscription::find(target, new.name).await?;
         let oid = found.map(|found| found.oid).ok_or_else(|| {
@@ -337,25 +343,6 @@ impl Handover<'_, '_> {
         Err(Failure::cannot_resume(what, next))
     }
 
-    /// Brings the subscription's origin to the position.
-    async fn advance(
-        &mut self,
-        servers: &mut Servers,
-        record: &HandoffRecord,
-        subscription: &Subscription,
-    ) -> Result<(), Failure> {
-        let failed = |error: Error| Failure {
-            state: NOT_ENABLED.into(),
-            ..Failure::stopped_by("setting the subscription's origin", &error)
-        };
-        let (target, oid) = (&mut servers.target, subscription.oid);
-        subscription::set_progress(target, oid, record.position).await.map_err(failed)?;
-        self.step(StepName::OriginAdvanced, &record.position.to_string());
-        target.query("SET synchronous_commit = on").await.map_err(failed)?;
-        let (name, step) = (&self.migration.name, HandoffStep::Advanced);
-        ledger::advance_handoff(target, name, step, oid).await.map_err(failed)
-    }
-
     /// Lets the subscription run. There is no way back from here.
     async fn enable(
         &mut self,
@@ -364,33 +351,23 @@ impl Handover<'_, '_> {
         subscription: &Subscription,
     ) -> Result<(), Failure> {
         self.slot_is_free(servers, record.position).await?;
-        let failed = |error: Error| Failure {
-            state: NOT_ENABLED.into(),
-            ..Failure::stopped_by("enabling the subscription", &error)
-        };
         let (target, oid) = (&mut servers.target, subscription.oid);
-        let progress = subscription::progress(target, oid).await.map_err(failed)?;
-        if progress != Some(record.position) {
-            return Err(Failure::cannot_resume(
-                format!(
-                    "the origin of the subscription {} is at {}, and pghost had set it to {}",
-                    record.subscription,
-                    progress.map_or_else(|| "no position".into(), |lsn| lsn.to_string()),
-                    record.position
-                ),
-                "find out who else works with it; --then stop takes the handover back",
-            ));
-        }
+        origin::is_there(target, record, oid).await?;
+        let mut committing = false;
         let enabled = async {
             target.query("BEGIN; SET LOCAL synchronous_commit = on").await?;
             subscription::enable(target, &record.subscription).await?;
             let (name, step) = (&self.migration.name, HandoffStep::Enabled);
             ledger::advance_handoff(target, name, step, oid).await?;
+            committing = true;
             target.query("COMMIT").await.map(drop)
         };
         let enabled = enabled.await;
-        subscription::undo(target).await.map_err(failed)?;
-        enabled.map_err(failed)?;
+        let undone = subscription::undo(target).await;
+        enabled.and(undone).map_err(|error| Failure {
+            state: if committing { PERHAPS_ENABLED } else { NOT_ENABLED }.into(),
+            ..Failure::stopped_by("enabling the subscription", &error)
+        })?;
         self.step(StepName::SubscriptionEnabled, &record.subscription);
         Ok(())
     }
@@ -398,6 +375,11 @@ impl Handover<'_, '_> {
 
 const NOT_ENABLED: &str = "the target is exact, and nothing reads the slot; the ledger knows that \
                            the handover has begun, and the subscription is not enabled";
+
+/// The commit was on its way.
+const PERHAPS_ENABLED: &str = "the subscription is enabled or not, as the commit came through or \
+                               not: if it is, the slot is its own, and pghost applies nothing any \
+                               more; the ledger knows, and the next run looks";
 
 /// The slot's state as a failure, if the handover can't go on with it.
 async fn judge_slot(

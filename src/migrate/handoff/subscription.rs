@@ -63,8 +63,46 @@ pub(super) struct New<'a> {
     pub(super) failover: Option<bool>,
 }
 
-/// Makes it, disabled, without copying, with the slot that is there. Within a transaction, which is
-/// left open on an error.
+/// Begins the transaction that makes one. Its statement holds a password, which the server's log
+/// and statistics need not have; whether a transaction is sampled is drawn as it begins.
+pub(super) async fn begin(target: &mut Connection) -> Result<(), Error> {
+    keep_quiet(target, &[("log_transaction_sample_rate", "0")], false).await?;
+    target.query("BEGIN").await.map(drop)
+}
+
+/// What else would note a statement.
+const NOTED_BY: &[(&str, &str)] = &[
+    ("log_statement", "none"),
+    ("log_min_duration_statement", "-1"),
+    ("log_min_duration_sample", "-1"),
+    ("log_min_error_statement", "panic"),
+    ("pg_stat_statements.track_utility", "off"),
+];
+
+/// Changes the settings that this role may change: a superuser all of them, any other (who can make
+/// subscriptions from 16 on) those that it was granted.
+async fn keep_quiet(
+    target: &mut Connection,
+    settings: &[(&str, &str)],
+    local: bool,
+) -> Result<(), Error> {
+    let literal = |(name, value): &(&str, &str)| {
+        format!("({}, {})", quote_literal(name), quote_literal(value))
+    };
+    let may = match target.parameter("is_superuser") {
+        Some("on") => "true",
+        _ if target.server_version()?.major() < 15 => "false",
+        _ => "has_parameter_privilege(name, 'SET')",
+    };
+    let sql = format!(
+        "SELECT set_config(name, value, {local}) FROM (VALUES {}) AS s (name, value) WHERE {may}",
+        settings.iter().map(literal).collect::<Vec<_>>().join(", ")
+    );
+    target.query(&sql).await.map(drop)
+}
+
+/// Makes it, disabled, without copying, with the slot that is there. Within a transaction, see
+/// [`begin`], which is left open on an error.
 ///
 /// The server connects to the source by the conninfo and takes the publication's tables for
 /// subscribed.
@@ -72,14 +110,7 @@ pub(super) async fn make(target: &mut Connection, new: &New<'_>) -> Result<(), E
     if let Some(password) = new.conninfo.password() {
         target.hide_in_trace(password);
     }
-    if target.parameter("is_superuser") == Some("on") {
-        // The statement holds a password, which the server's log and statistics need not have.
-        let sql = "SET LOCAL log_statement = 'none'; SET LOCAL log_min_duration_statement = -1;
-                   SET LOCAL log_min_duration_sample = -1;
-                   SET LOCAL log_min_error_statement = 'panic';
-                   SET LOCAL pg_stat_statements.track_utility = off";
-        target.query(sql).await?;
-    }
+    keep_quiet(target, NOTED_BY, true).await?;
     let slot = new.slot.map_or_else(|| "NONE".into(), quote_literal);
     let failover = new.failover.map(|on| format!(", failover = {on}")).unwrap_or_default();
     let sql = format!(
@@ -95,7 +126,7 @@ pub(super) async fn make(target: &mut Connection, new: &New<'_>) -> Result<(), E
 
 /// Makes it and undoes that.
 pub(super) async fn tried(target: &mut Connection, new: &New<'_>) -> Result<(), Error> {
-    target.query("BEGIN").await?;
+    begin(target).await?;
     let made = make(target, new).await;
     undo(target).await?;
     made

@@ -47,6 +47,17 @@ async fn a_role_that_is_no_superuser_hands_over() {
             "host=127.0.0.1 port={} user=mover dbname=postgres password=hunter2",
             source.port
         );
+        // A statement that fails is in the log with all that it says, unless the role may keep it
+        // out.
+        let nowhere = conninfo.replace(&source.port.to_string(), "1");
+        spec.handoff.conninfo = Some(Conninfo::given(&nowhere).unwrap());
+        let is_logged = || target.server(|server| server.log_tail(100_000)).contains("hunter2");
+        target.sql("GRANT SET ON PARAMETER log_min_error_statement TO mover").await;
+        let refused = migrate(&spec).await.unwrap_err();
+        assert!(refused.exit.code() == 2 && !is_logged(), "{refused}");
+        target.sql("REVOKE SET ON PARAMETER log_min_error_statement FROM mover").await;
+        migrate(&spec).await.unwrap_err();
+        assert!(is_logged(), "that is what docs/fine-print.md says");
         spec.handoff.conninfo = Some(Conninfo::given(&conninfo).unwrap());
         migrate(&MigrationSpec { ..spec }).await.unwrap();
         let owner = "SELECT subowner::regrole FROM pg_subscription";

@@ -53,10 +53,17 @@ async fn two_databases_of_one_server_and_their_sequences() {
             MigrationSpec { then: Then::Handoff, ..spec(&from, &to, "parted", "parted") };
         spec.tables.push(crate::support::spec(&from, &to, "plain", "plain").tables.remove(0));
         spec.handoff.subscription = Some(format!("sub_{}", from.name));
-        let conninfo = format!("{} password=unused", keywords(&from));
+        // Whatever the target's log is to have: not that.
+        let all = ["log_transaction_sample_rate = 1", "log_statement = 'all'"];
+        for setting in all {
+            to.sql(&format!("ALTER DATABASE {} SET {setting}", to.name)).await;
+        }
+        let conninfo = format!("{} password=n0t-us3d", keywords(&from));
         spec.handoff.conninfo = Some(Conninfo::given(&conninfo).unwrap());
         let events = run(&spec).await.unwrap();
         assert!(events.iter().any(|e| step(e) == Some(super::dies::STEPS[4])));
+        let log = server.log_tail(1_000_000);
+        assert!(log.contains("ENABLE") && !log.contains("n0t-us3d"), "{log}");
 
         from.sql(
             "UPDATE parted SET day = (day + 10) % 20, v = 'moved' WHERE id % 3 = 0;

@@ -1,0 +1,59 @@
+//! Which test provokes which line of the table of verdicts: a line without one is found here.
+
+use std::{fs, path::Path};
+
+use pghost::migrate::verdict::{
+    Place::{self, Anywhere, Slot},
+    RULES,
+    Sign::{self, State},
+};
+
+/// A server's codes, wherever they come from, are raised one after the other.
+const EVERY_CODE: &str = "verdicts::every_code_has_the_verdict_that_the_table_says";
+
+/// The others, each by its module and name.
+const PROVOKED: &[(Sign, Place, &str)] = &[
+    (State("42704"), Slot, "judged::a_slot_that_is_dropped_before_it_is_read_cannot_be_made_good"),
+    (State("55000"), Slot, "judged::a_slot_that_is_of_another_kind_is_not_ours"),
+    (State("55006"), Slot, "judged::a_slot_that_another_session_reads_is_waited_for"),
+    (State("3D000"), Anywhere, "judged::a_database_that_is_dropped_in_mid_run_stops_it"),
+    (State("53300"), Anywhere, "verdicts::too_many_connections_are_waited_out"),
+    (
+        State("25006"),
+        Anywhere,
+        "verdicts::a_target_that_is_read_only_after_a_failover_is_waited_for",
+    ),
+    (State("28"), Anywhere, "verdicts::a_login_that_fails_in_mid_run_stops_it"),
+    (Sign::Unreachable, Anywhere, "waits::a_run_outlives_fast_restarts_of_either_server"),
+    (Sign::Lost, Anywhere, "waits::a_run_outlives_crashes_of_either_server"),
+    (Sign::Silent, Anywhere, "stalls::a_page_that_stands_still_does_not_hold_its_snapshot"),
+    (Sign::NotShown, Anywhere, "judged::a_commit_that_the_source_does_not_show_is_waited_for"),
+    (Sign::Login, Anywhere, "verdicts::a_login_that_fails_on_our_side_in_mid_run_stops_it"),
+    (Sign::Garbled, Anywhere, "judged::what_was_damaged_on_the_way_stops_the_run"),
+    (Sign::Counts, Anywhere, "judged::a_trigger_that_keeps_rows_away_stops_the_run"),
+    (Sign::Missed, Anywhere, "judged::a_trigger_that_keeps_rows_away_stops_the_run"),
+    (Sign::Diverged, Anywhere, "judged::a_target_that_somebody_else_writes_to_stops_the_run"),
+    (Sign::Altered, Anywhere, "state::a_table_that_was_altered_ends_the_migration"),
+    (Sign::Slot, Slot, "watched::a_slot_that_is_dropped_ends_the_backfill_at_once"),
+    (Sign::OtherServer, Anywhere, "identity::what_the_state_does_not_belong_to_is_recognised"),
+    (Sign::Ledger, Anywhere, "identity::what_the_state_does_not_belong_to_is_recognised"),
+    (Sign::AtFirst, Anywhere, "judged::what_fails_before_anything_was_made_is_refused"),
+    (Sign::Other, Anywhere, EVERY_CODE),
+];
+
+#[test]
+fn every_line_of_the_table_of_verdicts_is_provoked() {
+    for rule in RULES {
+        let by_code = rule.place == Anywhere && matches!(rule.sign, State(_));
+        let own =
+            PROVOKED.iter().any(|(sign, place, _)| (rule.sign, rule.place) == (*sign, *place));
+        assert!(by_code || own, "nothing provokes {rule:?}");
+    }
+    for (sign, place, test) in PROVOKED.iter().chain([&(State("57P01"), Anywhere, EVERY_CODE)]) {
+        assert!(RULES.iter().any(|rule| (rule.sign, rule.place) == (*sign, *place)), "{sign:?}");
+        let (module, name) = test.split_once("::").unwrap();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/{module}.rs"));
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.contains(&format!("]\nasync fn {name}() {{")), "there is no test {test}");
+    }
+}
