@@ -50,6 +50,7 @@ mod stage;
 mod stalls;
 mod standby;
 mod state;
+mod stopped;
 mod streams;
 mod support;
 mod tls;
