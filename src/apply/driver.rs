@@ -481,7 +481,8 @@ impl<'a> Driver<'a> {
         while self.lanes.has_commits() {
             self.wait_for_lane().await?;
         }
-        if self.lanes.committed() > self.durable.lsn() {
+        // What is open is half of a transaction, and ends with the session.
+        if self.lanes.committed() > self.durable.lsn() && !self.lanes.is_open() {
             let applied = self.lanes.committed();
             self.lanes.commit(Position { applied, ..Position::default() }, true);
             while self.lanes.has_commits() {
