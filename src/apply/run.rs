@@ -134,21 +134,29 @@ impl Apply {
                 &mut listen,
             )
             .await?;
-            let driven = match drive(&mut driver, interrupt.clone()).await {
+            let driven = drive(&mut driver, interrupt.clone()).await;
+            let (received, checkpoint) = (driver.received(), driver.checkpoint());
+            let ended = match driven {
                 Ok(outcome) => driver.finish().await.map(|()| outcome),
                 Err(error) => {
-                    let (received, checkpoint) = (driver.received(), driver.checkpoint());
                     drop(driver);
-                    if !(error.is_conflict() && careful.widen(received)) {
-                        return Err(error);
-                    }
-                    tracing::info!("{error}; now one change at a time up to {}", careful.until);
-                    apply.checkpoint = checkpoint;
-                    no_writers_left(target, &apply, interrupt.clone()).await?;
-                    continue;
+                    Err(error)
                 }
             };
-            return driven;
+            let error = match ended {
+                Err(error) if error.is_conflict() => error,
+                ended => return ended,
+            };
+            // What met it is rolled back, and the next run begins before it.
+            if *interrupt.borrow() {
+                return Ok(Outcome::Interrupted);
+            }
+            if !careful.widen(received) {
+                return Err(error);
+            }
+            tracing::info!("{error}; now one change at a time up to {}", careful.until);
+            apply.checkpoint = checkpoint;
+            no_writers_left(target, &apply, interrupt.clone()).await?;
         }
     }
 }

@@ -1,4 +1,6 @@
-//! A run that is told to stop in the middle of something large.
+//! A run that is told to stop while something is on its way.
+
+use std::time::Duration;
 
 use pghost::{
     conn::parse_dsn,
@@ -57,6 +59,43 @@ async fn a_run_that_is_stopped_within_a_large_transaction_commits_nothing_of_it(
         let (ended, ()) = tokio::join!(run, script);
         ended.unwrap();
         assert_eq!(two.target.value("SELECT count(*) FROM target").await, "1");
+        migrate(&two.spec()).await.unwrap();
+        two.are_equal().await;
+        two.nothing_is_left_open().await;
+    }
+}
+
+/// What is on its way waits for a lock, and then meets the exchange of a value.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conflict_that_is_met_while_a_run_stops_is_left_to_the_next_one() {
+    for binaries in oldest_and_newest() {
+        let two = Two::start(&binaries);
+        two.source.sql("CREATE TABLE source (id int PRIMARY KEY, v int UNIQUE)").await;
+        two.source.sql("INSERT INTO source SELECT i, i FROM generate_series(1, 9) i").await;
+        let spec = MigrationSpec { then: Then::Follow, ..two.spec() };
+        let (stop, interrupt) = watch::channel(false);
+        let (tell, mut told) = watch::channel(false);
+        let mut listener = |event: &Event| {
+            let _ = begins(event, PhaseName::Follow) && tell.send(true).is_ok();
+        };
+        let run = migrate::run(&spec, interrupt, &mut listener);
+        let script = async {
+            told.wait_for(|follows| *follows).await.unwrap();
+            let mut held = two.target.connect().await;
+            held.query("BEGIN; SELECT FROM target WHERE id = 1 FOR UPDATE").await.unwrap();
+            let exchange = "BEGIN; UPDATE source SET v = -1 WHERE id = 1; UPDATE source SET v = -2 WHERE id = 2;
+                UPDATE source SET v = 2 WHERE id = 3; UPDATE source SET v = 3 WHERE id = 2; COMMIT";
+            two.source.sql(exchange).await;
+            let waits = "SELECT count(*) > 0 FROM pg_stat_activity
+                WHERE application_name NOT LIKE 'test%' AND wait_event_type = 'Lock'";
+            two.target.until(waits).await;
+            stop.send_replace(true);
+            // It is waiting for what is on its way by now, or will soon.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            held.query("COMMIT").await.unwrap();
+        };
+        let (ended, ()) = tokio::join!(run, script);
+        ended.unwrap();
         migrate(&two.spec()).await.unwrap();
         two.are_equal().await;
         two.nothing_is_left_open().await;
