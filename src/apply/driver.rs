@@ -222,15 +222,16 @@ impl<'a> Driver<'a> {
         if bounds {
             self.pass_checkpoint().await?;
         }
-        let by_itself = self.lanes.is_strict() && self.is_careful() && !self.inbox.is_empty();
-        let full = if by_itself {
+        let careful = self.lanes.is_strict() && self.is_careful();
+        let full = if careful && !self.inbox.is_empty() {
             OVERFULL
         } else {
             self.inbox.len() / FULL_ROWS + self.inbox.bytes() / FULL_BYTES
         };
         let in_transaction = self.inbox.accountant.in_transaction();
-        // A part that was handed over is committed as soon as its transaction ends.
-        let ends_part = bounds && self.lanes.is_open();
+        // A part that was handed over is committed as soon as its transaction ends; what is written
+        // change by change, with all that came with it.
+        let ends_part = bounds && self.lanes.is_open() && !careful;
         if full >= OVERFULL || !in_transaction && (full > 0 || ends_part) {
             self.hand_over().await?;
         }
@@ -352,7 +353,13 @@ impl<'a> Driver<'a> {
 
     /// Hands over whatever there is when the lanes have nothing to do.
     pub(super) async fn hand_over_if_idle(&mut self) -> Result<(), ApplyError> {
-        if !self.lanes.is_idle() || self.inbox.accountant.in_transaction() {
+        if self.inbox.accountant.in_transaction() {
+            return Ok(());
+        }
+        if self.lanes.is_strict() && self.lanes.is_open() {
+            return self.hand_over().await;
+        }
+        if !self.lanes.is_idle() {
             return Ok(());
         }
         let moved = self.inbox.accountant.complete() > self.position_queued;
