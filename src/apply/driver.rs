@@ -18,7 +18,7 @@ use super::{
     run::TICK,
 };
 use crate::{
-    conn::{Connection, Error, SessionKind},
+    conn::{Connection, SessionKind},
     ledger::{self, Position},
     pg::Lsn,
     pgoutput::{Decoder, Update},
@@ -166,10 +166,6 @@ impl<'a> Driver<'a> {
     /// Answers the walsender where that is due.
     pub(super) async fn report(&mut self) -> Result<(), ApplyError> {
         self.stream.report(Instant::now()).await.map_err(ApplyError::Stream)
-    }
-
-    fn at_target(&self, error: Error) -> ApplyError {
-        ApplyError::Target { after: self.durable.lsn(), error }
     }
 
     pub(super) fn tell_progress(&mut self) {
@@ -353,20 +349,15 @@ impl<'a> Driver<'a> {
 
     /// Hands over whatever there is when the lanes have nothing to do.
     pub(super) async fn hand_over_if_idle(&mut self) -> Result<(), ApplyError> {
-        if self.inbox.accountant.in_transaction() {
-            return Ok(());
-        }
-        if self.lanes.is_strict() && self.lanes.is_open() {
-            return self.hand_over().await;
-        }
-        if !self.lanes.is_idle() {
+        let open = self.lanes.is_strict() && self.lanes.is_open();
+        if !(open || self.lanes.is_idle()) || self.inbox.accountant.in_transaction() {
             return Ok(());
         }
         let moved = self.inbox.accountant.complete() > self.position_queued;
         let undurable = self.lanes.committed() > self.durable.lsn();
         let due = moved && self.last_position.elapsed() >= POSITION_INTERVAL
             || undurable && self.last_durable.elapsed() >= DURABLE_INTERVAL;
-        if !self.inbox.is_empty() && self.is_worth_it() || due {
+        if open || !self.inbox.is_empty() && self.is_worth_it() || due {
             self.hand_over().await?;
         }
         Ok(())
@@ -440,7 +431,7 @@ impl<'a> Driver<'a> {
         let checkpoint = take_checkpoint(self.source).await.map_err(ApplyError::Stream)?;
         ledger::raise_checkpoint(self.target, &self.apply.migration, checkpoint)
             .await
-            .map_err(|error| self.at_target(error))?;
+            .map_err(|error| ApplyError::Target { after: self.durable.lsn(), error })?;
         self.checkpoint = self.checkpoint.max(checkpoint);
         self.fetched.extend(keys.into_iter().map(|key| (key, Some(checkpoint))));
         (self.listen)(Moment::CheckpointRaised(self.checkpoint));
