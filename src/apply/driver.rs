@@ -2,6 +2,8 @@
 //!
 //! The loop that waits for things to happen is [`super::run`]'s.
 
+mod fetching;
+
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
@@ -10,7 +12,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    Apply, ApplyError, ApplyProgress, Fold, Moment, Stop, error, fetch,
+    Apply, ApplyError, ApplyProgress, Fold, Moment, Stop, error,
     lane::{Lane, ROWS_BY_THEIR_KEY},
     lanes::Lanes,
     messages::{Ask, Inbox, key_bytes},
@@ -22,7 +24,7 @@ use crate::{
     ledger::{self, Position},
     pg::Lsn,
     pgoutput::{Decoder, Update},
-    replication::{Chunk, DurableLsn, ReplicationStream, StreamMessage, take_checkpoint},
+    replication::{Chunk, DurableLsn, ReplicationStream, StreamMessage},
 };
 
 /// How full the folds may get before they are handed over at the next commit. Statements of a
@@ -45,8 +47,6 @@ const DURABLE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long to wait for the lane at a time. Short: the parts of a large transaction make room
 /// without making anything durable.
 const LANE_WAIT: Duration = Duration::from_millis(20);
-/// How long the source may take to show a transaction that it has sent.
-const SHOWN_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the end of the stream may take.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -401,55 +401,6 @@ impl<'a> Driver<'a> {
             self.last_durable = Instant::now();
         }
         self.lanes.commit(position, durable);
-    }
-
-    /// Fetches rows that the folds wait for and raises the checkpoint past that moment, in the
-    /// ledger too, before anything of it can be committed.
-    async fn fetch_waiting(&mut self) -> Result<(), ApplyError> {
-        let waiting: Vec<_> = self.inbox.folds.iter().map(fetch::waiting).collect();
-        if waiting.iter().all(Vec::is_empty) {
-            return Ok(());
-        }
-        if self.lanes.is_strict() {
-            return Err(ApplyError::OutOfPlace {
-                at: self.inbox.accountant.complete(),
-                what: "an insert without one of its values".into(),
-            });
-        }
-        self.wait_until_shown().await?;
-        let mut keys = Vec::new();
-        for (table, entries) in waiting.iter().enumerate() {
-            for entries in entries.chunks(fetch::ROWS_AT_A_TIME) {
-                let (of, fold) = (&self.inbox.tables[table], &mut self.inbox.folds[table]);
-                keys.extend(entries.iter().map(|&at| key_bytes(table, fold, &fold.entries()[at])));
-                fetch::fetch(self.source, of, fold, entries)
-                    .await
-                    .map_err(|error| ApplyError::Fetch { table: of.source.plain(), error })?;
-                self.report().await?;
-            }
-        }
-        let checkpoint = take_checkpoint(self.source).await.map_err(ApplyError::Stream)?;
-        ledger::raise_checkpoint(self.target, &self.apply.migration, checkpoint)
-            .await
-            .map_err(|error| ApplyError::Target { after: self.durable.lsn(), error })?;
-        self.checkpoint = self.checkpoint.max(checkpoint);
-        self.fetched.extend(keys.into_iter().map(|key| (key, Some(checkpoint))));
-        (self.listen)(Moment::CheckpointRaised(self.checkpoint));
-        Ok(())
-    }
-
-    /// Waits until the source shows every transaction that is folded.
-    async fn wait_until_shown(&mut self) -> Result<(), ApplyError> {
-        let (started, patience) = (Instant::now(), SHOWN_PATIENCE.min(self.apply.stall));
-        while !fetch::shows(self.source, self.inbox.xids()).await.map_err(ApplyError::Stream)? {
-            if started.elapsed() > patience {
-                return Err(ApplyError::NotShown { seconds: patience.as_secs() });
-            }
-            self.report().await?;
-            self.check_interrupt()?;
-            tokio::time::sleep(LANE_WAIT).await;
-        }
-        Ok(())
     }
 
     fn check_interrupt(&self) -> Result<(), ApplyError> {

@@ -1,53 +1,72 @@
 //! Looking for pages ahead of the copying.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use super::{
-    Backfill, KeyRange, Page, Pager, Progress, Step,
-    pace::Pace,
+    Backfill, KeyRange, Pager, Progress, Step,
     page::PageError,
     range::{Bound, integer},
-    run::{CONFLICT_WAIT, CONFLICTS_MAX, connect_for_pages},
+    run::{CONFLICT_WAIT, CONFLICTS_MAX, PageOf, Table, Tell, Waiting, connect_for_pages},
 };
 use crate::{
     conn::{Connection, Error, QueryResult},
     sql::{key_ends, next_bound},
 };
 
-/// Looks for pages.
-pub(super) struct Finder {
+/// Looks for the pages of one table after the other, for as long as tables are waiting.
+pub(super) async fn find(
     backfill: Arc<Backfill>,
-    pace: Arc<Pace>,
-    tell: mpsc::Sender<Progress>,
+    waiting: Arc<Mutex<VecDeque<Waiting>>>,
+    tell: Tell,
+    pages: mpsc::Sender<PageOf>,
+) -> Result<(), PageError> {
+    let mut idle = None;
+    loop {
+        let next = waiting.lock().await.pop_front();
+        let Some((table, pager, found)) = next else { break };
+        let source = match idle.take() {
+            Some(source) => source,
+            None => (connect_for_pages(&backfill).await)
+                .map_err(|error| PageError::Session { side: "source", error })?,
+        };
+        let finder =
+            Finder { backfill: &backfill, table: &table, tell: &tell, source, range: None };
+        idle = Some(finder.run(pager, found, &pages).await?);
+    }
+    if let Some(source) = idle {
+        source.close().await;
+    }
+    Ok(())
+}
+
+/// Looks for the pages of a table.
+struct Finder<'a> {
+    backfill: &'a Backfill,
+    table: &'a Arc<Table>,
+    tell: &'a Tell,
     source: Connection,
     /// The ends of an integer key, as they were read last.
     range: Option<KeyRange>,
 }
 
-impl Finder {
-    pub(super) async fn connect(
-        backfill: Arc<Backfill>,
-        pace: Arc<Pace>,
-        tell: mpsc::Sender<Progress>,
-    ) -> Result<Self, PageError> {
-        let source = connect_for_pages(&backfill).await;
-        let at_source = |error| PageError::Source { table: backfill.table.source.plain(), error };
-        let source = source.map_err(at_source)?;
-        Ok(Self { backfill, pace, tell, source, range: None })
-    }
-
-    /// Gives out every page that is left; `found` are there already.
-    pub(super) async fn run(
+impl Finder<'_> {
+    /// Gives out every page that is left; `found` are there already. Gives the connection back.
+    async fn run(
         mut self,
         mut pager: Pager,
         mut found: u64,
-        pages: mpsc::Sender<Page>,
-    ) -> Result<(), PageError> {
+        pages: &mpsc::Sender<PageOf>,
+    ) -> Result<Connection, PageError> {
+        self.tell(Progress::Begun).await;
+        if pager.is_finished() {
+            self.tell(Progress::AllFound { pages: found }).await;
+            return Ok(self.source);
+        }
         self.read_ends().await?;
         if let Some(range) = self.range {
-            let _ = self.tell.send(Progress::KeyRange(range)).await;
+            self.tell(Progress::KeyRange(range)).await;
         }
         loop {
             let page = match pager.step() {
@@ -61,22 +80,26 @@ impl Finder {
             if let Some(page) = page {
                 found += 1;
                 if pager.is_finished() {
-                    let _ = self.tell.send(Progress::AllFound { pages: found }).await;
+                    self.tell(Progress::AllFound { pages: found }).await;
                 }
-                if pages.send(page).await.is_err() {
+                if pages.send((self.table.clone(), page)).await.is_err() {
                     break;
                 }
             }
         }
-        self.source.close().await;
-        Ok(())
+        Ok(self.source)
+    }
+
+    /// A receiver that is gone means that the run is over.
+    async fn tell(&self, progress: Progress) {
+        let _ = self.tell.send((self.table.plan.ordinal, progress)).await;
     }
 
     /// Where a page that begins after `lower` ends; `None` if it is the last one.
     async fn bound(&mut self, lower: &Bound) -> Result<Bound, PageError> {
-        let rows = self.pace.rows();
-        let table = &self.backfill.table;
-        if table.is_arithmetic && self.range.is_some() && !self.pace.is_sparse() {
+        let Table { plan: table, pace } = &**self.table;
+        let rows = pace.rows();
+        if table.is_arithmetic && self.range.is_some() && !pace.is_sparse() {
             let after = integer(lower);
             let cut = |range: Option<KeyRange>| range.and_then(|range| range.cut(after, rows));
             let bound = match cut(self.range) {
@@ -93,13 +116,13 @@ impl Finder {
         let result = self.ask(&sql).await?;
         let upper = result.rows().first().map(|row| row.texts(0)).transpose();
         let upper = upper.map_err(|error| self.at_source(error))?;
-        self.pace.bounds_found(lower, &upper, rows);
+        pace.bounds_found(lower, &upper, rows);
         Ok(upper)
     }
 
     /// Reads the ends of the key, if it is a single integer.
     async fn read_ends(&mut self) -> Result<(), PageError> {
-        let table = &self.backfill.table;
+        let table = &self.table.plan;
         let [only] = table.key.as_slice() else { return Ok(()) };
         if !only.is_integer() {
             return Ok(());
@@ -111,7 +134,7 @@ impl Finder {
     }
 
     fn at_source(&self, error: Error) -> PageError {
-        PageError::Source { table: self.backfill.table.source.plain(), error }
+        PageError::Source { table: self.table.plan.source.plain(), error }
     }
 
     /// Asks the source, again if a standby gave the question up.
@@ -121,13 +144,12 @@ impl Finder {
             let asked = Instant::now();
             let found = self.source.query(sql).await;
             let found = found.map_err(|error| self.at_source(error));
-            // A receiver that is gone means that the run is over.
-            let _ = self.tell.send(Progress::SnapshotHeld(asked.elapsed())).await;
+            self.tell(Progress::SnapshotHeld(asked.elapsed())).await;
             match found {
                 Err(error) if error.is_recovery_conflict() && conflicts < CONFLICTS_MAX => {
                     conflicts += 1;
                     tokio::time::sleep(CONFLICT_WAIT * conflicts).await;
-                    let again = connect_for_pages(&self.backfill).await;
+                    let again = connect_for_pages(self.backfill).await;
                     self.source = again.map_err(|error| self.at_source(error))?;
                 }
                 found => return found,

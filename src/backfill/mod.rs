@@ -2,9 +2,10 @@
 //! an atomic one on the target.
 //!
 //! ```text
-//!   Finder ── pages ──> bounded queue ──> worker ─┬─ source: BEGIN; snapshot; COPY OUT; COMMIT
-//!   short reads of the key's index,      (N of    │             │ CopyData, forwarded unread
-//!   or arithmetic                        them)    └─ target: BEGIN; COPY IN; ledger; COMMIT
+//!   Finders ── pages ──> bounded queue ──> worker ─┬─ source: BEGIN; snapshot; COPY OUT; COMMIT
+//!   one a table: short reads   of all     (N of    │             │ CopyData, forwarded unread
+//!   of its key's index,        tables     them)    └─ target: BEGIN; COPY IN; ledger; COMMIT
+//!   or arithmetic
 //! ```
 //!
 //! What changes while this runs is in the slot, and `apply`'s to bring. Pages are written before
@@ -23,5 +24,5 @@ pub use page::PageError;
 pub use pager::{Page, Pager, Step};
 pub use paging::Paging;
 pub use range::KeyRange;
-pub use run::{Backfill, Origin, PageCopied, PageRows, Progress, TablePlan, run};
+pub use run::{Backfill, Origin, PageCopied, PageRows, Progress, TableLeft, TablePlan, run};
 pub use size::rows_per_page;

@@ -2,12 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::{
-    sync::{Semaphore, mpsc},
-    time::timeout,
-};
+use tokio::{sync::Semaphore, time::timeout};
 
-use super::{Backfill, Page, Progress, TablePlan};
+use super::{Backfill, Page, Progress, TablePlan, run::Tell};
 use crate::{
     conn::{Connection, CopyIn, CopyOut, Error, Row},
     ledger::{self, PageRecord},
@@ -19,6 +16,14 @@ use crate::{
 /// What failed, and on which side.
 #[derive(Debug, thiserror::Error)]
 pub enum PageError {
+    /// Getting there; no page had begun.
+    #[error("opening a session on the {side} to copy pages: {error}")]
+    Session {
+        /// The source or the target.
+        side: &'static str,
+        /// What happened.
+        error: Error,
+    },
     /// Reading it.
     #[error("reading a page of {table} from the source: {error}")]
     Source {
@@ -55,7 +60,9 @@ impl PageError {
     #[must_use]
     pub const fn connection_error(&self) -> Option<&Error> {
         match self {
-            Self::Source { error, .. } | Self::Target { error, .. } => Some(error),
+            Self::Session { error, .. }
+            | Self::Source { error, .. }
+            | Self::Target { error, .. } => Some(error),
             Self::Counts { .. } => None,
         }
     }
@@ -66,7 +73,7 @@ impl PageError {
     pub(super) fn is_recovery_conflict(&self) -> bool {
         match self {
             Self::Source { error, .. } => error.sqlstate().is_some_and(|s| s.class() == "40"),
-            Self::Target { .. } | Self::Counts { .. } => false,
+            Self::Session { .. } | Self::Target { .. } | Self::Counts { .. } => false,
         }
     }
 }
@@ -79,10 +86,11 @@ pub(super) async fn copy_page(
     (source, target): (&mut Connection, &mut Connection),
     readers: &Semaphore,
     backfill: &Backfill,
+    plan: &TablePlan,
     page: Page,
-    tell: &mpsc::Sender<Progress>,
+    tell: &Tell,
 ) -> Result<(PageRecord, Duration), PageError> {
-    let (migration, plan) = (backfill.migration.as_str(), &backfill.table);
+    let (migration, ordinal) = (backfill.migration.as_str(), plan.ordinal);
     let at_source = |error| PageError::Source { table: plan.source.plain(), error };
     let at_target = |error| PageError::Target { table: plan.target.plain(), error };
 
@@ -98,13 +106,13 @@ pub(super) async fn copy_page(
 
     let reading = readers.acquire().await;
     let opened = Instant::now();
-    let read = read_page(source, &mut into, backfill, page).await;
+    let read = read_page(source, &mut into, backfill, plan, page).await;
     let open = opened.elapsed();
     drop(reading);
     let record = match read {
         Ok(record) => record,
         Err(side) => {
-            told.into_iter().for_each(|told| told.send(Progress::SnapshotHeld(open)));
+            told.into_iter().for_each(|told| told.send((ordinal, Progress::SnapshotHeld(open))));
             return Err(match side {
                 Side::Source(error) => {
                     // Half a page must never be committed: the target is told to undo it. Whether
@@ -123,8 +131,8 @@ pub(super) async fn copy_page(
         return Err(PageError::Counts { table: plan.target.plain(), sent, taken });
     }
     within(backfill.stall, stays(source, record.lsn)).await.map_err(at_source)?;
-    told.into_iter().for_each(|told| told.send(Progress::Read(record.number)));
-    ledger::commit_page(target, migration, plan.ordinal, &record).await.map_err(at_target)?;
+    told.into_iter().for_each(|told| told.send((ordinal, Progress::Read(record.number))));
+    ledger::commit_page(target, migration, ordinal, &record).await.map_err(at_target)?;
     Ok((record, open))
 }
 
@@ -133,9 +141,10 @@ async fn read_page(
     source: &mut Connection,
     into: &mut CopyIn<'_>,
     backfill: &Backfill,
+    plan: &TablePlan,
     page: Page,
 ) -> Result<PageRecord, Side> {
-    queue_reading(source, &backfill.table, &page);
+    queue_reading(source, plan, &page);
     let (snapshot, mut from) = begin_reading(source, backfill).await.map_err(Side::Source)?;
     let bytes = forward(&mut from, into, backfill.stall).await?;
     let rows = within(backfill.stall, from.finish()).await.map_err(Side::Source)?;

@@ -1,6 +1,11 @@
-//! One pager and several workers, each with its own connection to either side.
+//! The tables of a migration side by side: one crew of workers for all of them, each with its own
+//! connection to either side, and a few finders, each with one to the source.
+//!
+//! A worker takes whatever page comes next. So a table of few rows does not wait for one of many,
+//! and the last one has every worker to itself; and however many tables there are, no more pages
+//! are read at once, and no more sessions are open, than for one.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Mutex, Semaphore, mpsc},
@@ -9,7 +14,7 @@ use tokio::{
 
 use super::{
     KeyRange, Page, Pager,
-    find::Finder,
+    find::find,
     pace::Pace,
     page::{PageError, copy_page},
 };
@@ -66,7 +71,7 @@ const fn under_way(jobs: usize) -> usize {
     if jobs == 1 { 1 } else { jobs + 2 }
 }
 
-/// A backfill of one table.
+/// A backfill of a migration's tables.
 #[derive(Clone, Debug)]
 pub struct Backfill {
     /// The migration's name in the ledger.
@@ -77,9 +82,7 @@ pub struct Backfill {
     pub origin: Origin,
     /// Where they are written.
     pub target: Config,
-    /// The table.
-    pub table: TablePlan,
-    /// How many pages are read at once.
+    /// How many pages are read at once, whichever tables they are of.
     pub jobs: usize,
     /// How long a page may stand still.
     pub stall: Duration,
@@ -105,15 +108,27 @@ pub struct PageCopied {
     pub snapshot_held: Duration,
 }
 
-/// What a backfill tells while it runs.
+/// A table that is to be copied, and what was copied of it before.
+#[derive(Clone, Debug)]
+pub struct TableLeft<'a> {
+    /// The table.
+    pub plan: TablePlan,
+    /// Its pages that the ledger lists, in their order.
+    pub done: &'a [PageRecord],
+}
+
+/// What a backfill tells of a table while it runs.
 #[derive(Clone, Debug)]
 pub enum Progress {
+    /// Its pages are being looked for from now on.
+    Begun,
     /// A read of a bound, or a page that was given up, held a snapshot for so long.
     SnapshotHeld(Duration),
     /// The least and the greatest key as the run begins, before any page; of a key of one integer
     /// column, and of a table that has rows.
     KeyRange(KeyRange),
-    /// The end of the key was seen: there are this many pages in all, former runs' included.
+    /// The end of the key was seen: there are this many pages in all, former runs' included. Told
+    /// once of each table, before the last of its pages is copied.
     AllFound {
         /// How many.
         pages: u64,
@@ -124,47 +139,76 @@ pub enum Progress {
     Copied(PageCopied),
 }
 
-/// Copies what the ledger does not list yet, and tells each step to `listen`. Returns when every
-/// page is committed.
+/// A table that is being copied: what is fixed, and what its pages teach.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) plan: TablePlan,
+    pub(super) pace: Pace,
+}
+
+/// A table that nobody looks for pages of yet, and how many of them there are already.
+pub(super) type Waiting = (Arc<Table>, Pager, u64);
+
+/// Where steps are told, each with its table's place in the migration.
+pub(super) type Tell = mpsc::Sender<(usize, Progress)>;
+
+/// A page on its way to the workers.
+pub(super) type PageOf = (Arc<Table>, Page);
+
+/// Copies what the ledger does not list yet, and tells each step to `listen`, with its table's
+/// place in the migration. Returns when every page is committed.
+///
+/// Tables are begun in their order, as many at once as there are jobs.
 ///
 /// Errors: the first failure. Pages that were committed stay and are listed; nothing of the
 /// others is on the target.
 pub async fn run(
     backfill: Backfill,
-    done: &[PageRecord],
-    mut listen: impl FnMut(Progress),
+    tables: Vec<TableLeft<'_>>,
+    mut listen: impl FnMut(usize, Progress),
 ) -> Result<(), PageError> {
+    if tables.is_empty() {
+        return Ok(());
+    }
     let jobs = backfill.jobs.max(1);
-    let pager = Pager::new(done);
-    let pages_before = done.len() as u64;
-    let pace = Arc::new(Pace::new(backfill.table.page_rows));
+    let finders = jobs.min(tables.len());
+    let waiting: VecDeque<Waiting> = (tables.into_iter())
+        .map(|TableLeft { plan, done }| {
+            let pace = Pace::new(plan.page_rows);
+            (Arc::new(Table { plan, pace }), Pager::new(done), done.len() as u64)
+        })
+        .collect();
+    let waiting = Arc::new(Mutex::new(waiting));
     let backfill = Arc::new(backfill);
     // Enough pages ahead that no worker waits for a bound, few enough to stay near the copying.
+    // Who waits for room in it gets it in turn, so each table that was begun has its share.
     let (pages, queue) = mpsc::channel(jobs * 2);
     let queue = Arc::new(Mutex::new(queue));
     let readers = Arc::new(Semaphore::new(jobs));
     let (tell, mut told) = mpsc::channel(under_way(jobs) * 4);
 
     let mut tasks = JoinSet::new();
-    let finder = Finder::connect(backfill.clone(), pace.clone(), tell.clone());
-    tasks.spawn(async move { finder.await?.run(pager, pages_before, pages).await });
+    for _ in 0..finders {
+        tasks.spawn(find(backfill.clone(), waiting.clone(), tell.clone(), pages.clone()));
+    }
+    drop(pages);
     for _ in 0..under_way(jobs) {
         let (queue, readers) = (queue.clone(), readers.clone());
-        tasks.spawn(work(backfill.clone(), queue, readers, pace.clone(), tell.clone()));
+        tasks.spawn(work(backfill.clone(), queue, readers, tell.clone()));
     }
     drop(tell);
     drop(queue);
 
     loop {
         tokio::select! {
-            Some(progress) = told.recv() => listen(progress),
+            Some((ordinal, progress)) = told.recv() => listen(ordinal, progress),
             Some(finished) = tasks.join_next() => {
                 let finished =
                     finished.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
                 if finished.is_err() {
                     // What it told before it failed counts.
-                    while let Ok(progress) = told.try_recv() {
-                        listen(progress);
+                    while let Ok((ordinal, progress)) = told.try_recv() {
+                        listen(ordinal, progress);
                     }
                 }
                 // Dropping the others closes their connections, and the servers roll back.
@@ -177,37 +221,36 @@ pub async fn run(
 
 async fn work(
     backfill: Arc<Backfill>,
-    queue: Arc<Mutex<mpsc::Receiver<Page>>>,
+    queue: Arc<Mutex<mpsc::Receiver<PageOf>>>,
     readers: Arc<Semaphore>,
-    pace: Arc<Pace>,
-    tell: mpsc::Sender<Progress>,
+    tell: Tell,
 ) -> Result<(), PageError> {
-    let table = &backfill.table;
-    let at_source = |error| PageError::Source { table: table.source.plain(), error };
-    let at_target = |error| PageError::Target { table: table.target.plain(), error };
     let connected = tokio::join!(connect_for_pages(&backfill), connect_to_target(&backfill));
-    let mut source = connected.0.map_err(at_source)?;
-    let mut target = connected.1.map_err(at_target)?;
+    let at = |side| move |error| PageError::Session { side, error };
+    let mut source = connected.0.map_err(at("source"))?;
+    let mut target = connected.1.map_err(at("target"))?;
     loop {
-        let page = queue.lock().await.recv().await;
-        let Some(page) = page else { break };
+        let next = queue.lock().await.recv().await;
+        let Some((table, page)) = next else { break };
+        let ordinal = table.plan.ordinal;
         let mut conflicts = 0;
         let (record, snapshot_held) = loop {
             let sessions = (&mut source, &mut target);
-            match copy_page(sessions, &readers, &backfill, page.clone(), &tell).await {
+            match copy_page(sessions, &readers, &backfill, &table.plan, page.clone(), &tell).await {
                 Err(error) if error.is_recovery_conflict() && conflicts < CONFLICTS_MAX => {
                     conflicts += 1;
-                    tracing::warn!("page {} is read again: {error}", page.number);
+                    let name = table.plan.source.plain();
+                    tracing::warn!("page {} of {name} is read again: {error}", page.number);
                     tokio::time::sleep(CONFLICT_WAIT * conflicts).await;
-                    source = connect_for_pages(&backfill).await.map_err(at_source)?;
-                    target = connect_to_target(&backfill).await.map_err(at_target)?;
+                    source = connect_for_pages(&backfill).await.map_err(at("source"))?;
+                    target = connect_to_target(&backfill).await.map_err(at("target"))?;
                 }
                 copied => break copied?,
             }
         };
-        pace.page_copied(&record, snapshot_held);
+        table.pace.page_copied(&record, snapshot_held);
         let copied = Progress::Copied(PageCopied { record, snapshot_held });
-        let _ = tell.send(copied).await;
+        let _ = tell.send((ordinal, copied)).await;
     }
     source.close().await;
     target.close().await;

@@ -92,7 +92,13 @@ fn collation(row: &Row, default_version: Option<&str>) -> Result<Collation, Erro
     })
 }
 
+/// The order that the type has, by the operators of the index.
 fn ordering(column: &KeyColumn, collation: &Collation) -> Option<String> {
+    let order = of_type(column, collation)?;
+    Some(format!("{order} by {}", column.operators.less_than()))
+}
+
+fn of_type(column: &KeyColumn, collation: &Collation) -> Option<String> {
     if column.is_integer() {
         return Some("integer".to_owned());
     }
@@ -149,6 +155,10 @@ mod tests {
             of(25, &c),
             of(25, &Collation { encoding: "LATIN1".into(), ..collation("c", "C", None) })
         );
+        // An index may have other operators than the type's own.
+        let mut by_patterns = KeyColumn::builtin("k", 25, "text");
+        by_patterns.operators.less_than = "~<~".into();
+        assert_ne!(of(25, &c), ordering(&by_patterns, &c));
         // Without a version nobody knows.
         assert_eq!(of(25, &collation("c", "en_US.utf8", None)), None);
         let icu = |version| of(25, &collation("i", "de", Some(version)));

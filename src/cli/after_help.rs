@@ -72,4 +72,10 @@ pub(super) const VERIFY: &str = "\
 Both servers count and hash the rows of a page; of pages that differ the rows are looked at again
 until it is known whether they do. Changes that are on their way are no differences as long as
 somebody brings them: a running `pghost migrate --then follow` (--name), or a native subscription
-(--slot). Exit code 3 if rows differ.";
+(--slot). Exit code 3 if rows differ.
+
+Takes the arguments of `pghost migrate`: the same command line or file serves both.
+
+Example:
+  export GHOST_SOURCE='postgres://mover@old/shop' GHOST_TARGET='postgres://mover@new/shop'
+  pghost verify --name orders";

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Arg, Parser, Subcommand, ValueEnum};
 
 use super::{after_help, duration};
 
@@ -87,7 +87,7 @@ pub(super) enum Command {
     CutoverSequences(CutoverSequences),
     /// Compare tables of both sides page by page, also while they change; name the rows that differ
     #[command(after_help = after_help::VERIFY)]
-    Verify(Verify),
+    Verify(Box<Verify>),
     /// Remove all that pghost made for a migration: slot, publication, ledger; never a table
     #[command(after_help = after_help::CLEANUP)]
     Cleanup(Cleanup),
@@ -143,38 +143,43 @@ pub(super) struct Status {
     pub(super) json: bool,
 }
 
-/// `pghost verify`.
+/// `pghost verify`. Takes what `migrate` takes, so that one command line serves both.
 #[derive(Debug, clap::Args)]
+#[command(mut_args(for_verify))]
 pub(super) struct Verify {
-    /// The source
-    #[arg(long, value_name = "DSN", env = "GHOST_SOURCE", hide_env_values = true)]
-    pub(super) source: Option<Dsn>,
-
-    /// The target
-    #[arg(long, value_name = "DSN", env = "GHOST_TARGET", hide_env_values = true)]
-    pub(super) target: Option<Dsn>,
-
-    /// A table, and what it is called on the target; may be given several times
-    /// [default: all of the migration]
-    #[arg(long = "table", value_name = "S.T[=S2.T2]")]
-    pub(super) tables: Vec<String>,
-
-    /// The migration that brings the target the changes [default: made from the first table]
-    #[arg(long, value_name = "NAME")]
-    pub(super) name: Option<String>,
-
-    /// The slot that a native subscription reads after the handoff [default: the migration's]
-    #[arg(long, value_name = "SLOT")]
-    pub(super) slot: Option<String>,
-
-    /// Rows that are compared at once [default: as many as take 0.3 s]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
-    pub(super) page_rows: Option<u64>,
+    /// What `migrate` is asked for.
+    #[command(flatten)]
+    pub(super) migrate: Migrate,
 
     /// How many rows that differ are named, in each table
     #[arg(long, value_name = "N", default_value = "20")]
     pub(super) list: usize,
 }
+
+/// An option of `migrate` as `verify` takes it.
+fn for_verify(option: Arg) -> Arg {
+    let help = match option.get_id().as_str() {
+        "list" => return option,
+        "source" => "The source",
+        "target" => "The target",
+        "tables" => {
+            "A table, and what it is called on the target; may be given several times \
+             [default: all of the migration]"
+        }
+        "name" => {
+            "The migration that brings the target the changes [default: made from the first table]"
+        }
+        "slot" => {
+            "The slot that a native subscription reads after the handoff [default: the migration's]"
+        }
+        "page_rows" => "Rows that are compared at once [default: as many as take 0.3 s]",
+        _ => return option.help_heading(NOT_FOR_VERIFY),
+    };
+    option.help(help).long_help(help)
+}
+
+/// Above the options that mean nothing to `verify`.
+const NOT_FOR_VERIFY: &str = "Of migrate, so that one command line serves both (no meaning here)";
 
 /// `pghost cleanup`.
 #[derive(Debug, clap::Args)]
@@ -281,7 +286,7 @@ pub(super) struct Migrate {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(super) page_rows: Option<u64>,
 
-    /// Pages copied at once [default: the number of cores, between 2 and 4]
+    /// Pages copied at once, of all tables [default: the number of cores, between 2 and 4]
     #[arg(long, value_name = "N", value_parser = jobs)]
     pub(super) copy_jobs: Option<usize>,
 

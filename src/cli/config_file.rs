@@ -304,5 +304,10 @@ mod tests {
             let there = all.lines().any(|line| line.starts_with(&format!("{long} = ")));
             assert_eq!(there, !NOT_IN_A_FILE.contains(&long), "{long}");
         }
+        // `check` and `verify` take all of it, and `verify` some of its own.
+        assert_eq!(of(&["check"], &all).unwrap(), of(&["migrate"], &all).unwrap());
+        let with_list = format!("{all}list = 3\n");
+        let words = of(&["verify"], &with_list).unwrap();
+        assert_eq!(words, [of(&["migrate"], &all).unwrap(), vec!["--list=3".into()]].concat());
     }
 }

@@ -89,7 +89,11 @@ fn run(command: Command, mode: progress::Mode, screen: &Screen) -> Result<(), Fa
             let json = args.json;
             Meant::Cutover(Box::new(options::cutover_sequences(args, conn::parse_dsn)?), json)
         }
-        Command::Verify(args) => Meant::Verify(Box::new(options::verify(args, conn::parse_dsn)?)),
+        Command::Verify(args) => {
+            let options = options::verify(*args, conn::parse_dsn, cores)?;
+            warn(&options.warnings, screen);
+            Meant::Verify(Box::new(options.spec))
+        }
         Command::Cleanup(args) => {
             Meant::Cleanup(Box::new(options::cleanup(args, conn::parse_dsn)?))
         }
@@ -121,10 +125,14 @@ fn migration(
     screen: &Screen,
 ) -> Result<Box<options::Migrate>, Failure> {
     let options = options::migrate(args, conn::parse_dsn, cores)?;
-    for warning in &options.warnings {
+    warn(&options.warnings, screen);
+    Ok(Box::new(options))
+}
+
+fn warn(warnings: &[String], screen: &Screen) {
+    for warning in warnings {
         screen.note(&format!("warning: {warning}"));
     }
-    Ok(Box::new(options))
 }
 
 enum Meant {

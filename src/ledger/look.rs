@@ -1,6 +1,6 @@
 //! Looking at the ledger without a migration in hand.
 
-use super::store::advisory_key;
+use super::store::is_free;
 use crate::{
     conn::{Connection, Error},
     pg::Lsn,
@@ -18,20 +18,11 @@ pub async fn names(target: &mut Connection) -> Result<Vec<String>, Error> {
     result.rows().iter().map(|row| row.get("name")).collect()
 }
 
-/// Whether another session has taken this name ([`super::lock`]).
-async fn is_locked(connection: &mut Connection, what: &str) -> Result<bool, Error> {
-    let key = advisory_key(what);
-    let sql = format!("SELECT pg_try_advisory_lock({key}) AS free");
-    if !connection.query(&sql).await?.row()?.get::<bool>("free")? {
-        return Ok(true);
-    }
-    connection.query(&format!("SELECT pg_advisory_unlock({key})")).await?;
-    Ok(false)
-}
-
-/// Whether a pghost is at a migration.
+/// Whether a pghost is at a migration: another session has taken its name ([`super::lock`]).
 pub async fn is_running(target: &mut Connection, migration: &str) -> Result<bool, Error> {
-    is_locked(target, &migration_lock(migration)).await
+    let free: bool =
+        target.query(&is_free(&migration_lock(migration))).await?.row()?.get("free")?;
+    Ok(!free)
 }
 
 /// The name by which a pghost has a migration for itself.

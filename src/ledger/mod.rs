@@ -37,7 +37,8 @@ pub use object::{ObjectRecord, add_objects, load_objects, object_done, object_sk
 pub use page::{PageRecord, begin_page, commit_page, load_pages, pages_until, rows_copied};
 pub use position::{Position, PositionWriter};
 pub use store::{
-    add_seconds, begin, durable_position, forget, join_writers, load, lock, prepare_writer,
-    raise_checkpoint, set_target_made, start_backfill, start_catch_up, table_backfilled, writers,
+    add_seconds, begin, could_lock, durable_position, forget, join_writers, load, lock,
+    prepare_writer, raise_checkpoint, set_target_made, start_backfill, start_catch_up,
+    table_backfilled, writers,
 };
 pub use whole::what_is_missing;

@@ -134,14 +134,33 @@ pub(super) fn advisory_key(what: &str) -> String {
 /// Takes a name for this session, on the server of `connection`; `false` if another session has
 /// it. Given back when the session ends, however it ends.
 pub async fn lock(connection: &mut Connection, what: &str) -> Result<bool, Error> {
-    let sql = format!("SELECT pg_try_advisory_lock({}) AS locked", advisory_key(what));
+    let sql = format!("SELECT pg_try_advisory_lock({}) AS free", advisory_key(what));
+    patiently(connection, &sql).await
+}
+
+/// Whether a name could be taken; it is not, for longer than the asking.
+pub async fn could_lock(connection: &mut Connection, what: &str) -> Result<bool, Error> {
+    patiently(connection, &is_free(what)).await
+}
+
+/// Asks whether a name is `free`, and has it for so short that nobody is kept from taking it who
+/// asks patiently.
+pub(super) fn is_free(what: &str) -> String {
+    let key = advisory_key(what);
+    format!(
+        "SELECT CASE WHEN pg_try_advisory_lock({key}) THEN pg_advisory_unlock({key})
+                     ELSE false END AS free"
+    )
+}
+
+async fn patiently(connection: &mut Connection, sql: &str) -> Result<bool, Error> {
     // A run that has just ended may have its session on the server for a moment longer. Asking
     // again, rather than waiting there, holds no snapshot.
     let since = Instant::now();
     loop {
-        let locked = connection.query(&sql).await?.row()?.get("locked")?;
-        if locked || since.elapsed() > LOCK_PATIENCE {
-            return Ok(locked);
+        let free = connection.query(sql).await?.row()?.get("free")?;
+        if free || since.elapsed() > LOCK_PATIENCE {
+            return Ok(free);
         }
         tokio::time::sleep(LOCK_AGAIN).await;
     }

@@ -234,8 +234,6 @@ pub enum Event {
         respelled_rows: u64,
         /// Rows that change faster than they can be looked at; nothing is said of them.
         moving_rows: u64,
-        /// Whether the whole table was compared; it is not after very many differences.
-        complete: bool,
     },
     /// The run is over and all that was asked for is on the target.
     Finished {

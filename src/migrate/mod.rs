@@ -13,6 +13,7 @@
 //! the journey where the ledger says it is. The core does not print: it emits [`Event`]s.
 
 mod altered;
+mod backfill_phase;
 mod build_key;
 mod check;
 mod cleanup;
@@ -27,6 +28,7 @@ mod handoff;
 mod load_ledger;
 mod make_table;
 mod names;
+mod number;
 mod objects;
 mod outlook;
 mod patience;
@@ -61,6 +63,7 @@ pub use event::{Event, Listener, PhaseName, Seconds, StepName, TableReport};
 pub use failure::{Exit, Failure};
 pub use handoff::{Conninfo, HandoffSpec};
 pub use names::{default_name, is_slot_name};
+pub(crate) use number::grouped;
 pub use persist::run;
 pub use sequences::SequenceReport;
 pub use spec::{MigrationSpec, TableSpec, Then};

@@ -91,8 +91,7 @@ impl Making<'_> {
                     waiting.push_front(object);
                     break;
                 };
-                let message = format!("making {}", self.describe(&object));
-                listener.on(&Event::Notice { message });
+                listener.on(&Event::Notice { message: self.making(&object) });
                 building.extend(self.building(&connection, &object));
                 making.spawn(make_one(connection, self.migration.name.clone(), object));
             }
@@ -154,6 +153,22 @@ impl Making<'_> {
         format!("{} {name} of {}", kind.as_str(), self.table(object))
     }
 
+    /// What is being done, for people.
+    fn making(&self, object: &ObjectRecord) -> String {
+        let (table, name) = (self.table(object), &object.object.name);
+        match object.object.kind {
+            ObjectKind::Validation => format!("validating constraint {name} of {table}"),
+            ObjectKind::Firing => format!("setting when trigger {name} of {table} fires"),
+            ObjectKind::Setting => format!("setting {name} of {table}"),
+            ObjectKind::RowSecurity => format!("turning on row security of {table}"),
+            ObjectKind::Grant => format!("granting to {name} what it may do with {table}"),
+            ObjectKind::Comment if is_on_table(&object.object) => format!("commenting on {table}"),
+            ObjectKind::Comment => format!("commenting on {name} of {table}"),
+            ObjectKind::Analyze => format!("analyzing {table}"),
+            _ => format!("making {}", self.describe(object)),
+        }
+    }
+
     /// An index that the session is to build, if it is one.
     fn building(&self, connection: &Connection, object: &ObjectRecord) -> Option<Building> {
         let is_index = matches!(object.object.kind, ObjectKind::Index | ObjectKind::Unique);
@@ -184,7 +199,7 @@ impl Making<'_> {
                 None
             }
             Err((statement, error)) => {
-                let what = format!("making {}: {}", self.describe(object), one_line(statement));
+                let what = format!("{}: {}", self.making(object), one_line(statement));
                 Some(Failure {
                     hint: format!(
                         "mend what the message names and give the same command again; or, to go \
@@ -199,6 +214,11 @@ impl Making<'_> {
             }
         }
     }
+}
+
+/// Whether a comment is the table's own.
+fn is_on_table(object: &Object) -> bool {
+    object.statements.iter().all(|sql| sql.starts_with("COMMENT ON TABLE "))
 }
 
 fn one_line(statement: &str) -> String {

@@ -223,10 +223,29 @@ pub(super) async fn target_is_empty(target: &mut Connection, table: &Table) -> R
     Ok(())
 }
 
-/// Takes the slot's name on the source: migrations into other targets can't see this one's ledger.
+/// Takes the slot's name on the source, or, for a check, sees that it could be taken: migrations
+/// into other targets can't see this one's ledger.
+pub(super) async fn claim_slot(servers: &mut Servers, slot: &str) -> Result<(), Failure> {
+    if !servers.asks_only {
+        return lock_slot(&mut servers.source, slot).await;
+    }
+    let free = ledger::could_lock(&mut servers.source, &slot_lock(slot)).await;
+    is_nobodys(slot, free)
+}
+
+/// Takes the slot's name on the source.
 pub(super) async fn lock_slot(source: &mut Connection, slot: &str) -> Result<(), Failure> {
+    let locked = ledger::lock(source, &slot_lock(slot)).await;
+    is_nobodys(slot, locked)
+}
+
+fn slot_lock(slot: &str) -> String {
+    format!("pghost slot {slot}")
+}
+
+fn is_nobodys(slot: &str, found: Result<bool, Error>) -> Result<(), Failure> {
     let failed = |error: Error| Failure::refused_by("looking at the source's slots", &error);
-    if ledger::lock(source, &format!("pghost slot {slot}")).await.map_err(failed)? {
+    if found.map_err(failed)? {
         return Ok(());
     }
     Err(Failure::busy(

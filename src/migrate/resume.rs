@@ -62,7 +62,7 @@ pub(super) async fn is_the_same(
 ) -> Result<(), Failure> {
     asks_for_the_same(spec, migration)?;
     same_server(servers, migration)?;
-    preflight::lock_slot(&mut servers.source, &migration.slot).await
+    preflight::claim_slot(servers, &migration.slot).await
 }
 
 fn asks_for_the_same(spec: &MigrationSpec, migration: &Migration) -> Result<(), Failure> {

@@ -5,8 +5,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::{
-    Event, Failure, Listener, MigrationSpec, PhaseName, Seconds, StepName, Then, Verdict,
-    build_key::build_key,
+    Event, Failure, Listener, MigrationSpec, PhaseName, Seconds, Then, Verdict,
     check::{self, Findings},
     desk::Desk,
     earlier::no_writers_left,
@@ -19,12 +18,10 @@ use super::{
     servers::{self, Servers},
     standby,
     watch_apply::ApplyView,
-    watch_backfill::BackfillView,
     watch_source::Watch,
 };
 use crate::{
     apply::{Apply, ApplyError, ApplyTable, Moment, Outcome, Stop},
-    backfill::{self, Backfill, Origin},
     conn::Error,
     ledger::{self, Migration, Phase},
     pg::{Ident, Lsn},
@@ -166,10 +163,6 @@ impl<'a, 'l> Journey<'a, 'l> {
         self.desk.tell(&Event::Phase { phase });
     }
 
-    fn step(&self, step: StepName, of: String) {
-        self.desk.tell(&Event::Step { step, of });
-    }
-
     /// Reads the ledger again after something has written to it.
     pub(super) async fn reload(&mut self) -> Result<(), Failure> {
         let loaded = ledger::load(&mut self.servers.target, &self.migration.name).await;
@@ -179,53 +172,8 @@ impl<'a, 'l> Journey<'a, 'l> {
         Ok(())
     }
 
-    /// Copies the pages that are missing, and takes the checkpoint after the last one.
-    async fn backfill(&mut self) -> Result<(), Failure> {
-        if self.migration.phase > Phase::Backfill {
-            return Ok(());
-        }
-        self.enter(PhaseName::Backfill);
-        let started = Instant::now();
-        let has_pages_left = self.migration.tables.iter().any(|table| !table.backfilled);
-        if let (Some(standby), Some(start)) = (&self.spec.copy_from, self.migration.slot_start)
-            && has_pages_left
-        {
-            let mut teller = self.desk;
-            tokio::select! {
-                ready = standby::caught_up(standby, start, &mut teller) => ready?,
-                Ok(_) = self.interrupt.wait_for(|stop| *stop) => return Err(Failure::interrupted()),
-            }
-        }
-        let mut longest_snapshot = 0.0;
-        let mut copied = Ok(());
-        for at in 0..self.tables.len() {
-            copied = self.backfill_table(at, &mut longest_snapshot).await;
-            if copied.is_err() {
-                break;
-            }
-        }
-        let (target, name) = (&mut self.servers.target, &self.migration.name);
-        let seconds = started.elapsed().as_secs_f64();
-        let noted = ledger::add_seconds(target, name, seconds, 0.0, longest_snapshot).await;
-        copied?;
-        noted.map_err(|error| at_ledger(&error))?;
-
-        self.not_altered().await?;
-        let (target, name) = (&mut self.servers.target, &self.migration.name);
-        let checkpoint = take_checkpoint(&mut self.servers.source)
-            .await
-            .map_err(|error| Failure::stopped_by("taking the checkpoint", &error))?;
-        self.desk
-            .tell(&Event::Step { step: StepName::CheckpointTaken, of: checkpoint.to_string() });
-        ledger::start_catch_up(target, name, checkpoint)
-            .await
-            .map_err(|error| at_ledger(&error))?;
-        self.desk.tell(&Event::Checkpoint { lsn: checkpoint });
-        self.reload().await
-    }
-
     /// No table was altered since the migration began.
-    async fn not_altered(&mut self) -> Result<(), Failure> {
+    pub(super) async fn not_altered(&mut self) -> Result<(), Failure> {
         let ignores_new = self.spec.ignore_new_columns;
         for (record, table) in self.migration.tables.iter().zip(&self.tables) {
             let (source, there) = (&mut self.servers.source, table.target.as_ref());
@@ -245,60 +193,6 @@ impl<'a, 'l> Journey<'a, 'l> {
             }
             Ok(()) => failure,
         }
-    }
-
-    async fn backfill_table(&mut self, at: usize, longest: &mut f64) -> Result<(), Failure> {
-        let table = &self.tables[at];
-        let ordinal = table.ordinal;
-        if self.migration.tables.iter().any(|t| t.ordinal == ordinal && t.backfilled) {
-            return Ok(());
-        }
-        let (target, name) = (&mut self.servers.target, &self.migration.name);
-        let done = ledger::load_pages(target, name, ordinal).await.map_err(|e| at_ledger(&e))?;
-        let plan = table.for_backfill(self.spec.page_rows);
-        let mut view = BackfillView::new(&table.source, &done);
-        let backfill = Backfill {
-            migration: name.clone(),
-            source: self.spec.copy_from.as_ref().unwrap_or(&self.spec.source).clone(),
-            origin: Origin {
-                system_id: self.migration.source.system_id.clone(),
-                standby_from: self.spec.copy_from.as_ref().and(self.migration.slot_start),
-            },
-            target: self.spec.target.clone(),
-            table: plan,
-            jobs: self.spec.copy_jobs,
-            stall: self.spec.stall,
-        };
-        let desk = self.desk;
-        let copying = backfill::run(backfill, &done, |progress| {
-            if let Some(event) = view.on(&progress) {
-                desk.tell(&event);
-            }
-        });
-        let copied = tokio::select! {
-            copied = copying => copied.map_err(|error| Failure::backfill(&error)),
-            Ok(_) = self.interrupt.wait_for(|stop| *stop) => Err(Failure::interrupted()),
-        };
-        *longest = longest.max(view.longest_snapshot_seconds());
-        if let Err(failure) = copied {
-            // What can't be read or written as it was may have been altered; that says more.
-            let is_strange = failure.verdict == Verdict::Stop && failure.sqlstate.is_some();
-            let why = if is_strange { self.not_altered().await.err() } else { None };
-            return Err(why.map_or(failure, Failure::in_mid_run));
-        }
-        let table = &self.tables[at];
-        if table.target_key.is_none() {
-            let name = table.target_name.plain();
-            desk.tell(&Event::Notice { message: format!("building the key of {name}") });
-            let table = &mut self.tables[at];
-            let (target, name) = (&mut self.servers.target, &self.migration.name);
-            let (config, listener) = (&self.spec.target, &mut { desk });
-            build_key(target, name, table, config, &mut self.interrupt, listener).await?;
-            let of = self.tables[at].target_name.plain();
-            self.step(StepName::KeyBuilt, of);
-        }
-        let (target, name) = (&mut self.servers.target, &self.migration.name);
-        ledger::table_backfilled(target, name, ordinal).await.map_err(|error| at_ledger(&error))
     }
 
     /// Applies changes up to the checkpoint; or, when that was passed long ago, up to now.

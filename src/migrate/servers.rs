@@ -24,6 +24,8 @@ pub(super) struct Servers {
     pub(super) target: Connection,
     /// Who the source is.
     pub(super) identity: SystemIdentity,
+    /// Whether they are only asked: names are not taken then, which a run may want meanwhile.
+    pub(super) asks_only: bool,
 }
 
 /// Connects to both sides.
@@ -55,7 +57,8 @@ pub(super) async fn look(
         Some((walsender, identity)) => (Some(walsender), identity),
         None => (None, who_is_it(&mut source).await?),
     };
-    Ok(Some(Servers { source, walsender, target, identity }))
+    let asks_only = findings.is_for_check();
+    Ok(Some(Servers { source, walsender, target, identity, asks_only }))
 }
 
 /// Opens the ordinary session on a server that is not too old.

@@ -26,7 +26,7 @@ pub struct MigrationSpec {
     pub paging: Paging,
     /// Rows in a page, if it was given.
     pub page_rows: Option<u64>,
-    /// Pages under way at once.
+    /// Pages read at once, whichever tables they are of.
     pub copy_jobs: usize,
     /// Sessions that apply changes at once, up to the checkpoint.
     pub apply_jobs: usize,

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::{
-    Event, Failure, Listener, MigrationSpec, PhaseName, TableSpec, default_name, load_ledger,
-    plan::PlannedTable, preflight::load_source,
+    Event, Failure, Listener, MigrationSpec, PhaseName, TableSpec, default_name, grouped,
+    load_ledger, plan::PlannedTable, preflight::load_source,
 };
 use crate::{
     catalog::{Key, Table, choose_key, load_ordering, load_table, matching_key},
@@ -19,6 +19,7 @@ use crate::{
     ledger::{self, Migration, Phase, TableRecord},
     pg::{Ident, QualifiedName},
     replication::find_slot,
+    sql::KeyColumn,
     verify::{self as compare, Follower, Found, VerifyProgress, VerifyTable},
 };
 
@@ -184,14 +185,17 @@ impl Verifying {
         let at_source = |error: Error| Failure::refused_by("looking at the slot", &error);
         let found = find_slot(&mut self.source, &slot).await.map_err(at_source)?;
         let is_read = found.as_ref().is_some_and(|found| found.active_pid.is_some());
+        // A command line of `migrate` names the slot that it made, which nobody reads after it.
+        let is_migrations =
+            migration.is_some_and(|known| known.slot == slot && known.phase == Phase::Done);
         match (is_read, &spec.slot) {
             (true, _) => Ok(Follower::Slot(slot)),
-            (false, Some(_)) => Err(Failure::refused(
+            (false, Some(_)) if !is_migrations => Err(Failure::refused(
                 format!("nobody reads a slot {slot} of the source"),
                 "see whether the subscription is enabled and connected; without --slot the rows \
                  are compared as they stand",
             )),
-            (false, None) => Ok(Follower::Nobody),
+            (false, _) => Ok(Follower::Nobody),
         }
     }
 
@@ -212,7 +216,7 @@ impl Verifying {
                 "check schema, spelling and case; names are taken letter for letter",
             ));
         };
-        let target_key = shared_key(source, key, &other)?;
+        let (source_key, target_key) = shared_key(source, key, &other)?;
         let target_types =
             columns.iter().map(|name| type_on_target(name, &other)).collect::<Result<_, _>>()?;
         let ours = load_ordering(&mut self.source, source.oid, &key.columns);
@@ -226,7 +230,7 @@ impl Verifying {
         let table = VerifyTable {
             source: source.name.clone(),
             target: target.clone(),
-            source_key: key.columns.clone(),
+            source_key,
             target_key: target_key.columns,
             target_walk,
             same_order: in_order && ours == theirs && ours.iter().all(Option::is_some),
@@ -261,7 +265,7 @@ impl Verifying {
             }
             listener.on(&verified(&name, &found));
             if found.different > 0 {
-                differ.push(format!("{} of {name}", found.different));
+                differ.push(format!("{} of {name}", grouped(found.different)));
             }
         }
         if differ.is_empty() {
@@ -285,8 +289,9 @@ async fn connect(source: &Config, target: &Config) -> Result<(Connection, Connec
     Ok((source, target))
 }
 
-/// The target's key on the same columns, by which the source's values can be looked up.
-fn shared_key(source: &Table, key: &Key, target: &Table) -> Result<Key, Failure> {
+/// The source's key columns, and the target's key on the same ones: by either, the other side's
+/// values can be looked up.
+fn shared_key(source: &Table, key: &Key, target: &Table) -> Result<(Vec<KeyColumn>, Key), Failure> {
     let names: Vec<_> = key.columns.iter().map(|column| column.name.clone()).collect();
     let plain = target.name.plain();
     let Some(mut found) = matching_key(target, &names) else {
@@ -297,10 +302,11 @@ fn shared_key(source: &Table, key: &Key, target: &Table) -> Result<Key, Failure>
             format!("ALTER TABLE {} ADD PRIMARY KEY ({columns})", target.name),
         ));
     };
-    for (ours, theirs) in key.columns.iter().zip(&mut found.columns) {
+    let mut columns = key.columns.clone();
+    for (ours, theirs) in columns.iter_mut().zip(&mut found.columns) {
         if ours.is_integer() && theirs.is_integer() {
-            // The source's values are looked for; they need not fit into the target's type.
-            theirs.type_name.clone_from(&ours.type_name);
+            // One side's values need not fit into the other's type.
+            (ours.type_name, theirs.type_name) = ("bigint".into(), "bigint".into());
         } else if ours.type_name != theirs.type_name {
             return Err(Failure::refused(
                 format!(
@@ -314,7 +320,7 @@ fn shared_key(source: &Table, key: &Key, target: &Table) -> Result<Key, Failure>
             ));
         }
     }
-    Ok(found)
+    Ok((columns, found))
 }
 
 /// The places of a key's columns in the order of its index.
@@ -367,7 +373,6 @@ fn verified(table: &str, found: &Found) -> Event {
         different_rows: found.different,
         respelled_rows: found.respelled,
         moving_rows: found.moving,
-        complete: !found.given_up,
     }
 }
 
@@ -432,6 +437,8 @@ impl<'a> View<'a> {
     /// That there are more than were named.
     fn not_named(&self, found: &Found) -> Option<String> {
         let more = found.different.saturating_sub(self.named as u64);
-        (more > 0).then(|| format!("{more} more rows of {} differ that are not named", self.table))
+        (more > 0).then(|| {
+            format!("{} more rows of {} differ that are not named", grouped(more), self.table)
+        })
     }
 }

@@ -76,6 +76,11 @@ impl<'a> BackfillView<'a> {
         self.longest_snapshot_seconds
     }
 
+    /// Whether every page is on the target.
+    pub(super) fn is_whole(&self) -> bool {
+        self.pages_total == Some(self.pages_done)
+    }
+
     /// Takes a step; a page that was copied is an event.
     pub(super) fn on(&mut self, progress: &Progress) -> Option<Event> {
         self.after(progress, self.started.elapsed().as_secs_f64())
@@ -83,6 +88,11 @@ impl<'a> BackfillView<'a> {
 
     fn after(&mut self, progress: &Progress, elapsed: f64) -> Option<Event> {
         match progress {
+            // Until now it has waited for other tables.
+            Progress::Begun => {
+                self.started = Instant::now();
+                None
+            }
             Progress::SnapshotHeld(took) => {
                 self.longest_snapshot_seconds =
                     self.longest_snapshot_seconds.max(took.as_secs_f64());
@@ -118,15 +128,14 @@ impl<'a> BackfillView<'a> {
     #[expect(clippy::cast_precision_loss, reason = "for display")]
     fn event(&mut self, elapsed: f64) -> Event {
         let part = self.part();
-        let is_done = self.pages_total == Some(self.pages_done);
-        let percent = if is_done {
+        let percent = if self.is_whole() {
             Some(100.0)
         } else {
             let percent = |part: &Part| (100.0 * part.done / part.whole).min(ALMOST_ALL);
             part.as_ref().map(percent).map(|now| self.percent.map_or(now, |last| last.max(now)))
         };
         self.percent = percent.or(self.percent);
-        let eta = if is_done { Some(0.0) } else { part.and_then(|part| part.eta(elapsed)) };
+        let eta = if self.is_whole() { Some(0.0) } else { part.and_then(|part| part.eta(elapsed)) };
         Event::Progress {
             phase: PhaseName::Backfill,
             table: self.table.clone(),

@@ -71,7 +71,8 @@ pub fn list_rows(
 }
 
 /// The keys of at most so many rows after `lower`, in the order of `walk`, which has the key's
-/// columns in the order of an index.
+/// columns in the order of an index. Its operators are named, or the order were the types' own, and
+/// "after" another one's.
 #[must_use]
 pub fn list_keys(
     table: &QualifiedName,
@@ -81,8 +82,9 @@ pub fn list_keys(
     rows: u64,
 ) -> String {
     let names = columns_of_t(key.iter().map(|c| &c.name));
-    let order = columns_of_t(walk.iter().map(|c| &c.name));
-    let from = between(walk, lower, None);
+    let order = |c: &KeyColumn| format!("t.{} USING {}", c.name, c.operators.less_than());
+    let order: Vec<_> = walk.iter().map(order).collect();
+    let (order, from) = (order.join(", "), between(walk, lower, None));
     format!("SELECT {names} FROM {table} AS t{from} ORDER BY {order} LIMIT {rows}")
 }
 
@@ -187,7 +189,8 @@ mod tests {
             list_keys(&table, &[a.clone(), b.clone()], &[b, a], Some(&lower), 9),
             "SELECT t.\"a\", t.\"b\" FROM \"s\".\"t\" AS t WHERE ROW(t.\"b\", t.\"a\") \
              OPERATOR(\"pg_catalog\".>) ROW('2'::integer, '1'::integer) \
-             ORDER BY t.\"b\", t.\"a\" LIMIT 9"
+             ORDER BY t.\"b\" USING OPERATOR(\"pg_catalog\".<), \
+             t.\"a\" USING OPERATOR(\"pg_catalog\".<) LIMIT 9"
         );
     }
 

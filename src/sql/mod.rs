@@ -16,7 +16,7 @@ pub use fingerprint::{
 };
 pub use key::{KeyColumn, KeyValues, Operators, after, columns_of_t, up_to};
 pub use literal::quote_literal;
-pub use page::{copy_page_in, copy_page_out, key_ends, next_bound};
+pub use page::{bound_within, copy_page_in, copy_page_out, key_ends, next_bound};
 pub use rows::Rows;
 pub use stage::Stage;
 pub use write::{

@@ -15,8 +15,19 @@ pub fn next_bound(
     lower: Option<&KeyValues>,
     rows: u64,
 ) -> String {
+    bound_within(table, key, (lower, None), rows)
+}
+
+/// The same within a range, which ends with `upper`.
+#[must_use]
+pub fn bound_within(
+    table: &QualifiedName,
+    key: &[KeyColumn],
+    (lower, upper): (Option<&KeyValues>, Option<&KeyValues>),
+    rows: u64,
+) -> String {
     let columns = columns_of_t(key.iter().map(|c| &c.name));
-    let from = between(key, lower, None);
+    let from = between(key, lower, upper);
     format!(
         "SELECT {columns} FROM {table} AS t{from} ORDER BY {columns} OFFSET {} LIMIT 1",
         rows.saturating_sub(1)
@@ -79,6 +90,11 @@ mod tests {
             next_bound(&table, &key(), Some(&["7".to_owned()]), 100),
             "SELECT t.\"id\" FROM \"public\".\"t\" AS t WHERE t.\"id\" \
              OPERATOR(\"pg_catalog\".>) '7'::integer ORDER BY t.\"id\" OFFSET 99 LIMIT 1"
+        );
+        assert_eq!(
+            bound_within(&table, &key(), (None, Some(&["9".to_owned()])), 3),
+            "SELECT t.\"id\" FROM \"public\".\"t\" AS t WHERE t.\"id\" \
+             OPERATOR(\"pg_catalog\".<=) '9'::integer ORDER BY t.\"id\" OFFSET 2 LIMIT 1"
         );
     }
 

@@ -5,8 +5,8 @@
 //!     |        on the target the same range; where it orders keys otherwise, the same keys
 //!   sums       both servers count and hash their rows, at the same time; equal: the next page
 //!     |
-//!   lists      key and hash of each row of a page that differs
-//!     |
+//!   lists      key and hash of each row of a page that differs, or of its parts one by one where
+//!     |        a side has far more rows in it than a page
 //!   suspects   rows that differ are looked at again, by their keys, each time after the target
 //!              has passed what was seen of the source, until it is known whether they do
 //! ```
@@ -25,6 +25,7 @@
 
 mod compare;
 mod error;
+mod narrow;
 mod pace;
 mod position;
 mod run;

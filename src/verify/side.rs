@@ -8,8 +8,8 @@ use crate::{
     pg::{Lsn, QualifiedName, Snapshot},
     replication::take_checkpoint,
     sql::{
-        Hashing, KeyColumn, Rows, fingerprint, list_keys, list_rows, look_at_rows, next_bound,
-        respelled, values_of_row,
+        Hashing, KeyColumn, Rows, bound_within, fingerprint, list_keys, list_rows, look_at_rows,
+        next_bound, respelled, values_of_row,
     },
 };
 
@@ -25,6 +25,19 @@ impl Page {
     fn range(&self) -> Rows<'_> {
         Rows::Between(self.lower.as_deref(), self.upper.as_deref())
     }
+
+    /// What is up to a key within it, and what comes after that.
+    pub(super) fn split(self, at: Vec<String>) -> (Self, Self) {
+        let first = Self { upper: Some(at.clone()), ..self.clone() };
+        (first, Self { lower: Some(at), ..self })
+    }
+}
+
+/// One of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Source,
+    Target,
 }
 
 /// What a page amounts to: rows, and the sum of their hashes.
@@ -100,18 +113,21 @@ impl Sides<'_> {
             .map_err(|error| self.at_source(error))
     }
 
-    /// What a page amounts to on both sides; and, found while the target still works, the next
-    /// page of at most `rows` rows; and the longest time of a statement on the source.
+    /// What a page amounts to on both sides; and, found while the target still works, the page of
+    /// at most `next` rows after it, if that is asked for; and the longest time of a statement on
+    /// the source.
     pub(super) async fn sums(
         &mut self,
         page: &Page,
-        rows: u64,
+        next: Option<u64>,
     ) -> Result<(Sum, Sum, Option<Page>, Duration), VerifyError> {
         let table = self.table;
         let of_source =
             fingerprint(&table.source, &table.source_key, page.range(), table.hashing());
         let of_target = self.on_target(page, fingerprint);
-        let next = page.upper.is_some().then(|| self.finding(page.upper.as_deref(), rows));
+        let rows = next.unwrap_or_default();
+        let next = next.filter(|_| page.upper.is_some());
+        let next = next.map(|rows| self.finding(page.upper.as_deref(), rows));
         let began = Instant::now();
         let (on_source, on_target) = (&mut *self.source, &mut *self.target);
         on_source.queue_query(&of_source);
@@ -138,6 +154,34 @@ impl Sides<'_> {
         Ok((source, target, next, held))
     }
 
+    /// The key of a row of a page by which it can be split: the one that has so many before it and
+    /// with it, as a side counts them. `None` where it has not so many. Only where both order the
+    /// key alike does it split both.
+    pub(super) async fn splitting(
+        &mut self,
+        page: &Page,
+        by: Side,
+        rows: u64,
+    ) -> Result<Option<Vec<String>>, VerifyError> {
+        let table = self.table;
+        let bounds = (page.lower.as_deref(), page.upper.as_deref());
+        let found = match by {
+            Side::Source => {
+                let sql = bound_within(&table.source, &table.source_key, bounds, rows);
+                self.source.query(&sql).await.and_then(|result| keys(&result))
+            }
+            Side::Target => {
+                let sql = bound_within(&table.target, &table.target_key, bounds, rows);
+                self.target.query(&sql).await.and_then(|result| keys(&result))
+            }
+        };
+        let found = found.map_err(|error| match by {
+            Side::Source => self.at_source(error),
+            Side::Target => self.at_target(error),
+        });
+        Ok(found?.pop())
+    }
+
     /// The page as the target finds it: where it orders keys otherwise, by the keys themselves.
     fn on_target(&self, page: &Page, make: Making) -> String {
         let table = self.table;
@@ -148,17 +192,21 @@ impl Sides<'_> {
         make(&table.target, &table.target_key, rows, table.hashing())
     }
 
-    /// The rows of a page on both sides.
+    /// The rows of a page on both sides, and how long the source took.
     pub(super) async fn lists(
         &mut self,
         page: &Page,
-    ) -> Result<(Vec<Listed>, Vec<Listed>), VerifyError> {
+    ) -> Result<(Vec<Listed>, Vec<Listed>, Duration), VerifyError> {
         let table = self.table;
         let of_source = list_rows(&table.source, &table.source_key, page.range(), table.hashing());
         let of_target = self.on_target(page, list_rows);
-        let asked = tokio::join!(self.source.query(&of_source), self.target.query(&of_target));
-        let (source, target) = self.both(asked)?;
-        self.both((listed(&source), listed(&target)))
+        let began = Instant::now();
+        let (on_source, on_target) = (&mut *self.source, &mut *self.target);
+        let of_source = async { (on_source.query(&of_source).await, began.elapsed()) };
+        let ((source, held), target) = tokio::join!(of_source, on_target.query(&of_target));
+        let (source, target) = self.both((source, target))?;
+        let (source, target) = self.both((listed(&source), listed(&target)))?;
+        Ok((source, target, held))
     }
 
     /// The target's keys after `lower`, in the order of its index.

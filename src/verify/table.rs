@@ -101,9 +101,4 @@ pub struct Found {
     pub respelled: u64,
     /// Rows of which nothing can be said: they change faster than they can be looked at.
     pub moving: u64,
-    /// Whether it was given up since there were too many differences.
-    pub given_up: bool,
 }
-
-/// More differences than anybody reads.
-pub(super) const DIFFERENT_MAX: u64 = 10_000;

@@ -11,8 +11,10 @@ use serde_json::Value;
 
 use crate::{
     refusals::inventory,
-    stage::drop_slot,
-    support::{Database, assert_same, connect, migrate, server, spec, versions_to_test},
+    stage::{beside, drop_slot, until},
+    support::{
+        Database, assert_same, connect, migrate, oldest_and_newest, server, spec, versions_to_test,
+    },
 };
 
 /// Checks, and makes sure that this has left no trace.
@@ -58,7 +60,7 @@ const ORDERS: &str = "
     COMMENT ON TABLE orders IS 'all'; COMMENT ON INDEX \"by Note\" IS 'an index';
     COMMENT ON TRIGGER t ON orders IS 'a trigger'; COMMENT ON CONSTRAINT orders_n_check ON orders IS 'n';
     INSERT INTO customer VALUES (1);
-    INSERT INTO orders SELECT i, 1, 'good', i, i FROM generate_series(1, 99) i; ANALYZE orders";
+    INSERT INTO orders SELECT i, 1, 'good', i, i FROM generate_series(1, 1099) i; ANALYZE orders";
 
 /// What the target must have for it.
 const FOR_ORDERS: &str = "
@@ -80,7 +82,7 @@ async fn what_could_begin_is_planned_and_then_begins() {
         assert_eq!(checked.name, db.name);
         found(&checked, Severity::Ok, &["the source runs Postgres"]);
         found(&checked, Severity::Ok, &["public.orders", "orders_pkey", "its primary key"]);
-        found(&checked, Severity::Ok, &["public.orders has about 99 rows"]);
+        found(&checked, Severity::Ok, &["public.orders has about 1,099 rows"]);
         found(&checked, Severity::Ok, &["sequence", "public.orders_id_seq"]);
         let at = |words: &str| {
             let at = checked.plan.iter().position(|planned| planned.sql.contains(words));
@@ -112,6 +114,42 @@ async fn what_could_begin_is_planned_and_then_begins() {
         assert!(checked.plan.is_empty());
         db.sql("ALTER TABLE orders ADD more integer").await;
         found(&check(&db, &to, &spec).await, Severity::Refused, &["added", "more"]);
+        drop_slot(&db, &spec).await;
+    }
+}
+
+/// A check takes no name that a run needs, however long it takes itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_begins_and_goes_on_beside_a_check() {
+    for binaries in oldest_and_newest() {
+        let db = Database::create(&server(&binaries), "disturbed").await;
+        db.sql("CREATE TABLE source (id int PRIMARY KEY); INSERT INTO source VALUES (1)").await;
+        let spec = spec(&db, &db, "source", "target");
+        for _ in ["begins", "goes on"] {
+            // Both look at the publication after the slot.
+            let mut held = db.connect().await;
+            held.query("BEGIN; LOCK TABLE pg_catalog.pg_publication").await.unwrap();
+            let is_held = |of: u32| {
+                let sql = format!(
+                    "SELECT count(*) = {of} FROM pg_stat_activity WHERE datname = current_database()
+                        AND application_name NOT LIKE 'test%' AND wait_event_type = 'Lock'"
+                );
+                let db = &db;
+                async move { until(db, &sql).await }
+            };
+            let checking = migrate::check(&spec);
+            let script = async {
+                is_held(1).await;
+                let run = beside(&spec, |_| {}, async {
+                    is_held(2).await;
+                    held.query("ROLLBACK").await.unwrap();
+                });
+                run.await.unwrap();
+            };
+            let (checked, ()) = tokio::join!(checking, script);
+            checked.unwrap();
+            held.close().await;
+        }
         drop_slot(&db, &spec).await;
     }
 }

@@ -14,6 +14,7 @@ use pghost::{
     cluster::StopMode,
     migrate::{CutoverSpec, PhaseName, cutover_sequences, status},
 };
+use serde_json::Value;
 
 use crate::{
     program::{Program, enters, is},
@@ -22,17 +23,18 @@ use crate::{
 use bed::{Bed, PAIRS, pair};
 pub(crate) use dies::dies_at;
 
-/// One command under load; then the source crashes before the slot's new position is anywhere on
-/// its disk, and both sides stay equal.
+/// One command under load compares both sides and hands over; then the source crashes before the
+/// slot's new position is anywhere on its disk, and both sides stay equal.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_table_is_handed_over_and_stays_equal() {
     for binaries in PAIRS.iter().filter_map(|majors| pair(*majors)) {
         let bed = Bed::make(&binaries).await;
         let (from, to) = (&bed.two.source.dsn().to_owned(), &bed.two.target.dsn().to_owned());
-        let args = ["--table", "busy", "--name", "busy", "--then", "handoff", "--page-rows", "200"];
+        let args = ["--table", "busy", "--name", "busy", "--verify", "--then", "handoff"];
+        let args = [&args[..], &["--page-rows", "200"]].concat();
         let ended = Program::migrate_between(from, to, &args).ends_with(0).await;
         ended.finished();
-        assert!(ended.events.iter().any(|event| enters(event, "handoff")));
+        all_rows_were_equal_before_the_handoff(&ended.events);
 
         let restarted = bed.two.source.restart(StopMode::Immediate, Duration::ZERO);
         restarted.join().unwrap();
@@ -56,6 +58,22 @@ async fn a_busy_table_is_handed_over_and_stays_equal() {
         sequences_go_ahead(&bed).await;
         bed.cleanup_leaves_the_subscription().await;
     }
+}
+
+/// Every row was compared, in pages, and nothing was left open.
+fn all_rows_were_equal_before_the_handoff(events: &[Value]) {
+    let at = |wanted: &dyn Fn(&Value) -> bool| {
+        let at = events.iter().position(wanted);
+        at.unwrap_or_else(|| panic!("it never came, but {events:#?}"))
+    };
+    let verified = at(&|event| is(event, "verified"));
+    assert!(at(&|event| enters(event, "verify")) < verified);
+    assert!(verified < at(&|event| enters(event, "handoff")));
+    let told = &events[verified];
+    let number = |field: &str| told[field].as_u64().unwrap();
+    assert!(number("rows") > 1000 && number("pages") >= number("rows") / 200, "{told}");
+    let open = ["different_rows", "respelled_rows", "moving_rows"].map(number);
+    assert_eq!((told["table"].as_str(), open), (Some("public.busy"), [0; 3]));
 }
 
 async fn sequences_go_ahead(bed: &Bed) {

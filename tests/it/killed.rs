@@ -90,14 +90,8 @@ impl Bed {
         self.from.sql(&orders::insert(&table(), key, 1)).await;
     }
 
-    /// The ledger's lines of pages, each with the transaction that wrote it.
     async fn pages(&self) -> BTreeSet<String> {
-        let sql = "SELECT coalesce(string_agg(concat_ws(' | ', ordinal, number, lower_bound,
-                              upper_bound, row_count, byte_count, snapshot, lsn, xmin), chr(10)),
-                       '')
-                     FROM pghost.page";
-        let lines = self.to.value(sql).await;
-        lines.lines().map(str::to_owned).collect()
+        pages(&self.to).await
     }
 
     async fn ledger(&self, column: &str) -> String {
@@ -146,6 +140,15 @@ impl Bed {
         let slot = format!("SELECT pg_drop_replication_slot('pghost_{}')", from.name);
         from.sql(&slot).await;
     }
+}
+
+/// The ledger's lines of pages, each with the transaction that wrote it.
+pub(crate) async fn pages(to: &Database) -> BTreeSet<String> {
+    let sql = "SELECT coalesce(string_agg(concat_ws(' | ', ordinal, number, lower_bound,
+                          upper_bound, row_count, byte_count, snapshot, lsn, xmin), chr(10)), '')
+                 FROM pghost.page";
+    let lines = to.value(sql).await;
+    lines.lines().map(str::to_owned).collect()
 }
 
 /// Checks what a run that came to its end says of its pages against the ledger, and that it left

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)] // clippy.toml leaves it to test functions, not to their helpers
 
+mod alongside;
 mod changes;
 mod check;
 mod cleanup;
@@ -53,6 +54,7 @@ mod state;
 mod stopped;
 mod streams;
 mod support;
+mod tables;
 mod tls;
 mod trace;
 mod types;

@@ -184,6 +184,14 @@ async fn moves(from: &Database, to: &Database, source: &str, target: &str) {
     let left_out: Vec<_> =
         notices(&events).into_iter().filter(|n| n.contains("left out")).collect();
     assert!(left_out.is_empty(), "{left_out:#?}");
+    for doing in
+        ["validating constraint ", "analyzing public.", "commenting on public.", "making index "]
+    {
+        assert!(
+            notices(&events).iter().any(|told| told.starts_with(doing)),
+            "{doing}: {events:#?}"
+        );
+    }
     let expected = says(from, source).await.replace(source, target);
     assert!(expected.lines().count() > 40, "{expected}");
     assert_says(&expected, &says(to, target).await);

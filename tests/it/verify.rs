@@ -1,7 +1,9 @@
 //! Comparing tables, on real servers.
 
 mod damage;
+mod line;
 mod live;
+mod many;
 mod sides;
 
 use pghost::{
@@ -27,7 +29,6 @@ struct Seen {
     different: u64,
     respelled: u64,
     moving: u64,
-    complete: bool,
     rows_told: Vec<RowTold>,
     notices: Vec<String>,
     failure: Option<Failure>,
@@ -48,12 +49,11 @@ impl Seen {
                     different_rows,
                     respelled_rows,
                     moving_rows,
-                    complete,
                     ..
                 } => {
                     (seen.rows, seen.pages) = (*rows, *pages);
                     (seen.different, seen.respelled) = (*different_rows, *respelled_rows);
-                    (seen.moving, seen.complete) = (*moving_rows, *complete);
+                    seen.moving = *moving_rows;
                 }
                 _ => {}
             }

@@ -287,6 +287,21 @@ mod tests {
     }
 
     #[test]
+    fn tables_that_are_copied_side_by_side_have_a_bar_each() {
+        let mut bars = Bars::new(Screen::plain());
+        bars.on(&sample::phase(PhaseName::Backfill));
+        let names = |bars: &Bars| bars.tables.iter().map(|t| t.name.clone()).collect::<Vec<_>>();
+        for (table, pages) in [("b", 3), ("a", 6), ("c", 1), ("a", 9), ("b", 6)] {
+            bars.on(&sample::progress_of(table, pages));
+        }
+        assert_eq!(names(&bars), ["b", "a", "c"]);
+        let positions: Vec<_> = bars.tables.iter().map(|table| table.bar.position()).collect();
+        assert_eq!(positions, [2_000, 3_000, 333]);
+        bars.on(&sample::progress_of("a", 30));
+        assert_eq!(names(&bars), ["b", "c"]);
+    }
+
+    #[test]
     fn a_phase_that_is_taken_up_again_goes_on() {
         let mut bars = Bars::new(Screen::plain());
         bars.on(&sample::phase(PhaseName::Backfill));

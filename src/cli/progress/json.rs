@@ -79,7 +79,7 @@ mod tests {
             (sample::different(Kind::Different), "event table key kind columns"),
             (
                 sample::verified(0),
-                "event table rows pages different_rows respelled_rows moving_rows complete",
+                "event table rows pages different_rows respelled_rows moving_rows",
             ),
             (sample::waiting(), "event reason waited_seconds limit_seconds next_try_seconds"),
             (Event::Resumed { waited_seconds: 1.0 }, "event waited_seconds"),

@@ -86,9 +86,17 @@ mod sample {
     }
 
     pub(super) fn progress(rows: u64, pages_done: u64) -> Event {
+        progress_of_rows("public.orders", rows, pages_done)
+    }
+
+    pub(super) fn progress_of(table: &str, pages_done: u64) -> Event {
+        progress_of_rows(table, pages_done * 100_000, pages_done)
+    }
+
+    fn progress_of_rows(table: &str, rows: u64, pages_done: u64) -> Event {
         Event::Progress {
             phase: PhaseName::Backfill,
-            table: "public.orders".into(),
+            table: table.into(),
             rows,
             bytes: rows * 280,
             pages_done,
@@ -156,7 +164,6 @@ mod sample {
             different_rows,
             respelled_rows: different_rows / 2,
             moving_rows: different_rows / 3,
-            complete: different_rows < 10_000,
         }
     }
 

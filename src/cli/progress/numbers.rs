@@ -1,17 +1,6 @@
 //! Numbers as people read them.
 
-/// `1,234,567`.
-pub(in crate::cli) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
+pub(in crate::cli) use crate::migrate::grouped;
 
 /// `512 B`, `1.5 KiB`, `3.0 GiB`.
 pub(super) fn bytes(bytes: u64) -> String {
@@ -80,22 +69,6 @@ fn whole(number: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn thousands_are_separated() {
-        let table = [
-            (0, "0"),
-            (999, "999"),
-            (1_000, "1,000"),
-            (12_345, "12,345"),
-            (123_456, "123,456"),
-            (1_234_567, "1,234,567"),
-            (u64::MAX, "18,446,744,073,709,551,615"),
-        ];
-        for (number, text) in table {
-            assert_eq!(grouped(number), text);
-        }
-    }
 
     #[test]
     fn bytes_are_in_powers_of_1024() {

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::migrate::{Event, Listener, PhaseName};
 
-/// Events of numbers come by the page or the batch; a reader wants about one a second.
+/// Events of numbers come by the page or the batch; a reader wants about one a second. Of tables
+/// that are copied side by side each has its turn.
 const BETWEEN_NUMBERS: Duration = Duration::from_secs(1);
 
 /// Following may take weeks, and its lines are kept somewhere.
@@ -54,26 +55,27 @@ impl Listener for Plain {
 struct Lines {
     started: Instant,
     phase: Option<PhaseName>,
-    /// When numbers were last written in this phase.
-    written: Option<Instant>,
+    /// What numbers come of in this phase: tables, or the changes.
+    told: Vec<Told>,
     /// When the slot was last written about.
     slot_written: Option<Instant>,
-    /// The newest numbers that were not written; they are, before what comes next.
-    held_back: Option<String>,
     /// The indexes that are being built, and when something was written of each.
     indexes: Vec<(String, Instant)>,
 }
 
+/// Something of which numbers come.
+#[derive(Debug)]
+struct Told {
+    name: String,
+    written: Instant,
+    /// The newest numbers that were not written; they are, before what comes next.
+    held_back: Option<String>,
+}
+
 impl Lines {
     fn new(started: Instant) -> Self {
-        Self {
-            started,
-            phase: None,
-            written: None,
-            slot_written: None,
-            held_back: None,
-            indexes: Vec::new(),
-        }
+        let (told, indexes) = (Vec::new(), Vec::new());
+        Self { started, phase: None, told, slot_written: None, indexes }
     }
 
     fn of(&mut self, event: &Event, now: Instant) -> Vec<String> {
@@ -82,25 +84,21 @@ impl Lines {
         let mut lines = Vec::new();
         match event {
             Event::Phase { phase } => {
-                lines.extend(self.held_back.take().map(stamped));
-                self.written = None;
+                lines.extend(self.held_back().map(stamped));
+                self.told.clear();
                 self.phase = Some(*phase);
                 lines.push(stamped(format!("{}: {}", name(*phase), meaning(*phase))));
             }
             Event::Notice { message } => lines.push(stamped(format!("note: {message}"))),
             Event::Checkpoint { lsn } => {
-                lines.extend(self.held_back.take().map(stamped));
+                lines.extend(self.held_back().map(stamped));
                 lines.push(stamped(format!("checkpoint: {lsn}")));
             }
             Event::Progress { .. } | Event::CatchUp { .. } => {
                 let text = numbers(event).map(|text| format!("{}: {text}", self.label(event)));
-                if self.is_due(now) || is_last_page(event) {
-                    self.written = Some(now);
-                    self.held_back = None;
-                    lines.extend(text.map(stamped));
-                } else {
-                    self.held_back = text;
-                }
+                let of = if let Event::Progress { table, .. } = event { table } else { "" };
+                let due = self.due(of, text.unwrap_or_default(), is_last_page(event), now);
+                lines.extend(due.map(stamped));
             }
             Event::Index { table, index, phase, .. } => {
                 if self.is_index_due(&format!("{table} {index}"), phase == "done", now) {
@@ -109,10 +107,10 @@ impl Lines {
                 }
             }
             Event::Finished { .. } | Event::Different { .. } | Event::Verified { .. } => {
-                lines.extend(self.held_back.take().map(stamped));
+                lines.extend(self.held_back().map(stamped));
             }
             Event::Waiting { .. } | Event::Resumed { .. } => {
-                lines.extend(self.held_back.take().map(stamped));
+                lines.extend(self.held_back().map(stamped));
                 lines.extend(sentence(event).map(stamped));
             }
             Event::Slot { wal_status, .. } => {
@@ -157,16 +155,37 @@ impl Lines {
         due
     }
 
-    fn is_due(&self, now: Instant) -> bool {
+    /// Gives the numbers back if they are to be written now, else keeps them. The more there is
+    /// that numbers come of, the less often they are written of each.
+    fn due(&mut self, of: &str, text: String, is_last: bool, now: Instant) -> Option<String> {
         let between = match self.phase {
             Some(PhaseName::Follow) => BETWEEN_NUMBERS_FOLLOWING,
             _ => BETWEEN_NUMBERS,
         };
-        self.written.is_none_or(|written| now.saturating_duration_since(written) >= between)
+        let several = u32::try_from(self.told.len()).unwrap_or(u32::MAX);
+        if is_last {
+            self.told.retain(|told| told.name != of);
+            return Some(text);
+        }
+        let Some(told) = self.told.iter_mut().find(|told| told.name == of) else {
+            self.told.push(Told { name: of.to_owned(), written: now, held_back: None });
+            return Some(text);
+        };
+        if now.saturating_duration_since(told.written) < between.saturating_mul(several) {
+            told.held_back = Some(text);
+            return None;
+        }
+        (told.written, told.held_back) = (now, None);
+        Some(text)
+    }
+
+    /// The numbers that were not written.
+    fn held_back(&mut self) -> impl Iterator<Item = String> + use<'_> {
+        self.told.iter_mut().filter_map(|told| told.held_back.take())
     }
 }
 
-/// Of a table, which the next event may not be about.
+/// Of a table.
 fn is_last_page(event: &Event) -> bool {
     matches!(event, Event::Progress { pages_done, pages_total, .. }
         if *pages_total == Some(*pages_done))
@@ -203,6 +222,38 @@ mod tests {
             (65_000, sample::phase(PhaseName::Done)),
         ]);
         assert_eq!(text, include_str!("golden/plain.txt").trim_end());
+    }
+
+    #[test]
+    fn tables_that_are_copied_side_by_side_take_turns() {
+        let (bill, orders) = ("public.bill", "public.orders");
+        let of = sample::progress_of;
+        let mut events = vec![(0, sample::phase(PhaseName::Backfill))];
+        for page in 1..30 {
+            // A page of each every 0.2 s; the one of few pages comes to its end.
+            events.push((page * 200, of(orders, page)));
+            if page <= 10 {
+                events.push((page * 200 + 1, of(bill, page * 3)));
+            }
+        }
+        events.push((6_001, sample::checkpoint()));
+        let shown: Vec<_> = (lines(&events).lines())
+            .filter_map(|line| Some(line.split_once("backfill: public.")?.1.to_owned()))
+            .map(|line| line.split(" %").next().unwrap().to_owned())
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "orders 3.3",
+                "bill 10.0",
+                "bill 100.0",
+                "orders 36.7",
+                "orders 53.3",
+                "orders 70.0",
+                "orders 86.7",
+                "orders 96.7"
+            ]
+        );
     }
 
     #[test]

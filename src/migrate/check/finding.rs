@@ -122,6 +122,11 @@ impl Findings {
         Self { wants_all: true, ..Self::for_run() }
     }
 
+    /// Whether nothing follows but an answer.
+    pub(in crate::migrate) const fn is_for_check(&self) -> bool {
+        self.wants_all
+    }
+
     pub(in crate::migrate) fn ok(&mut self, at: At<'_>, message: impl Into<String>) {
         self.add(at, Severity::Ok, message.into(), None);
     }

@@ -66,8 +66,8 @@ pub(super) async fn look(
     settings::size(servers, &tables, findings).await?;
     waits::look(&mut servers.source, findings).await?;
     let at = At::source("slot");
-    let locked = preflight::lock_slot(&mut servers.source, &slot).await;
-    if findings.take(at, locked)?.is_some() {
+    let claimed = preflight::claim_slot(servers, &slot).await;
+    if findings.take(at, claimed)?.is_some() {
         let free = preflight::look_at_slot(servers, &slot).await;
         if findings.take(at, free)?.is_some() {
             findings.ok(at, format!("the slot {slot} can be made"));

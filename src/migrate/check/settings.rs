@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     conn::{Error, Row},
-    migrate::{Failure, MigrationSpec, plan::PlannedTable, servers::Servers, slot_view},
+    migrate::{Failure, MigrationSpec, grouped, plan::PlannedTable, servers::Servers, slot_view},
 };
 
 /// A setting that this release does not have is NULL. Log is written at the average rate since the
@@ -139,7 +139,8 @@ pub(super) async fn size(
         let row = result.row().map_err(failed)?;
         let size = |column| row.get::<String>(column).map_err(failed);
         let rows = table.source.estimated_rows;
-        let rows = rows.map_or_else(|| "uncounted".into(), |rows| format!("about {rows}"));
+        let rows =
+            rows.map_or_else(|| "uncounted".into(), |rows| format!("about {}", grouped(rows)));
         findings.ok(
             At::source("size").of(&table.source.name),
             format!(
