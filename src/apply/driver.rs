@@ -20,7 +20,7 @@ use super::{
     run::TICK,
 };
 use crate::{
-    conn::{Connection, Error, SessionKind},
+    conn::{Connection, SessionKind},
     ledger::{self, Position},
     pg::Lsn,
     pgoutput::{Decoder, Update},
@@ -168,10 +168,6 @@ impl<'a> Driver<'a> {
         self.stream.report(Instant::now()).await.map_err(ApplyError::Stream)
     }
 
-    fn at_target(&self, error: Error) -> ApplyError {
-        ApplyError::Target { after: self.durable.lsn(), error }
-    }
-
     pub(super) fn tell_progress(&mut self) {
         self.told = Instant::now();
         (self.listen)(Moment::Progress(ApplyProgress {
@@ -222,15 +218,16 @@ impl<'a> Driver<'a> {
         if bounds {
             self.pass_checkpoint().await?;
         }
-        let by_itself = self.lanes.is_strict() && self.is_careful() && !self.inbox.is_empty();
-        let full = if by_itself {
+        let careful = self.lanes.is_strict() && self.is_careful();
+        let full = if careful && !self.inbox.is_empty() {
             OVERFULL
         } else {
             self.inbox.len() / FULL_ROWS + self.inbox.bytes() / FULL_BYTES
         };
         let in_transaction = self.inbox.accountant.in_transaction();
-        // A part that was handed over is committed as soon as its transaction ends.
-        let ends_part = bounds && self.lanes.is_open();
+        // A part that was handed over is committed as soon as its transaction ends; what is written
+        // change by change, with all that came with it.
+        let ends_part = bounds && self.lanes.is_open() && !careful;
         if full >= OVERFULL || !in_transaction && (full > 0 || ends_part) {
             self.hand_over().await?;
         }
@@ -352,14 +349,15 @@ impl<'a> Driver<'a> {
 
     /// Hands over whatever there is when the lanes have nothing to do.
     pub(super) async fn hand_over_if_idle(&mut self) -> Result<(), ApplyError> {
-        if !self.lanes.is_idle() || self.inbox.accountant.in_transaction() {
+        let open = self.lanes.is_strict() && self.lanes.is_open();
+        if !(open || self.lanes.is_idle()) || self.inbox.accountant.in_transaction() {
             return Ok(());
         }
         let moved = self.inbox.accountant.complete() > self.position_queued;
         let undurable = self.lanes.committed() > self.durable.lsn();
         let due = moved && self.last_position.elapsed() >= POSITION_INTERVAL
             || undurable && self.last_durable.elapsed() >= DURABLE_INTERVAL;
-        if !self.inbox.is_empty() && self.is_worth_it() || due {
+        if open || !self.inbox.is_empty() && self.is_worth_it() || due {
             self.hand_over().await?;
         }
         Ok(())

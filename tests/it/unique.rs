@@ -4,7 +4,7 @@ use pghost::migrate::{Event, Exit};
 
 use crate::{
     stage::{Scenario, drop_slot, migrate_with, now},
-    support::{Database, assert_same, migrate, server, spec, versions_to_test},
+    support::{Database, assert_same, migrate, oldest_and_newest, server, spec, versions_to_test},
 };
 
 /// Sixty rows, and a table beside them.
@@ -100,6 +100,38 @@ async fn values_of_a_unique_index_are_exchanged_after_the_checkpoint() {
             migrate(&spec).await.unwrap();
             assert_same((&from, "source"), (&to, "source"), "id").await;
         }
+        drop_slot(&from, &spec).await;
+    }
+}
+
+/// What is written change by change is not committed one transaction after the other: each commit is
+/// waited for, and over a network that is what takes long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_around_an_exchange_share_commits() {
+    for binaries in oldest_and_newest() {
+        let server = server(&binaries);
+        let (from, to) =
+            (Database::create(&server, "shared").await, Database::create(&server, "shared").await);
+        let table = "CREATE TABLE source (id integer PRIMARY KEY, n integer UNIQUE, v text);
+             INSERT INTO source SELECT i, i FROM generate_series(1, 2000) i";
+        from.sql(table).await;
+        let spec = spec(&from, &to, "source", "source");
+        migrate(&spec).await.unwrap();
+        from.sql(
+            "DO $$ BEGIN FOR i IN 1..2000 LOOP UPDATE source SET v = 'x' WHERE id = i; COMMIT; END LOOP; END $$",
+        )
+        .await;
+        from.sql(
+            "UPDATE source SET n = -1 WHERE id = 1; UPDATE source SET n = 1 WHERE id = 2;
+             UPDATE source SET n = 2 WHERE id = 1",
+        )
+        .await;
+        migrate(&spec).await.unwrap();
+        assert_same((&from, "source"), (&to, "source"), "id").await;
+        // Each commit with a position updates the migration's line.
+        let commits = "SELECT n_tup_upd < 1000 FROM pg_stat_user_tables
+                        WHERE relid = 'pghost.migration'::regclass";
+        assert_eq!(to.value(commits).await, "t");
         drop_slot(&from, &spec).await;
     }
 }

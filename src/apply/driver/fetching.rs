@@ -44,7 +44,7 @@ impl Driver<'_> {
         let checkpoint = take_checkpoint(self.source).await.map_err(ApplyError::Stream)?;
         ledger::raise_checkpoint(self.target, &self.apply.migration, checkpoint)
             .await
-            .map_err(|error| self.at_target(error))?;
+            .map_err(|error| ApplyError::Target { after: self.durable.lsn(), error })?;
         self.checkpoint = self.checkpoint.max(checkpoint);
         self.fetched.extend(keys.into_iter().map(|key| (key, Some(checkpoint))));
         (self.listen)(Moment::CheckpointRaised(self.checkpoint));

@@ -138,8 +138,9 @@ impl Applier {
         if bounds {
             self.pass_checkpoint(world)?;
         }
-        let by_itself = self.lanes.is_strict() && self.is_careful() && !self.inbox.is_empty();
-        let ends_part = bounds && self.lanes.is_open();
+        let careful = self.lanes.is_strict() && self.is_careful();
+        let by_itself = careful && !self.inbox.is_empty();
+        let ends_part = bounds && self.lanes.is_open() && !careful;
         if by_itself || ends_part && !self.inbox.accountant.in_transaction() {
             self.hand_over(world)?;
         }
