@@ -42,7 +42,7 @@ is touched. Both servers and their files are gone when it ends.";
 
 /// Of `pghost status`.
 pub(super) const STATUS: &str = "\
-Reads the ledger on the target and changes nothing.
+Reads the ledger on the target, asks the source too if it is named, and changes nothing.
 
 Example:
   pghost status --target 'postgres://mover@new/shop' --json";

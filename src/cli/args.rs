@@ -130,6 +130,10 @@ pub(super) struct Man {
 /// `pghost status`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Status {
+    /// The source, to be asked too: how far behind it is, how its slot is [default: not asked]
+    #[arg(long, value_name = "DSN", env = "GHOST_SOURCE", hide_env_values = true)]
+    pub(super) source: Option<Dsn>,
+
     /// The target, which holds the ledger
     #[arg(long, value_name = "DSN", env = "GHOST_TARGET", hide_env_values = true)]
     pub(super) target: Option<Dsn>,

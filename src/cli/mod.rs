@@ -187,7 +187,7 @@ async fn carry_out(meant: Meant, mode: progress::Mode, screen: Screen) -> Result
                 check::verdict(&checked)
             }
             Meant::Status(options) => {
-                let found = migrate::status(&options.target, options.name.as_deref()).await?;
+                let found = migrate::status(&options.spec).await?;
                 screen.print(&status::text(&found, options.json));
                 Ok(())
             }

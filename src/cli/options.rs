@@ -11,8 +11,8 @@ use crate::{
     config::{Config, ConfigError},
     demo,
     migrate::{
-        CleanupSpec, Conninfo, CutoverSpec, Failure, HandoffSpec, MigrationSpec, TableSpec, Then,
-        VerifySpec, is_slot_name,
+        CleanupSpec, Conninfo, CutoverSpec, Failure, HandoffSpec, MigrationSpec, StatusSpec,
+        TableSpec, Then, VerifySpec, is_slot_name,
     },
 };
 
@@ -40,8 +40,7 @@ pub(super) struct Verify {
 /// A look at a target's migrations.
 #[derive(Debug)]
 pub(super) struct Status {
-    pub(super) target: Config,
-    pub(super) name: Option<String>,
+    pub(super) spec: StatusSpec,
     pub(super) json: bool,
 }
 
@@ -212,8 +211,10 @@ pub(super) fn status(
     parse_dsn: impl Fn(&str) -> Result<Config, ConfigError>,
 ) -> Result<Status, Failure> {
     check_name("--name", args.name.as_deref())?;
+    let source = args.source.filter(|dsn| !dsn.0.trim().is_empty());
+    let source = source.map(|dsn| read("source", &dsn, &parse_dsn)).transpose()?;
     let target = server("target", args.target, parse_dsn)?;
-    Ok(Status { target, name: args.name, json: args.json })
+    Ok(Status { spec: StatusSpec { target, source, name: args.name }, json: args.json })
 }
 
 /// Two at least, since one reads while the other writes; four at most, since the servers have

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::progress::count;
-use crate::migrate::{Cleaned, CleanupSpec, MigrationStatus};
+use super::progress::{bytes, count};
+use crate::migrate::{Cleaned, CleanupSpec, MigrationStatus, SourceStatus};
 
 /// Where migrations stand, for people or as JSON.
 pub(super) fn text(found: &[MigrationStatus], as_json: bool) -> String {
@@ -39,6 +39,13 @@ fn block(migration: &MigrationStatus) -> String {
         or_none(&migration.checkpoint_lsn),
         or_none(&migration.applied_lsn)
     );
+    if let Some(source) = &migration.source {
+        let _ = write!(text, "\n  {}", of_source(source));
+    }
+    if let Some(failure) = &migration.last_failure {
+        let (at, message, next) = (&failure.at, &failure.message, &failure.next);
+        let _ = write!(text, "\n  the last run ended {at}: {message}\n    next: {next}");
+    }
     if let Some(subscription) = &migration.subscription {
         let state = match (subscription.enabled, subscription.running) {
             (None, _) => "not there".to_owned(),
@@ -54,7 +61,11 @@ fn block(migration: &MigrationStatus) -> String {
     }
     for table in &migration.tables {
         let rows = count(table.rows_copied);
-        let all = if table.backfilled { "all rows copied" } else { "rows copied so far" };
+        let all = match (table.backfilled, table.estimated_rows) {
+            (true, _) => "all rows copied".to_owned(),
+            (false, None) => "rows copied so far".to_owned(),
+            (false, Some(about)) => format!("of about {} rows copied so far", count(about)),
+        };
         let _ = write!(
             text,
             "\n  {} -> {}: {rows} {all}; {} inserted, {} updated, {} deleted, {} truncated since",
@@ -65,6 +76,29 @@ fn block(migration: &MigrationStatus) -> String {
             count(table.deleted),
             count(table.truncated)
         );
+    }
+    text
+}
+
+fn of_source(source: &SourceStatus) -> String {
+    if let Some(error) = &source.error {
+        return format!("the source could not be asked: {error}");
+    }
+    if let Some(lost) = &source.lost {
+        return format!("{lost}: this migration can't go on");
+    }
+    let mut text = match source.lag_bytes {
+        Some(lag) => format!("{} of the source's log behind", bytes(lag)),
+        None => "the source is there".to_owned(),
+    };
+    if let Some(slot) = &source.slot {
+        let reader = if slot.active { "is read" } else { "is not read just now" };
+        let status = slot.wal_status.as_deref().unwrap_or("unknown");
+        let kept = bytes(slot.retained_bytes.unwrap_or(0));
+        let _ = write!(text, "; the slot {reader} and keeps {kept} of log ({status})");
+        if let Some(safe) = slot.safe_bytes {
+            let _ = write!(text, ", lost after {} more", bytes(safe));
+        }
     }
     text
 }
@@ -92,7 +126,7 @@ mod tests {
     use std::slice::from_ref;
 
     use super::*;
-    use crate::migrate::{SubscriptionStatus, TableStatus};
+    use crate::migrate::{FailureStatus, SlotStatus, SubscriptionStatus, TableStatus};
 
     fn sample() -> MigrationStatus {
         MigrationStatus {
@@ -104,10 +138,13 @@ mod tests {
             checkpoint_lsn: None,
             applied_lsn: Some("0/16B3748".into()),
             subscription: None,
+            source: None,
+            last_failure: None,
             tables: vec![TableStatus {
                 source: "public.orders".into(),
                 target: "sales.orders".into(),
                 rows_copied: 1_234_567,
+                estimated_rows: None,
                 backfilled: false,
                 inserted: 0,
                 updated: 0,
@@ -146,6 +183,44 @@ mod tests {
             let line = format!("\n  subscription orders_sub, from 0/16B3748 on: {words}\n");
             assert!(text(&[of], false).contains(&line), "{line}");
         }
+    }
+
+    #[test]
+    fn what_the_source_says_and_how_the_last_run_ended_is_told() {
+        let slot = SlotStatus {
+            wal_status: Some("extended".into()),
+            active: false,
+            retained_bytes: Some(5 << 20),
+            safe_bytes: Some(1 << 30),
+        };
+        let well =
+            SourceStatus { lag_bytes: Some(3 << 20), slot: Some(slot), ..Default::default() };
+        let error = |text: &str| SourceStatus { error: Some(text.into()), ..Default::default() };
+        let lost = SourceStatus { lost: Some("the slot s is gone".into()), ..Default::default() };
+        for (source, words) in [
+            (
+                well,
+                "3.0 MiB of the source's log behind; the slot is not read just now and keeps \
+                 5.0 MiB of log (extended), lost after 1.0 GiB more",
+            ),
+            (error("no answer"), "the source could not be asked: no answer"),
+            (lost, "the slot s is gone: this migration can't go on"),
+        ] {
+            let mut of = MigrationStatus { source: Some(source), ..sample() };
+            of.tables[0].estimated_rows = Some(2_000_000);
+            let shown = text(&[of], false);
+            assert!(shown.contains(&format!("\n  {words}\n")), "{shown}");
+            assert!(shown.contains("1,234,567 of about 2,000,000 rows copied so far"), "{shown}");
+        }
+        let failure = FailureStatus {
+            at: "2026-11-28T03:00:00Z".into(),
+            message: "the disk is full".into(),
+            next: "make room".into(),
+        };
+        let of = MigrationStatus { last_failure: Some(failure), ..sample() };
+        let words =
+            "the last run ended 2026-11-28T03:00:00Z: the disk is full\n    next: make room";
+        assert!(text(&[of], false).contains(words));
     }
 
     #[test]

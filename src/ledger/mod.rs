@@ -6,6 +6,7 @@
 //!   pghost.page              one row a page that was copied: its bounds, rows and snapshot
 //!   pghost.object            one row an index, constraint .. to be made, and whether it is there
 //!   pghost.handoff           one row a migration that is handed over to a native subscription
+//!   pghost.failure           one row a migration whose last run ended with an error
 //! ```
 //!
 //! Everything is written in the target transaction that writes the rows it speaks of, so it can
@@ -17,6 +18,7 @@
 //! this ledger has committed.
 
 mod accountant;
+mod failure;
 mod handoff;
 mod look;
 mod model;
@@ -27,6 +29,7 @@ mod store;
 mod whole;
 
 pub use accountant::Accountant;
+pub use failure::{LastFailure, forget_failure, last_failure, note_failure};
 pub use handoff::{
     HandoffRecord, HandoffStep, advance_handoff, begin_handoff, end_handoff, load_handoff,
     take_back_handoff,

@@ -358,7 +358,7 @@ pub async fn forget(target: &mut Connection, name: &str) -> Result<(), Error> {
     let empty = "SELECT NOT EXISTS (SELECT FROM pghost.migration) AS empty";
     let drop = match target.query(empty).await?.row()?.get("empty")? {
         true => {
-            "DROP TABLE IF EXISTS pghost.object, pghost.handoff;
+            "DROP TABLE IF EXISTS pghost.object, pghost.handoff, pghost.failure;
                  DROP TABLE pghost.page, pghost.migration_table, pghost.migration;
                  DROP SCHEMA pghost; COMMIT"
         }

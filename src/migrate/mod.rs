@@ -46,6 +46,7 @@ mod slot_view;
 mod spec;
 mod standby;
 mod status;
+mod status_source;
 mod target;
 pub mod verdict;
 mod verify;
@@ -67,6 +68,9 @@ pub(crate) use number::grouped;
 pub use persist::run;
 pub use sequences::SequenceReport;
 pub use spec::{MigrationSpec, TableSpec, Then};
-pub use status::{MigrationStatus, SubscriptionStatus, TableStatus, status};
+pub use status::{
+    FailureStatus, MigrationStatus, StatusSpec, SubscriptionStatus, TableStatus, status,
+};
+pub use status_source::{SlotStatus, SourceStatus};
 pub use verdict::Verdict;
 pub use verify::{VerifySpec, verify};

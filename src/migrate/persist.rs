@@ -16,13 +16,26 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::{
-    Event, Exit, Failure, Listener, MigrationSpec, desk::Desk, patience::Patience, run::begin,
-    verdict::Verdict, watch_slot::SlotWatch,
+    Event, Exit, Failure, Listener, MigrationSpec,
+    desk::Desk,
+    patience::Patience,
+    run::at_ledger,
+    run::begin,
+    verdict::{Sign, Verdict},
+    watch_slot::SlotWatch,
+};
+use crate::{
+    config::Config,
+    conn::{Connection, Error, SessionKind},
+    ledger,
 };
 
 /// How long a server may take to let us in, where the settings don't say: one that takes
 /// connections and does not answer is as good as none.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long noting an error may take: the person is waiting to read it.
+const NOTE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs a migration, or takes it up where it stopped, to what the spec asks for. `interrupt`
 /// turns true when it is to stop. Once it has begun, it waits for servers that are away.
@@ -37,37 +50,37 @@ pub async fn run(
     let desk = Desk::new(listener);
     let mut patience = Patience::new(spec.wait_for_server);
     let started = Instant::now();
-    let mut attempt = Attempt { spec: &spec, desk: &desk, started, entered: None, trouble: None };
-    loop {
-        let Err(failure) = Box::pin(attempt.go(interrupt.clone())).await else {
-            return Ok(());
-        };
-        let has_begun = attempt.entered.is_some() || attempt.trouble.is_some();
-        if failure.exit == Exit::Refused && !has_begun {
-            return Err(failure);
-        }
-        let failure = failure.in_mid_run();
-        if failure.verdict != Verdict::Retry {
-            return Err(failure);
-        }
-        let now = Instant::now();
-        // An idle source gives nothing to move with; having stood for long is as good.
-        let stood = attempt.entered.is_some_and(|since| now - since >= spec.wait_for_server);
-        let well = desk.has_moved() || stood;
-        let Some(pause) = patience.failed(now, well, fastrand::f64()) else {
-            return Err(given_up(failure, patience.waited(now)));
-        };
-        desk.tell(&Event::Waiting {
-            reason: failure.message.clone(),
-            waited_seconds: pause.waited.as_secs_f64(),
-            limit_seconds: spec.wait_for_server.as_secs_f64(),
-            next_try_seconds: pause.pause.as_secs_f64(),
-        });
-        attempt.trouble = now.checked_sub(pause.waited);
-        tokio::select! {
-            () = tokio::time::sleep(pause.pause) => {}
-            Ok(_) = interrupt.wait_for(|stop| *stop) => return Err(Failure::interrupted()),
-        }
+    let (name, entered, trouble) = (None, None, None);
+    let mut attempt = Attempt { spec: &spec, desk: &desk, started, name, entered, trouble };
+    let ended = attempt.repeat(&mut patience, &mut interrupt).await;
+    if let (Err(failure), Some(name)) = (&ended, &attempt.name)
+        && is_to_note(failure)
+    {
+        Box::pin(note(&spec.target, name, failure)).await;
+    }
+    ended
+}
+
+/// Whether the ledger is to know of it: not that somebody has stopped the run, and nothing if the
+/// ledger may not be this migration's.
+fn is_to_note(failure: &Failure) -> bool {
+    let sign = failure.rule.map(|rule| rule.sign);
+    *failure != Failure::interrupted()
+        && !matches!(sign, Some(Sign::OtherServer | Sign::Ledger | Sign::AtFirst))
+}
+
+/// Leaves in the ledger how the run has ended, if the target can be reached.
+async fn note(target: &Config, name: &str, failure: &Failure) {
+    let noting = async {
+        let mut connection = Connection::connect(target, SessionKind::Sql).await?;
+        ledger::note_failure(&mut connection, name, &failure.message, &failure.hint).await?;
+        connection.close().await;
+        Ok::<_, Error>(())
+    };
+    match tokio::time::timeout(NOTE_TIMEOUT, noting).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::info!("the ledger does not know of this error: {error}"),
+        Err(_) => tracing::info!("the ledger does not know of this error: no answer in time"),
     }
 }
 
@@ -98,6 +111,8 @@ struct Attempt<'a, 'l> {
     spec: &'a MigrationSpec,
     desk: &'a Desk<'l>,
     started: Instant,
+    /// The migration's name, once the ledger has it.
+    name: Option<String>,
     /// When this attempt had both servers, and all was as it must be.
     entered: Option<Instant>,
     /// Since when it is in trouble, if it ever was.
@@ -105,10 +120,56 @@ struct Attempt<'a, 'l> {
 }
 
 impl Attempt<'_, '_> {
+    /// One attempt after the other, until one comes to its end or there is no use in another.
+    async fn repeat(
+        &mut self,
+        patience: &mut Patience,
+        interrupt: &mut watch::Receiver<bool>,
+    ) -> Result<(), Failure> {
+        let (spec, desk) = (self.spec, self.desk);
+        loop {
+            let Err(failure) = Box::pin(self.go(interrupt.clone())).await else {
+                return Ok(());
+            };
+            let has_begun = self.entered.is_some() || self.trouble.is_some();
+            if failure.exit == Exit::Refused && !has_begun {
+                return Err(failure);
+            }
+            let failure = failure.in_mid_run();
+            if failure.verdict != Verdict::Retry {
+                return Err(failure);
+            }
+            let now = Instant::now();
+            // An idle source gives nothing to move with; having stood for long is as good.
+            let stood = self.entered.is_some_and(|since| now - since >= spec.wait_for_server);
+            let well = desk.has_moved() || stood;
+            let Some(pause) = patience.failed(now, well, fastrand::f64()) else {
+                return Err(given_up(failure, patience.waited(now)));
+            };
+            desk.tell(&Event::Waiting {
+                reason: failure.message.clone(),
+                waited_seconds: pause.waited.as_secs_f64(),
+                limit_seconds: spec.wait_for_server.as_secs_f64(),
+                next_try_seconds: pause.pause.as_secs_f64(),
+            });
+            self.trouble = now.checked_sub(pause.waited);
+            tokio::select! {
+                () = tokio::time::sleep(pause.pause) => {}
+                Ok(_) = interrupt.wait_for(|stop| *stop) => return Err(Failure::interrupted()),
+            }
+        }
+    }
+
     async fn go(&mut self, interrupt: watch::Receiver<bool>) -> Result<(), Failure> {
         self.entered = None;
         let is_first = self.trouble.is_none();
-        let journey = begin(self.spec, interrupt, self.desk, is_first).await?;
+        let mut journey = begin(self.spec, interrupt, self.desk, is_first).await?;
+        let name = journey.migration().name.clone();
+        if self.name.is_none() {
+            let forgotten = ledger::forget_failure(&mut journey.servers.target, &name).await;
+            forgotten.map_err(|error| at_ledger(&error))?;
+        }
+        self.name = Some(name);
         let now = Instant::now();
         self.entered = Some(now);
         if let Some(since) = self.trouble {

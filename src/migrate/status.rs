@@ -1,8 +1,12 @@
-//! Where the migrations that a target knows of stand, as their ledger has it. Changes nothing.
+//! Where the migrations that a target knows of stand, as their ledger has it and the source, if it
+//! is named. Changes nothing.
 
 use serde::Serialize;
 
-use super::{Failure, handoff};
+use super::{
+    Failure, handoff,
+    status_source::{Asked, SourceStatus},
+};
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
@@ -28,8 +32,34 @@ pub struct MigrationStatus {
     pub applied_lsn: Option<String>,
     /// The native subscription that it is or was handed over to.
     pub subscription: Option<SubscriptionStatus>,
+    /// What the source says of it; `null` if no source was named.
+    pub source: Option<SourceStatus>,
+    /// The error that its last run has ended with; `null` also as soon as there is another run.
+    pub last_failure: Option<FailureStatus>,
     /// Its tables.
     pub tables: Vec<TableStatus>,
+}
+
+/// How a run has ended that did not come to its end.
+#[derive(Clone, Debug, Serialize)]
+pub struct FailureStatus {
+    /// When, in ISO 8601.
+    pub at: String,
+    /// What happened.
+    pub message: String,
+    /// What to do next.
+    pub next: String,
+}
+
+/// Which migrations, and who is asked.
+#[derive(Clone, Debug)]
+pub struct StatusSpec {
+    /// The target, which has the ledger.
+    pub target: Config,
+    /// The source, if it is to be asked too.
+    pub source: Option<Config>,
+    /// One migration only.
+    pub name: Option<String>,
 }
 
 /// What became of the subscription.
@@ -56,6 +86,8 @@ pub struct TableStatus {
     pub target: String,
     /// Rows copied so far.
     pub rows_copied: u64,
+    /// How many there are on the source by the planner's estimate, if it was asked and has one.
+    pub estimated_rows: Option<u64>,
     /// Whether that is all of them.
     pub backfilled: bool,
     /// Changes received and applied since.
@@ -68,17 +100,22 @@ pub struct TableStatus {
     pub truncated: u64,
 }
 
-/// Every migration known to the target, or the one of that name.
+/// Every migration known to the target, or the one of that name. A source that can't be asked is
+/// no error: it is told.
 ///
 /// Errors: the target can't be reached or read, or has no migration of that name.
-pub async fn status(target: &Config, name: Option<&str>) -> Result<Vec<MigrationStatus>, Failure> {
+pub async fn status(spec: &StatusSpec) -> Result<Vec<MigrationStatus>, Failure> {
     let failed = |error: Error| Failure::refused_by("reading the ledger on the target", &error);
-    let mut connection = Connection::connect(target, SessionKind::Sql)
+    let mut connection = Connection::connect(&spec.target, SessionKind::Sql)
         .await
         .map_err(|error| Failure::refused_by("connecting to the target", &error))?;
-    let names = match name {
-        Some(name) => vec![name.to_owned()],
+    let names = match &spec.name {
+        Some(name) => vec![name.clone()],
         None => ledger::names(&mut connection).await.map_err(failed)?,
+    };
+    let mut asked = match &spec.source {
+        Some(source) => Some(Asked::connect(source).await),
+        None => None,
     };
     let mut all = Vec::new();
     for name in names {
@@ -88,20 +125,36 @@ pub async fn status(target: &Config, name: Option<&str>) -> Result<Vec<Migration
                 "leave --name out to see all it knows",
             ));
         };
-        all.push(of(&mut connection, migration).await.map_err(failed)?);
+        all.push(of(&mut connection, asked.as_mut(), migration).await.map_err(failed)?);
     }
     connection.close().await;
+    if let Some(asked) = asked {
+        asked.close().await;
+    }
     Ok(all)
 }
 
-async fn of(target: &mut Connection, migration: Migration) -> Result<MigrationStatus, Error> {
+async fn of(
+    target: &mut Connection,
+    asked: Option<&mut Asked>,
+    migration: Migration,
+) -> Result<MigrationStatus, Error> {
+    let (source, estimates) = match asked {
+        Some(asked) => {
+            let (source, estimates) = asked.of(&migration).await;
+            (Some(source), estimates)
+        }
+        None => (None, Vec::new()),
+    };
+    let failure = ledger::last_failure(target, &migration.name).await?;
     let copied = ledger::rows_copied(target, &migration.name).await?;
     let running = ledger::is_running(target, &migration.name).await?;
     let subscription = subscription_of(target, &migration).await?;
-    let tables = migration.tables.iter().map(|table| TableStatus {
+    let tables = migration.tables.iter().enumerate().map(|(at, table)| TableStatus {
         source: table.source.plain(),
         target: table.target.plain(),
         rows_copied: copied.get(&table.ordinal).copied().unwrap_or(0),
+        estimated_rows: estimates.get(at).copied().flatten(),
         backfilled: table.backfilled,
         inserted: table.counts.inserted,
         updated: table.counts.updated,
@@ -114,6 +167,12 @@ async fn of(target: &mut Connection, migration: Migration) -> Result<MigrationSt
         checkpoint_lsn: migration.checkpoint.map(|lsn| lsn.to_string()),
         applied_lsn: migration.applied.map(|lsn| lsn.to_string()),
         subscription,
+        source,
+        last_failure: failure.map(|failure| FailureStatus {
+            at: failure.at,
+            message: failure.message,
+            next: failure.hint,
+        }),
         tables: tables.collect(),
         name: migration.name,
         slot: migration.slot,

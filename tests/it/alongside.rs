@@ -1,12 +1,12 @@
 //! Many migrations at the same time, from one database to one other: each has a slot, a publication
 //! and lines in the ledger of its own, and none disturbs another.
 
-use pghost::migrate::{CleanupSpec, Failure, MigrationSpec, cleanup, status};
+use pghost::migrate::{CleanupSpec, Failure, MigrationSpec, cleanup};
 use tokio::task::JoinSet;
 
 use crate::{
     journey::Writers,
-    support::{Database, assert_same, migrate, server, spec, versions_to_test},
+    support::{Database, assert_same, migrate, server, spec, status, versions_to_test},
 };
 
 const MANY: u32 = 4;

@@ -2,16 +2,14 @@
 
 use std::process::{Command, Output};
 
-use pghost::migrate::{
-    Cleaned, CleanupSpec, Event, MigrationSpec, StepName, Then, cleanup, status,
-};
+use pghost::migrate::{Cleaned, CleanupSpec, Event, MigrationSpec, StepName, Then, cleanup};
 
 use crate::{
     handoff::dies_at,
     made::{IS_WAITING, hold_the_key_off},
     program::{Program, enters},
     stage::{Gate, until},
-    support::{Database, migrate, server, spec, versions_to_test},
+    support::{Database, migrate, server, spec, status, versions_to_test},
 };
 
 const TABLES: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);

@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use pghost::{
     cluster::StopMode,
-    migrate::{CutoverSpec, PhaseName, cutover_sequences, status},
+    migrate::{CutoverSpec, PhaseName, cutover_sequences},
 };
 use serde_json::Value;
 
 use crate::{
     program::{Program, enters, is},
     stage::begins,
+    support::status,
 };
 use bed::{Bed, PAIRS, pair};
 pub(crate) use dies::dies_at;

@@ -51,6 +51,7 @@ mod stage;
 mod stalls;
 mod standby;
 mod state;
+mod status;
 mod stopped;
 mod streams;
 mod support;

@@ -15,7 +15,7 @@ use pghost::{
     cluster::{Binaries, Server},
     config::Config,
     conn::{Connection, QueryResult, SessionKind, parse_dsn},
-    migrate::{self, Event, Failure, MigrationSpec, TableSpec, Then},
+    migrate::{self, Event, Failure, MigrationSpec, MigrationStatus, StatusSpec, TableSpec, Then},
     pg::QualifiedName,
 };
 use tokio::sync::watch;
@@ -206,6 +206,15 @@ pub(crate) async fn migrate(spec: &MigrationSpec) -> Result<Vec<Event>, Failure>
     let ended = limit::of(migrate::run(spec, interrupt, listener)).await;
     ended.unwrap_or_else(|| panic!("the run hangs after {:#?}", events.last()))?;
     Ok(events)
+}
+
+/// What is known on a target, its source not being asked.
+pub(crate) async fn status(
+    target: &Config,
+    name: Option<&str>,
+) -> Result<Vec<MigrationStatus>, Failure> {
+    let (target, name) = (target.clone(), name.map(str::to_owned));
+    migrate::status(&StatusSpec { target, source: None, name }).await
 }
 
 /// All of a table's rows as one text, in the key's order.

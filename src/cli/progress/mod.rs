@@ -18,7 +18,7 @@ mod words;
 
 use std::io::Write;
 
-pub(super) use numbers::grouped as count;
+pub(super) use numbers::{bytes, grouped as count};
 
 use super::{
     args::Progress,

@@ -3,7 +3,7 @@
 pub(in crate::cli) use crate::migrate::grouped;
 
 /// `512 B`, `1.5 KiB`, `3.0 GiB`.
-pub(super) fn bytes(bytes: u64) -> String {
+pub(in crate::cli) fn bytes(bytes: u64) -> String {
     if bytes < 1024 {
         return format!("{bytes} B");
     }
