@@ -1,6 +1,8 @@
 //! What the source says of migrations that a target knows of: how far behind they are, whether
 //! their slots are well, how many rows there are to copy. Changes nothing.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::slot_view::why_lost;
@@ -11,6 +13,10 @@ use crate::{
     pg::{Lsn, Oid},
     replication::{Slot, find_slot},
 };
+
+/// How long the source may take to let us in, where the settings don't say: what the target knows
+/// is waiting to be read.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the source says of a migration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -46,7 +52,9 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) async fn connect(source: &Config) -> Self {
-        let connected = Connection::connect(source, SessionKind::Sql).await;
+        let mut source = source.clone();
+        source.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
+        let connected = Connection::connect(&source, SessionKind::Sql).await;
         Self { connection: connected.map_err(|error| error.to_string()) }
     }
 
@@ -98,7 +106,7 @@ async fn look(
 }
 
 fn status(migration: &Migration, slot: Option<&Slot>) -> SourceStatus {
-    // The position is stored after what is acknowledged was read, so here a slot may be further.
+    // Where it is compared with the target's position is not told: a run moves both meanwhile.
     let lost = match migration.phase {
         Phase::Prepare | Phase::Handoff | Phase::HandedOff => None,
         _ => why_lost(&migration.slot, slot, &migration.source.database, None),
