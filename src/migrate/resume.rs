@@ -20,7 +20,7 @@ use super::{
 use crate::{
     catalog::{Files, Key, Shape, Table, choose_key, load_prefixes, load_table, matching_key},
     conn::{Connection, Error},
-    ledger::{Migration, Phase, TableRecord},
+    ledger::{LastFailure, Migration, Phase, TableRecord, last_failure},
     pg::Ident,
     replication::find_slot,
     sql::quote_literal,
@@ -33,6 +33,7 @@ pub(super) async fn check(
     migration: &Migration,
 ) -> Result<Vec<PlannedTable>, Failure> {
     is_the_same(spec, servers, migration).await?;
+    may_go_on(servers, migration).await?;
     let mut tables = Vec::new();
     for record in &migration.tables {
         tables.push(check_table(spec, servers, migration, record).await?);
@@ -63,6 +64,18 @@ pub(super) async fn is_the_same(
     asks_for_the_same(spec, migration)?;
     same_server(servers, migration)?;
     preflight::claim_slot(servers, &migration.slot).await
+}
+
+/// No run has seen rows go missing. Nothing else would tell.
+async fn may_go_on(servers: &mut Servers, migration: &Migration) -> Result<(), Failure> {
+    let last = last_failure(&mut servers.target, &migration.name).await;
+    let last = last.map_err(|error| Failure::refused_by("reading the ledger", &error))?;
+    match last.filter(|last| last.is_final) {
+        Some(LastFailure { message, at, .. }) => {
+            Err(Failure::seen(Sign::Missed, format!("as a run has seen at {at}: {message}")))
+        }
+        None => Ok(()),
+    }
 }
 
 fn asks_for_the_same(spec: &MigrationSpec, migration: &Migration) -> Result<(), Failure> {
