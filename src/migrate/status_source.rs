@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::time::timeout;
 
 use super::slot_view::why_lost;
 use crate::{
@@ -14,9 +15,9 @@ use crate::{
     replication::{Slot, find_slot},
 };
 
-/// How long the source may take to let us in, where the settings don't say: what the target knows
-/// is waiting to be read.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the source may take to let us in, where the settings don't say, and to answer: what the
+/// target knows is waiting to be read.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the source says of a migration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -53,7 +54,7 @@ pub(super) struct Asked {
 impl Asked {
     pub(super) async fn connect(source: &Config) -> Self {
         let mut source = source.clone();
-        source.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
+        source.connect_timeout.get_or_insert(ANSWER_TIMEOUT);
         let connected = Connection::connect(&source, SessionKind::Sql).await;
         Self { connection: connected.map_err(|error| error.to_string()) }
     }
@@ -64,10 +65,18 @@ impl Asked {
             Ok(connection) => connection,
             Err(error) => return silent(error),
         };
-        match look(connection, migration).await {
-            Ok(found) => found,
-            Err(error) => silent(&error.to_string()),
-        }
+        let what = match timeout(ANSWER_TIMEOUT, look(connection, migration)).await {
+            Ok(Ok(found)) => return found,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => {
+                let seconds = ANSWER_TIMEOUT.as_secs();
+                let what = Error::Silent { seconds }.to_string();
+                // Nor is it waited for at the next migration.
+                self.connection = Err(what.clone());
+                what
+            }
+        };
+        silent(&what)
     }
 
     pub(super) async fn close(self) {

@@ -1,11 +1,14 @@
 //! `pghost status` with the source named too, and what it says of a run that has ended with an error.
 
-use pghost::migrate::{
-    self, CleanupSpec, Event, MigrationSpec, MigrationStatus, StatusSpec, cleanup,
+use pghost::{
+    conn::parse_dsn,
+    migrate::{self, CleanupSpec, Event, MigrationSpec, MigrationStatus, StatusSpec, cleanup},
 };
 
 use crate::{
-    stage::{Gate, drop_slot, migrate_with, now},
+    moments::forget,
+    proxy::Proxy,
+    stage::{Gate, drop_slot, migrate_with, now, until},
     support::{Database, migrate, server, spec, versions_to_test},
 };
 
@@ -77,4 +80,43 @@ async fn what_is_left_to_do_the_slot_and_the_last_error_are_told() {
         let left = "SELECT count(*) FROM pg_namespace WHERE nspname = 'pghost'";
         assert_eq!(to.value(left).await, "0");
     }
+}
+
+/// What the target knows is told all the same, and of every migration.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_goes_silent_is_not_waited_for() {
+    let server = server(versions_to_test().last().unwrap());
+    let from = Database::create(&server, "silent").await;
+    let to = Database::create(&server, "silent").await;
+    from.sql(TABLE).await;
+    to.sql("CREATE TABLE target (id int PRIMARY KEY, v text)").await;
+    let spec = spec(&from, &to, "source", "target");
+    migrate(&spec).await.unwrap();
+    let proxy = Proxy::start(server.port()).await;
+    let by_proxy = server
+        .tcp_dsn(&from.name)
+        .replace(&format!(":{}", server.port()), &format!(":{}", proxy.port));
+
+    // Between its getting there and its asking.
+    let mut holder = to.connect().await;
+    holder.query("BEGIN; LOCK TABLE pghost.migration").await.unwrap();
+    let (source, name) = (parse_dsn(&by_proxy).unwrap(), spec.name.clone());
+    let of = StatusSpec { target: to.config(), source: Some(source), name };
+    let script = async {
+        until(
+            &to,
+            "SELECT count(*) > 0 FROM pg_locks
+              WHERE NOT granted AND relation = 'pghost.migration'::regclass",
+        )
+        .await;
+        proxy.hold(true);
+        holder.query("COMMIT").await.unwrap();
+    };
+    let (told, ()) = tokio::join!(migrate::status(&of), script);
+    let told = told.unwrap().remove(0);
+    assert_eq!((told.phase, told.tables[0].rows_copied), ("done", 1000), "{told:?}");
+    let error = told.source.unwrap().error.unwrap();
+    assert!(error.contains("not moved for 10 s"), "{error}");
+    proxy.hold(false);
+    forget(&spec).await;
 }
