@@ -9,9 +9,9 @@ use std::{future::Future, time::Duration};
 
 use pghost::{
     conn::Connection,
-    migrate::{self, Event, Failure, MigrationSpec, PhaseName, TableReport},
+    migrate::{self, Event, Failure, MigrationSpec, PhaseName, TableReport, Then},
 };
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 use crate::{
     limit,
@@ -128,6 +128,52 @@ pub(crate) async fn beside(
         () = script => {}
     }
     run.await
+}
+
+/// A migration that follows.
+pub(crate) struct Following {
+    stop: watch::Sender<bool>,
+    /// Whether it has come to following, and why it waits, if it does.
+    told: watch::Receiver<(bool, String)>,
+    run: JoinHandle<Result<(), Failure>>,
+}
+
+impl Following {
+    /// Waits until it follows.
+    pub(crate) async fn start(spec: &MigrationSpec) -> Self {
+        let spec = MigrationSpec { then: Then::Follow, ..spec.clone() };
+        let (stop, interrupt) = watch::channel(false);
+        let (tell, mut told) = watch::channel((false, String::new()));
+        let run = tokio::spawn(async move {
+            let mut listener = |event: &Event| {
+                tell.send_modify(|(follows, waits)| {
+                    *follows |= begins(event, PhaseName::Follow);
+                    if let Event::Waiting { reason, .. } = event {
+                        waits.clone_from(reason);
+                    }
+                });
+            };
+            migrate::run(&spec, interrupt, &mut listener).await
+        });
+        told.wait_for(|(follows, _)| *follows).await.unwrap();
+        Self { stop, told, run }
+    }
+
+    /// Why it waits, once it does.
+    pub(crate) async fn waits(&mut self) -> String {
+        self.told.wait_for(|(_, waits)| !waits.is_empty()).await.unwrap().1.clone()
+    }
+
+    /// Tells it to stop, and does not wait for it.
+    pub(crate) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Tells it to stop; it must end well.
+    pub(crate) async fn end(self) {
+        self.stop();
+        self.run.await.unwrap().unwrap();
+    }
 }
 
 /// Checks that everything that was received is accounted for, and gives the first table's sums.

@@ -7,17 +7,16 @@ use std::{
 
 use pghost::{
     conn::{Connection, Error, SessionKind, parse_dsn},
-    migrate::{self, Event, MigrationSpec, PhaseName, Then},
+    migrate::Event,
     pg::Ident,
     replication::{NewSlot, StreamOptions, create_slot, start},
 };
-use tokio::sync::watch;
 
 use crate::{
     outage::Two,
     program::{Program, is},
     proxy::Proxy,
-    stage::{Gate, begins, migrate_with, until},
+    stage::{Following, Gate, migrate_with, until},
     support::{
         Database, assert_same, nothing_is_left_open, oldest_and_newest, server, spec,
         versions_to_test,
@@ -107,36 +106,21 @@ async fn a_network_that_goes_silent_in_the_catch_up_is_noticed() {
         two.source.sql("CREATE TABLE source AS SELECT 1 AS id, 0 AS v").await;
         two.source.sql("ALTER TABLE source ADD PRIMARY KEY (id)").await;
         let proxy = Proxy::start(two.source.port).await;
-        let mut spec = MigrationSpec { then: Then::Follow, ..two.spec() };
+        let mut spec = two.spec();
         spec.source = parse_dsn(&two.source.dsn_by(proxy.port)).unwrap();
         spec.stall = Duration::from_secs(1);
-        let (tell, mut told) = watch::channel((false, String::new()));
-        let (stop, interrupt) = watch::channel(false);
-        let mut listener = |event: &Event| {
-            tell.send_modify(|(follows, waits)| {
-                *follows |= begins(event, PhaseName::Follow);
-                if let Event::Waiting { reason, .. } = event {
-                    waits.clone_from(reason);
-                }
-            });
-        };
-        let run = migrate::run(&spec, interrupt, &mut listener);
-        let script = async {
-            told.wait_for(|(follows, _)| *follows).await.unwrap();
-            // It reads, and there is nothing more to read.
-            two.source.sql("UPDATE source SET v = 1").await;
-            two.target.until("SELECT v = 1 FROM target").await;
-            proxy.hold(true);
-            let (_, reason) = told.wait_for(|(_, waits)| !waits.is_empty()).await.unwrap().clone();
-            assert!(reason.contains("has not moved for 1 s"), "{reason}");
-            proxy.hold(false);
-            proxy.cut();
-            two.source.sql("UPDATE source SET v = 2").await;
-            two.target.until("SELECT v = 2 FROM target").await;
-            stop.send_replace(true);
-        };
-        let (ended, ()) = tokio::join!(run, script);
-        ended.unwrap();
+        let mut following = Following::start(&spec).await;
+        // It reads, and there is nothing more to read.
+        two.source.sql("UPDATE source SET v = 1").await;
+        two.target.until("SELECT v = 1 FROM target").await;
+        proxy.hold(true);
+        let reason = following.waits().await;
+        assert!(reason.contains("has not moved for 1 s"), "{reason}");
+        proxy.hold(false);
+        proxy.cut();
+        two.source.sql("UPDATE source SET v = 2").await;
+        two.target.until("SELECT v = 2 FROM target").await;
+        following.end().await;
         two.are_equal().await;
         two.nothing_is_left_open().await;
     }

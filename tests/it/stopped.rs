@@ -2,16 +2,12 @@
 
 use std::time::Duration;
 
-use pghost::{
-    conn::parse_dsn,
-    migrate::{self, Event, MigrationSpec, PhaseName, Then},
-};
-use tokio::sync::watch;
+use pghost::conn::parse_dsn;
 
 use crate::{
     outage::Two,
     proxy::Proxy,
-    stage::begins,
+    stage::Following,
     support::{migrate, oldest_and_newest},
 };
 
@@ -24,40 +20,28 @@ async fn a_run_that_is_stopped_within_a_large_transaction_commits_nothing_of_it(
         two.source.sql("INSERT INTO source VALUES (0, 'begin')").await;
         migrate(&two.spec()).await.unwrap();
         let proxy = Proxy::start(two.source.port).await;
-        let mut spec = MigrationSpec { then: Then::Follow, ..two.spec() };
+        let mut spec = two.spec();
         spec.source = parse_dsn(&two.source.dsn_by(proxy.port)).unwrap();
         let mut large = two.source.connect().await;
         let insert =
             "BEGIN; INSERT INTO source SELECT i, repeat('v', 20) FROM generate_series(1, 80000) i";
         large.query(insert).await.unwrap();
-        let (stop, interrupt) = watch::channel(false);
-        let (tell, mut told) = watch::channel(false);
-        let mut listener = |event: &Event| {
-            let _ = begins(event, PhaseName::Follow) && tell.send(true).is_ok();
-        };
-        let run = migrate::run(&spec, interrupt, &mut listener);
-        let script = async {
-            told.wait_for(|follows| *follows).await.unwrap();
-            let mut small = two.source.connect().await;
-            // The first commit of a while is made durable, and the next ones are not.
-            for i in 0..20 {
-                small
-                    .query(&format!("UPDATE source SET v = 'small {i}' WHERE id = 0"))
-                    .await
-                    .unwrap();
-            }
-            two.target.until("SELECT v = 'small 19' FROM target WHERE id = 0").await;
-            // Three quarters of it get through.
-            proxy.hold_after(4 << 20);
-            large.query("COMMIT").await.unwrap();
-            let writes = "SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_xid IS NOT NULL
+        let following = Following::start(&spec).await;
+        let mut small = two.source.connect().await;
+        // The first commit of a while is made durable, and the next ones are not.
+        for i in 0..20 {
+            small.query(&format!("UPDATE source SET v = 'small {i}' WHERE id = 0")).await.unwrap();
+        }
+        two.target.until("SELECT v = 'small 19' FROM target WHERE id = 0").await;
+        // Three quarters of it get through.
+        proxy.hold_after(4 << 20);
+        large.query("COMMIT").await.unwrap();
+        let writes = "SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_xid IS NOT NULL
                 AND application_name NOT LIKE 'test%'";
-            two.target.until(writes).await;
-            stop.send_replace(true);
-            proxy.hold(false);
-        };
-        let (ended, ()) = tokio::join!(run, script);
-        ended.unwrap();
+        two.target.until(writes).await;
+        following.stop();
+        proxy.hold(false);
+        following.end().await;
         assert_eq!(two.target.value("SELECT count(*) FROM target").await, "1");
         migrate(&two.spec()).await.unwrap();
         two.are_equal().await;
@@ -72,30 +56,21 @@ async fn a_conflict_that_is_met_while_a_run_stops_is_left_to_the_next_one() {
         let two = Two::start(&binaries);
         two.source.sql("CREATE TABLE source (id int PRIMARY KEY, v int UNIQUE)").await;
         two.source.sql("INSERT INTO source SELECT i, i FROM generate_series(1, 9) i").await;
-        let spec = MigrationSpec { then: Then::Follow, ..two.spec() };
-        let (stop, interrupt) = watch::channel(false);
-        let (tell, mut told) = watch::channel(false);
-        let mut listener = |event: &Event| {
-            let _ = begins(event, PhaseName::Follow) && tell.send(true).is_ok();
-        };
-        let run = migrate::run(&spec, interrupt, &mut listener);
-        let script = async {
-            told.wait_for(|follows| *follows).await.unwrap();
-            let mut held = two.target.connect().await;
-            held.query("BEGIN; SELECT FROM target WHERE id = 1 FOR UPDATE").await.unwrap();
-            let exchange = "BEGIN; UPDATE source SET v = -1 WHERE id = 1; UPDATE source SET v = -2 WHERE id = 2;
+        let following = Following::start(&two.spec()).await;
+        let mut held = two.target.connect().await;
+        held.query("BEGIN; SELECT FROM target WHERE id = 1 FOR UPDATE").await.unwrap();
+        let exchange =
+            "BEGIN; UPDATE source SET v = -1 WHERE id = 1; UPDATE source SET v = -2 WHERE id = 2;
                 UPDATE source SET v = 2 WHERE id = 3; UPDATE source SET v = 3 WHERE id = 2; COMMIT";
-            two.source.sql(exchange).await;
-            let waits = "SELECT count(*) > 0 FROM pg_stat_activity
+        two.source.sql(exchange).await;
+        let waits = "SELECT count(*) > 0 FROM pg_stat_activity
                 WHERE application_name NOT LIKE 'test%' AND wait_event_type = 'Lock'";
-            two.target.until(waits).await;
-            stop.send_replace(true);
-            // It is waiting for what is on its way by now, or will soon.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            held.query("COMMIT").await.unwrap();
-        };
-        let (ended, ()) = tokio::join!(run, script);
-        ended.unwrap();
+        two.target.until(waits).await;
+        following.stop();
+        // It is waiting for what is on its way by now, or will soon.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        held.query("COMMIT").await.unwrap();
+        following.end().await;
         migrate(&two.spec()).await.unwrap();
         two.are_equal().await;
         two.nothing_is_left_open().await;

@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use pghost::{
     cluster::{Binaries, Server},
-    migrate::{self, Event, Failure, MigrationSpec, PhaseName, Then},
+    migrate::{Event, PhaseName},
     verify::Kind,
 };
-use tokio::{sync::watch, task::JoinHandle};
 
 use super::{Seen, compare_as};
 use crate::{
     journey::Writers,
-    stage::{begins, drop_slot, migrate_with, now, until},
+    stage::{Following, begins, drop_slot, migrate_with, now, until},
     support::{Database, server, spec, versions_to_test},
 };
 
@@ -59,35 +58,6 @@ fn is_the_damage(seen: &Seen) {
 fn is_equal(seen: &Seen) {
     assert_eq!(seen.failure, None, "{:?}", seen.rows_told);
     assert!(seen.different == 0 && seen.moving <= 1 && seen.rows >= 3900, "{seen:?}");
-}
-
-/// A migration that follows.
-struct Following {
-    stop: watch::Sender<bool>,
-    run: JoinHandle<Result<(), Failure>>,
-}
-
-impl Following {
-    async fn start(spec: &MigrationSpec) -> Self {
-        let spec = MigrationSpec { then: Then::Follow, ..spec.clone() };
-        let (stop, interrupt) = watch::channel(false);
-        let (tell, mut follows) = watch::channel(false);
-        let run = tokio::spawn(async move {
-            let mut listener = |event: &Event| {
-                if begins(event, PhaseName::Follow) {
-                    tell.send_replace(true);
-                }
-            };
-            migrate::run(&spec, interrupt, &mut listener).await
-        });
-        follows.wait_for(|follows| *follows).await.unwrap();
-        Self { stop, run }
-    }
-
-    async fn end(self) {
-        self.stop.send_replace(true);
-        self.run.await.unwrap().unwrap();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
