@@ -114,64 +114,18 @@ fn identity_options(sequence: &super::OwnedSequence) -> String {
 mod tests {
     use super::*;
     use crate::{
-        catalog::{BaseType, OwnedSequence, Shape, UniqueIndex},
-        pg::{Ident, Oid},
-        pgoutput::ReplicaIdentity,
-        sql::{KeyColumn, Operators},
+        catalog::{OwnedSequence, UniqueIndex},
+        pg::Oid,
+        sql::KeyColumn,
     };
 
     fn column(name: &str, type_name: &str) -> Column {
-        Column {
-            name: Ident::new(name),
-            type_oid: Oid(0),
-            type_modifier: -1,
-            type_name: type_name.into(),
-            base: BaseType { oid: Oid(0), name: type_name.into(), collation: None },
-            not_null: false,
-            expression: None,
-            identity: None,
-            generated: None,
-            collation: None,
-            merges: None,
-            sequence: None,
-        }
+        Column::sample(name, Oid(0), type_name)
     }
 
     fn table(columns: Vec<Column>) -> Table {
-        Table {
-            oid: Oid(1),
-            name: QualifiedName::new("public", "a"),
-            kind: 'r',
-            persistence: 'p',
-            replica_identity: ReplicaIdentity::Default,
-            columns,
-            unique_indexes: vec![UniqueIndex {
-                name: "a_pkey".into(),
-                primary: true,
-                replica_identity: false,
-                immediate: true,
-                valid: true,
-                partial: false,
-                expressions: false,
-                default_order: true,
-                columns: vec![Ident::new("id")],
-                operators: vec![Operators::builtin()],
-            }],
-            estimated_rows: None,
-            bytes: 0,
-            has_triggers: false,
-            foreign_or_exclusion: Vec::new(),
-            always_triggers: Vec::new(),
-            inherits: false,
-            partition_key: None,
-            partitions: Vec::new(),
-            shape: Shape {
-                columns: "c".into(),
-                column_writers: "w".into(),
-                file: "f".into(),
-                partitions: Vec::new(),
-            },
-        }
+        let key = UniqueIndex { primary: true, ..UniqueIndex::sample("a_pkey", &["id"]) };
+        Table { columns, unique_indexes: vec![key], ..Table::sample("a") }
     }
 
     #[test]

@@ -160,68 +160,21 @@ fn key_of(table: &Table, index: &UniqueIndex) -> Key {
 mod tests {
     use super::*;
     use crate::{
-        catalog::model::{BaseType, Column, Generated, Shape},
-        pg::{Oid, QualifiedName},
-        sql::Operators,
+        catalog::model::{Column, Generated},
+        pg::Oid,
     };
 
     fn column(name: &str, not_null: bool) -> Column {
-        Column {
-            name: Ident::new(name),
-            type_oid: Oid(23),
-            type_modifier: -1,
-            type_name: "integer".into(),
-            base: BaseType { oid: Oid(23), name: "integer".into(), collation: None },
-            not_null,
-            expression: None,
-            identity: None,
-            generated: None,
-            collation: None,
-            merges: None,
-            sequence: None,
-        }
+        Column { not_null, ..Column::sample(name, Oid(23), "integer") }
     }
 
     fn index(name: &str, columns: &[&str]) -> UniqueIndex {
-        let operators = Operators::builtin();
-        UniqueIndex {
-            name: name.into(),
-            primary: name == "pk",
-            replica_identity: false,
-            immediate: true,
-            valid: true,
-            partial: false,
-            expressions: false,
-            default_order: true,
-            columns: columns.iter().map(|c| Ident::new(*c)).collect(),
-            operators: vec![operators; columns.len()],
-        }
+        UniqueIndex { primary: name == "pk", ..UniqueIndex::sample(name, columns) }
     }
 
-    fn table(identity: ReplicaIdentity, indexes: Vec<UniqueIndex>) -> Table {
-        Table {
-            oid: Oid(1),
-            name: QualifiedName::new("public", "t"),
-            kind: 'r',
-            persistence: 'p',
-            replica_identity: identity,
-            columns: vec![column("a", true), column("b", true), column("n", false)],
-            unique_indexes: indexes,
-            estimated_rows: None,
-            bytes: 0,
-            has_triggers: false,
-            foreign_or_exclusion: Vec::new(),
-            always_triggers: Vec::new(),
-            inherits: false,
-            partition_key: None,
-            partitions: Vec::new(),
-            shape: Shape {
-                columns: "c".into(),
-                column_writers: "w".into(),
-                file: "f".into(),
-                partitions: Vec::new(),
-            },
-        }
+    fn table(replica_identity: ReplicaIdentity, unique_indexes: Vec<UniqueIndex>) -> Table {
+        let columns = vec![column("a", true), column("b", true), column("n", false)];
+        Table { columns, replica_identity, unique_indexes, ..Table::sample("t") }
     }
 
     fn chosen(table: &Table) -> Result<String, String> {

@@ -13,6 +13,8 @@ mod ordering;
 mod partition;
 mod prefixes;
 mod query;
+#[cfg(test)]
+mod sample;
 mod types;
 
 pub use definition::{add_key, create_table, names_taken};

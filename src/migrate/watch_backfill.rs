@@ -184,37 +184,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{
-        backfill::PageCopied,
-        catalog::Shape,
-        pg::{Lsn, Oid, QualifiedName},
-        pgoutput::ReplicaIdentity,
-    };
+    use crate::{backfill::PageCopied, pg::Lsn};
 
     fn table(estimated_rows: Option<u64>) -> Table {
-        Table {
-            oid: Oid(1),
-            name: QualifiedName::new("public", "t"),
-            kind: 'r',
-            persistence: 'p',
-            replica_identity: ReplicaIdentity::Default,
-            columns: Vec::new(),
-            unique_indexes: Vec::new(),
-            estimated_rows,
-            bytes: 0,
-            has_triggers: false,
-            foreign_or_exclusion: Vec::new(),
-            always_triggers: Vec::new(),
-            inherits: false,
-            partition_key: None,
-            partitions: Vec::new(),
-            shape: Shape {
-                columns: "c".into(),
-                column_writers: "w".into(),
-                file: "f".into(),
-                partitions: Vec::new(),
-            },
-        }
+        Table { estimated_rows, ..Table::sample("t") }
     }
 
     fn page(lower: Option<i64>, upper: Option<i64>, rows: u64) -> PageRecord {
