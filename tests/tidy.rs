@@ -37,6 +37,7 @@ const IO: &[&str] = &[
     "apply/lanes.rs",
     "apply/open.rs",
     "apply/run.rs",
+    "backfill/door.rs",
     "backfill/find.rs",
     "backfill/page.rs",
     "backfill/run.rs",

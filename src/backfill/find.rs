@@ -1,12 +1,17 @@
 //! Looking for pages ahead of the copying.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::{Mutex, mpsc};
 
 use super::{
     Backfill, KeyRange, Pager, Progress, Step,
-    page::PageError,
+    door::Crew,
+    page::{PageError, locked, queue_lock},
     range::{Bound, integer},
     run::{CONFLICT_WAIT, CONFLICTS_MAX, PageOf, Table, Tell, Waiting, connect_for_pages},
 };
@@ -19,6 +24,7 @@ use crate::{
 pub(super) async fn find(
     backfill: Arc<Backfill>,
     waiting: Arc<Mutex<VecDeque<Waiting>>>,
+    crew: Arc<Crew>,
     tell: Tell,
     pages: mpsc::Sender<PageOf>,
 ) -> Result<(), PageError> {
@@ -33,8 +39,9 @@ pub(super) async fn find(
         };
         let finder =
             Finder { backfill: &backfill, table: &table, tell: &tell, source, range: None };
-        idle = Some(finder.run(pager, found, &pages).await?);
+        idle = Some(finder.run(pager, found, (&crew, &pages)).await?);
     }
+    crew.finder_ended();
     if let Some(source) = idle {
         source.close().await;
     }
@@ -57,7 +64,7 @@ impl Finder<'_> {
         mut self,
         mut pager: Pager,
         mut found: u64,
-        pages: &mpsc::Sender<PageOf>,
+        (crew, pages): (&Crew, &mpsc::Sender<PageOf>),
     ) -> Result<Connection, PageError> {
         self.tell(Progress::Begun).await;
         if pager.is_finished() {
@@ -82,7 +89,8 @@ impl Finder<'_> {
                 if pager.is_finished() {
                     self.tell(Progress::AllFound { pages: found }).await;
                 }
-                if pages.send((self.table.clone(), page)).await.is_err() {
+                let standing = crew.place_at(&self.table.door).await;
+                if pages.send((self.table.clone(), page, standing)).await.is_err() {
                     break;
                 }
             }
@@ -97,7 +105,7 @@ impl Finder<'_> {
 
     /// Where a page that begins after `lower` ends; `None` if it is the last one.
     async fn bound(&mut self, lower: &Bound) -> Result<Bound, PageError> {
-        let Table { plan: table, pace } = &**self.table;
+        let Table { plan: table, pace, .. } = &**self.table;
         let rows = pace.rows();
         if table.is_arithmetic && self.range.is_some() && !pace.is_sparse() {
             let after = integer(lower);
@@ -137,14 +145,32 @@ impl Finder<'_> {
         PageError::Source { table: self.table.plan.source.plain(), error }
     }
 
+    /// Asks the source once. The lock comes before the snapshot, so that none is held while
+    /// somebody has locked the table; both are on their way at once. Gives also for how long a
+    /// snapshot was held.
+    async fn ask_once(&mut self, sql: &str) -> (Result<QueryResult, Error>, Duration) {
+        queue_lock(&mut self.source, "BEGIN READ ONLY", &self.table.plan.source);
+        self.source.queue_query(sql);
+        self.source.queue_query("COMMIT");
+        if let Err(error) = locked(&mut self.source).await {
+            return (Err(error), Duration::ZERO);
+        }
+        let locked = Instant::now();
+        let found = self.source.result().await;
+        let held = locked.elapsed();
+        match (found, self.source.result().await) {
+            (Ok(found), Ok(_)) => (Ok(found), held),
+            (Err(error), _) | (Ok(_), Err(error)) => (Err(error), held),
+        }
+    }
+
     /// Asks the source, again if a standby gave the question up.
     async fn ask(&mut self, sql: &str) -> Result<QueryResult, PageError> {
         let mut conflicts = 0;
         loop {
-            let asked = Instant::now();
-            let found = self.source.query(sql).await;
+            let (found, held) = self.ask_once(sql).await;
             let found = found.map_err(|error| self.at_source(error));
-            self.tell(Progress::SnapshotHeld(asked.elapsed())).await;
+            self.tell(Progress::SnapshotHeld(held)).await;
             match found {
                 Err(error) if error.is_recovery_conflict() && conflicts < CONFLICTS_MAX => {
                     conflicts += 1;

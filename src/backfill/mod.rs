@@ -2,7 +2,7 @@
 //! an atomic one on the target.
 //!
 //! ```text
-//!   Finders ── pages ──> bounded queue ──> worker ─┬─ source: BEGIN; snapshot; COPY OUT; COMMIT
+//!   Finders ── pages ──> bounded queue ──> worker ─┬─ source: BEGIN; LOCK; COPY OUT; COMMIT
 //!   one a table: short reads   of all     (N of    │             │ CopyData, forwarded unread
 //!   of its key's index,        tables     them)    └─ target: BEGIN; COPY IN; ledger; COMMIT
 //!   or arithmetic
@@ -11,6 +11,7 @@
 //! What changes while this runs is in the slot, and `apply`'s to bring. Pages are written before
 //! any change is applied: only then does replaying everything on top end in the same state.
 
+mod door;
 mod find;
 mod pace;
 mod page;

@@ -4,14 +4,16 @@ use std::time::{Duration, Instant};
 
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::{Backfill, Page, Progress, TablePlan, run::Tell};
+use super::{Backfill, Page, Progress, TablePlan, door::Standing, run::Tell};
 use crate::{
     conn::{Connection, CopyIn, CopyOut, Error, Row},
     ledger::{self, PageRecord},
-    pg::Lsn,
+    pg::{Lsn, QualifiedName},
     replication::take_checkpoint,
-    sql::{copy_page_in, copy_page_out},
+    sql::{copy_page_in, copy_page_out, quote_literal},
 };
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// What failed, and on which side.
 #[derive(Debug, thiserror::Error)]
@@ -79,12 +81,14 @@ impl PageError {
 }
 
 /// Copies a page and commits it with its line in the ledger. Also gives how long its
-/// transaction was open on the source; where the page fails that is told.
+/// snapshot was held on the source; where the page fails that is told. It stops `standing` once
+/// it waits for nobody's locks any more, and only then takes its turn among the `readers`: a table
+/// that somebody has locked is to hold up no other.
 ///
 /// Errors: nothing of the page is on the target. The connections are not to be used again.
 pub(super) async fn copy_page(
     (source, target): (&mut Connection, &mut Connection),
-    readers: &Semaphore,
+    (readers, standing): (&Semaphore, &mut Option<Standing>),
     backfill: &Backfill,
     plan: &TablePlan,
     page: Page,
@@ -100,16 +104,23 @@ pub(super) async fn copy_page(
     ledger::begin_page(target);
     target.queue_query(&copy_page_in(&plan.target, &plan.columns, plan.format));
 
-    // Whatever the target waits for, a lock say, is over before the source's snapshot begins.
+    // Whatever the target waits for, a lock say, is over before the source is asked for anything,
+    // and what the source waits for is over before the snapshot begins.
     target.result().await.map_err(at_target)?;
     let mut into = target.copy_in().await.map_err(at_target)?;
 
-    let reading = readers.acquire().await;
-    let opened = Instant::now();
-    let read = read_page(source, &mut into, backfill, plan, page).await;
-    let open = opened.elapsed();
-    drop(reading);
-    let record = match read {
+    let mut open = Duration::ZERO;
+    let read = async {
+        queue_lock(source, BEGIN, &plan.source);
+        locked(source).await.map_err(Side::Source)?;
+        drop(standing.take());
+        let _reading = readers.acquire().await;
+        let opened = Instant::now();
+        let read = read_page(source, &mut into, backfill, plan, page).await;
+        open = opened.elapsed();
+        read
+    };
+    let record = match read.await {
         Ok(record) => record,
         Err(side) => {
             told.into_iter().for_each(|told| told.send((ordinal, Progress::SnapshotHeld(open))));
@@ -136,7 +147,26 @@ pub(super) async fn copy_page(
     Ok((record, open))
 }
 
-/// The page's transaction on the source, from its beginning to its end; its rows are sent on.
+/// Puts a transaction on its way that locks a table as reading it would; [`locked`] waits for it.
+/// While it waits it holds no snapshot, and nor does it before the first thing is asked: not even
+/// one of the catalog, with which LOCK would look the table up, and which it would keep. So that
+/// is done before the transaction, and LOCK finds everything in the session's cache.
+///
+/// The lock comes before the snapshot also because a table that is rewritten in between would be
+/// empty to it.
+pub(super) fn queue_lock(source: &mut Connection, begin: &str, table: &QualifiedName) {
+    let name = quote_literal(&table.to_string());
+    source.queue_query(&format!("SELECT has_table_privilege({name}, 'SELECT')"));
+    source.queue_query(&format!("{begin}; LOCK TABLE {table} IN ACCESS SHARE MODE"));
+}
+
+/// Waits for the lock that was queued.
+pub(super) async fn locked(source: &mut Connection) -> Result<(), Error> {
+    source.result().await?;
+    source.result().await.map(drop)
+}
+
+/// The page's transaction on the source, from its snapshot to its end; its rows are sent on.
 async fn read_page(
     source: &mut Connection,
     into: &mut CopyIn<'_>,
@@ -176,19 +206,14 @@ async fn begin_reading<'a>(
     Ok((snapshot, source.copy_out().await?))
 }
 
-/// Puts the source's side on its way, all at once: a page costs the source one round trip.
+/// Puts the reading on its way, all at once: the snapshot is held for one round trip.
 fn queue_reading(source: &mut Connection, plan: &TablePlan, page: &Page) {
-    // The lock comes before the snapshot: a table that is rewritten in between would be empty to
-    // it.
-    source.queue_query(&format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-         LOCK TABLE {} IN ACCESS SHARE MODE;
-         SELECT pg_current_snapshot()::text AS snapshot,
+    source.queue_query(
+        "SELECT pg_current_snapshot()::text AS snapshot,
                 CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
                      ELSE pg_current_wal_insert_lsn() END AS lsn,
                 pg_is_in_recovery() AS standby",
-        plan.source
-    ));
+    );
     let bounds = (page.lower.as_deref(), page.upper.as_deref());
     let out = copy_page_out(&plan.source, &plan.columns, &plan.key, bounds, plan.format);
     source.queue_query(&out);
