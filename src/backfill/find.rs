@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, mpsc};
 use super::{
     Backfill, KeyRange, Pager, Progress, Step,
     door::Crew,
+    named::bound_of,
     page::{PageError, locked, queue_lock},
     range::{Bound, integer},
     run::{CONFLICT_WAIT, CONFLICTS_MAX, PageOf, Table, Tell, Waiting, connect_for_pages},
@@ -121,9 +122,9 @@ impl Finder<'_> {
             return Ok(bound.map(|bound| vec![bound.to_string()]));
         }
         let sql = next_bound(&table.source, &table.key, lower.as_deref(), rows);
-        let result = self.ask(&sql).await?;
+        let result = self.ask(lower, &sql).await?;
         let upper = result.rows().first().map(|row| row.texts(0)).transpose();
-        let upper = upper.map_err(|error| self.at_source(error))?;
+        let upper = upper.map_err(|error| self.at_source(lower, error))?;
         pace.bounds_found(lower, &upper, rows);
         Ok(upper)
     }
@@ -136,13 +137,13 @@ impl Finder<'_> {
             return Ok(());
         }
         let sql = key_ends(&table.source, only);
-        let result = self.ask(&sql).await?;
-        self.range = ends(&result).map_err(|error| self.at_source(error))?;
+        let result = self.ask(&None, &sql).await?;
+        self.range = ends(&result).map_err(|error| self.at_source(&None, error))?;
         Ok(())
     }
 
-    fn at_source(&self, error: Error) -> PageError {
-        PageError::Source { table: self.table.plan.source.plain(), error }
+    fn at_source(&self, after: &Bound, error: Error) -> PageError {
+        PageError::Source { what: bound_of(&self.table.plan.source, after), error }
     }
 
     /// Asks the source once. The lock comes before the snapshot, so that none is held while
@@ -165,18 +166,18 @@ impl Finder<'_> {
     }
 
     /// Asks the source, again if a standby gave the question up.
-    async fn ask(&mut self, sql: &str) -> Result<QueryResult, PageError> {
+    async fn ask(&mut self, after: &Bound, sql: &str) -> Result<QueryResult, PageError> {
         let mut conflicts = 0;
         loop {
             let (found, held) = self.ask_once(sql).await;
-            let found = found.map_err(|error| self.at_source(error));
+            let found = found.map_err(|error| self.at_source(after, error));
             self.tell(Progress::SnapshotHeld(held)).await;
             match found {
                 Err(error) if error.is_recovery_conflict() && conflicts < CONFLICTS_MAX => {
                     conflicts += 1;
                     tokio::time::sleep(CONFLICT_WAIT * conflicts).await;
                     let again = connect_for_pages(self.backfill).await;
-                    self.source = again.map_err(|error| self.at_source(error))?;
+                    self.source = again.map_err(|error| self.at_source(after, error))?;
                 }
                 found => return found,
             }

@@ -13,6 +13,7 @@
 
 mod door;
 mod find;
+mod named;
 mod pace;
 mod page;
 mod pager;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::{Backfill, Page, Progress, TablePlan, door::Standing, run::Tell};
+use super::{Backfill, Page, Progress, TablePlan, door::Standing, named::keys_of, run::Tell};
 use crate::{
     conn::{Connection, CopyIn, CopyOut, Error, Row},
     ledger::{self, PageRecord},
@@ -26,30 +26,30 @@ pub enum PageError {
         /// What happened.
         error: Error,
     },
-    /// Reading it.
-    #[error("reading a page of {table} from the source: {error}")]
+    /// Reading it, or looking for where it ends.
+    #[error("reading {what} from the source: {error}")]
     Source {
-        /// The table.
-        table: String,
+        /// The page, or the keys that were looked for.
+        what: String,
         /// What happened.
         error: Error,
     },
     /// Writing it.
-    #[error("writing a page of {table} to the target: {error}")]
+    #[error("writing {what} to the target: {error}")]
     Target {
-        /// The table.
-        table: String,
+        /// The page.
+        what: String,
         /// What happened.
         error: Error,
     },
     /// The two sides counted differently; nothing was committed.
     #[error(
-        "the source sent {sent} rows of {table} and the target took {taken}: \
+        "the source sent {sent} rows for {what} and the target took {taken}: \
          a trigger or rule on the target keeps rows away"
     )]
     Counts {
-        /// The target table.
-        table: String,
+        /// The page.
+        what: String,
         /// The source's count.
         sent: u64,
         /// The target's.
@@ -95,8 +95,10 @@ pub(super) async fn copy_page(
     tell: &Tell,
 ) -> Result<(PageRecord, Duration), PageError> {
     let (migration, ordinal) = (backfill.migration.as_str(), plan.ordinal);
-    let at_source = |error| PageError::Source { table: plan.source.plain(), error };
-    let at_target = |error| PageError::Target { table: plan.target.plain(), error };
+    let (number, keys) = (page.number, keys_of(&page));
+    let of = |table: &QualifiedName| format!("page {number} of {} ({keys})", table.plain());
+    let at_source = |error| PageError::Source { what: of(&plan.source), error };
+    let at_target = |error| PageError::Target { what: of(&plan.target), error };
 
     // A receiver that is gone means that the run is over. One that is slow is waited for now: while
     // the page's transaction is open nothing waits for anybody but the servers.
@@ -139,7 +141,7 @@ pub(super) async fn copy_page(
 
     let (sent, taken) = (record.rows, into.finish().await.map_err(at_target)?);
     if sent != taken {
-        return Err(PageError::Counts { table: plan.target.plain(), sent, taken });
+        return Err(PageError::Counts { what: of(&plan.target), sent, taken });
     }
     within(backfill.stall, stays(source, record.lsn)).await.map_err(at_source)?;
     told.into_iter().for_each(|told| told.send((ordinal, Progress::Read(record.number))));
