@@ -268,6 +268,7 @@ async fn work(
 pub(super) async fn connect_for_pages(backfill: &Backfill) -> Result<Connection, Error> {
     let mut connection = Connection::connect(&backfill.source, SessionKind::Sql).await?;
     backfill.origin.check(&mut connection).await?;
+    ledger::join_readers(&mut connection, &backfill.migration).await?;
     connection
         .query("SET enable_seqscan = off; SET max_parallel_workers_per_gather = 0; SET jit = off")
         .await?;
