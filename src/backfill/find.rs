@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::{Mutex, mpsc};
 
 use super::{
-    Backfill, KeyRange, Pager, Progress, Step,
+    Backfill, KeyRange, Pager, Progress, Search, Step,
     door::Crew,
     named::bound_of,
     page::{PageError, locked, queue_lock},
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     conn::{Connection, Error, QueryResult},
-    sql::{key_ends, next_bound},
+    sql::{bound_within, key_ends},
 };
 
 /// Looks for the pages of one table after the other, for as long as tables are waiting.
@@ -79,8 +79,8 @@ impl Finder<'_> {
         loop {
             let page = match pager.step() {
                 Step::Copy(page) => Some(page),
-                Step::FindBound(lower) => {
-                    let upper = self.bound(&lower).await?;
+                Step::FindBound(search) => {
+                    let upper = self.bound(&search).await?;
                     pager.bound_found(upper)
                 }
                 Step::End => break,
@@ -104,12 +104,19 @@ impl Finder<'_> {
         let _ = self.tell.send((self.table.plan.ordinal, progress)).await;
     }
 
-    /// Where a page that begins after `lower` ends; `None` if it is the last one.
-    async fn bound(&mut self, lower: &Bound) -> Result<Bound, PageError> {
+    /// Where a page ends; `None` if it is the last one, of the table or before others' pages.
+    async fn bound(&mut self, search: &Search) -> Result<Bound, PageError> {
+        let Search { lower, gap } = search;
         let Table { plan: table, pace, .. } = &**self.table;
         let rows = pace.rows();
         if table.is_arithmetic && self.range.is_some() && !pace.is_sparse() {
             let after = integer(lower);
+            if let Some((upper, pages)) = gap
+                && let Some(upper) = integer(&Some(upper.clone()))
+            {
+                let cut = self.range.and_then(|r| r.cut_within(after, (upper, *pages), rows));
+                return Ok(cut.map(|bound| vec![bound.to_string()]));
+            }
             let cut = |range: Option<KeyRange>| range.and_then(|range| range.cut(after, rows));
             let bound = match cut(self.range) {
                 None => {
@@ -121,7 +128,8 @@ impl Finder<'_> {
             };
             return Ok(bound.map(|bound| vec![bound.to_string()]));
         }
-        let sql = next_bound(&table.source, &table.key, lower.as_deref(), rows);
+        let upper = gap.as_ref().map(|(upper, _)| upper.as_slice());
+        let sql = bound_within(&table.source, &table.key, (lower.as_deref(), upper), rows);
         let result = self.ask(lower, &sql).await?;
         let upper = result.rows().first().map(|row| row.texts(0)).transpose();
         let upper = upper.map_err(|error| self.at_source(lower, error))?;

@@ -23,7 +23,7 @@ mod run;
 mod size;
 
 pub use page::PageError;
-pub use pager::{Page, Pager, Step};
+pub use pager::{Page, Pager, Search, Step};
 pub use paging::Paging;
 pub use range::KeyRange;
 pub use run::{Backfill, Origin, PageCopied, PageRows, Progress, TableLeft, TablePlan, run};
