@@ -1,5 +1,5 @@
-//! A look now and then, on sessions of its own, for whom the run waits: a lock is waited for without
-//! end, since whoever has it may be right to hold the run up, but people should know.
+//! A look now and then, on sessions of its own, for whom the run waits: a lock is waited for
+//! without end, since whoever has it may be right to hold the run up, but people should know.
 //!
 //! It is looked where nothing moves; and now and then anyway, as one table may stand while others
 //! move. That asks the server for no lock of its own until one of its sessions waits for one.
