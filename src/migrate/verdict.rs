@@ -77,6 +77,8 @@ pub enum Sign {
     Counts,
     /// The same, seen when the position had gone on.
     Missed,
+    /// Rows that were copied are not on the target any more.
+    Emptied,
     /// The slot is gone, lost, or another one.
     Slot,
     /// Another system identifier, timeline, database or table.
@@ -105,6 +107,7 @@ impl Sign {
             Self::Diverged => "target diverged",
             Self::Counts => "rows kept away",
             Self::Missed => "rows missed",
+            Self::Emptied => "target emptied",
             Self::Slot => "slot lost",
             Self::OtherServer => "another server",
             Self::Ledger => "ledger damaged",
@@ -237,9 +240,15 @@ pub static RULES: &[Rule] = &[
     rule(Sign::Missed, Anywhere,
         "a trigger or rule on the target has kept away rows of changes before the checkpoint",
         CannotResume, START_AGAIN),
+    rule(Sign::Emptied, Anywhere,
+        "the target was emptied, or dropped and made again, after rows were copied to it",
+        CannotResume, START_AGAIN),
     rule(Sign::Altered, Anywhere,
-        "the table's definition has changed on the source", CannotResume, START_AGAIN),
-    rule(Sign::Slot, Slot, "the slot is gone, lost, made again, or was read by somebody else",
+        "the table's definition, or the order of its key, has changed on the source",
+        CannotResume, START_AGAIN),
+    rule(Sign::Slot, Slot,
+        "the slot is gone, lost, made again, or was read by somebody else, or the source was put \
+         back to an earlier state",
         CannotResume, START_AGAIN),
     rule(Sign::OtherServer, Anywhere,
         "another system, timeline, database or table than it was", CannotResume,
