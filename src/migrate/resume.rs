@@ -23,7 +23,7 @@ use crate::{
         matching_key,
     },
     conn::{Connection, Error},
-    ledger::{LastFailure, Migration, Phase, TableRecord, last_failure, pages_until, rows_copied},
+    ledger::{Migration, Phase, TableRecord, pages_until, rows_copied},
     pg::Ident,
     replication::find_slot,
     sql::quote_literal,
@@ -36,7 +36,6 @@ pub(super) async fn check(
     migration: &Migration,
 ) -> Result<Vec<PlannedTable>, Failure> {
     is_the_same(spec, servers, migration).await?;
-    may_go_on(servers, migration).await?;
     let mut tables = Vec::new();
     for record in &migration.tables {
         tables.push(check_table(spec, servers, migration, record).await?);
@@ -61,18 +60,6 @@ pub(super) async fn is_the_same(
     asks_for_the_same(spec, migration)?;
     same_server(servers, migration)?;
     preflight::claim_slot(servers, &migration.slot).await
-}
-
-/// No run has seen rows go missing. Nothing else would tell.
-async fn may_go_on(servers: &mut Servers, migration: &Migration) -> Result<(), Failure> {
-    let last = last_failure(&mut servers.target, &migration.name).await;
-    let last = last.map_err(|error| Failure::refused_by("reading the ledger", &error))?;
-    match last.filter(|last| last.is_final) {
-        Some(LastFailure { message, at, .. }) => {
-            Err(Failure::seen(Sign::Missed, format!("as a run has seen at {at}: {message}")))
-        }
-        None => Ok(()),
-    }
 }
 
 fn asks_for_the_same(spec: &MigrationSpec, migration: &Migration) -> Result<(), Failure> {

@@ -31,7 +31,6 @@ const PROVOKED: &[(Sign, Place, &str)] = &[
     (Sign::Login, Anywhere, "verdicts::a_login_that_fails_on_our_side_in_mid_run_stops_it"),
     (Sign::Garbled, Anywhere, "judged::what_was_damaged_on_the_way_stops_the_run"),
     (Sign::Counts, Anywhere, "judged::a_trigger_that_keeps_rows_away_stops_the_run"),
-    (Sign::Missed, Anywhere, "judged::a_trigger_that_keeps_rows_away_stops_the_run"),
     (Sign::Diverged, Anywhere, "judged::a_target_that_somebody_else_writes_to_stops_the_run"),
     (Sign::Emptied, Anywhere, "between::a_target_that_was_emptied_or_made_again_is_recognised"),
     (Sign::Altered, Anywhere, "state::a_table_that_was_altered_ends_the_migration"),
