@@ -15,8 +15,8 @@
 //! that something on the target has kept away are behind no position, and come again.
 //!
 //! After the checkpoint rows and position are one transaction of lane 0, whose COMMIT waits for
-//! what its statements have found. What concerns all keys, a TRUNCATE, or two keys at once, a row that moves on the
-//! target, waits until every lane is idle, and every lane waits for it.
+//! what its statements have found. What concerns all keys, a TRUNCATE, or two keys at once, a row
+//! that moves on the target, waits until every lane is idle, and every lane waits for it.
 //!
 //! A COMMIT does not wait for the disk, but for those that make a position durable; each of those
 //! makes all durable that was committed before it.
