@@ -59,7 +59,11 @@ async fn a_page_that_stands_still_does_not_hold_its_snapshot() {
         let (ended, ()) = tokio::join!(run, script);
         ended.unwrap();
         let reason = waited.unwrap();
-        assert!(reason.contains("writing a page") && reason.contains("has not moved"), "{reason}");
+        assert!(
+            reason.contains("writing page 0 of public.target (all keys)")
+                && reason.contains("has not moved"),
+            "{reason}"
+        );
         // What a page held counts that was given up.
         let longest = "SELECT longest_snapshot_seconds >= 1 FROM pghost.migration";
         assert_eq!(to.value(longest).await, "t");
