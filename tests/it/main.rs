@@ -7,6 +7,7 @@
 
 mod alongside;
 mod between;
+mod blocked;
 mod changes;
 mod check;
 mod cleanup;
