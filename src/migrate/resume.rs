@@ -162,6 +162,7 @@ async fn check_table(
     Ok(PlannedTable {
         ordinal: record.ordinal,
         source,
+    lasts(&found)?;
         key,
         target_name: record.target.clone(),
         target: Some(found),
@@ -184,6 +185,20 @@ pub(super) async fn unaltered(
     ignores_new: bool,
 ) -> Result<(Table, Vec<Ident>), Failure> {
     let plain = record.source.plain();
+/// A crash empties an unlogged table, and the ledger's lines stay.
+fn lasts(target: &Table) -> Result<(), Failure> {
+    match target::does_not_last(target) {
+        None => Ok(()),
+        Some((what, mend)) => Err(Failure::cannot_resume(
+            what,
+            format!(
+                "if that server has not crashed since the migration began, so that all rows are \
+                 there: {mend}, and give the same command again. Else {START_AGAIN}"
+            ),
+        )),
+    }
+}
+
     let at_source = |error: Error| Failure::refused_by("looking at the source", &error);
     let there = load_table(source, &record.source).await.map_err(at_source)?;
     if there.is_none_or(|there| there.oid != record.source_oid) {

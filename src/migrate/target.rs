@@ -79,15 +79,42 @@ fn why_no_table(target: &Table) -> Option<Failure> {
             "name another target",
         ));
     }
-    let foreign = target.partitions.iter().find(|p| !['r', 'p'].contains(&p.kind))?;
-    Some(Failure::refused(
-        format!(
-            "{}, a partition of the target {}, is a foreign table",
-            foreign.name.plain(),
-            target.name.plain()
-        ),
-        "detach it, or name another target",
-    ))
+    let foreign = target.partitions.iter().find(|p| !['r', 'p'].contains(&p.kind));
+    if let Some(foreign) = foreign {
+        return Some(Failure::refused(
+            format!(
+                "{}, a partition of the target {}, is a foreign table",
+                foreign.name.plain(),
+                target.name.plain()
+            ),
+            "detach it, or name another target",
+        ));
+    }
+    does_not_last(target).map(|(what, mend)| Failure::refused(what, mend))
+}
+
+/// What would take the rows of a target away while the ledger, which is logged, goes on counting
+/// them as copied; and what mends it. A crash of the server empties an unlogged table.
+///
+/// What is partitioned has no rows of its own: up to 17 it may be called unlogged, which means
+/// nothing and can't be altered.
+pub(super) fn does_not_last(target: &Table) -> Option<(String, String)> {
+    let plain = target.name.plain();
+    let own = (&target.name, target.kind, target.persistence, format!("the target {plain}"));
+    let partitions = target.partitions.iter().map(|p| {
+        let what = format!("{}, a partition of the target {plain},", p.name.plain());
+        (&p.name, p.kind, p.persistence, what)
+    });
+    std::iter::once(own).chain(partitions).find_map(|(name, kind, persistence, what)| {
+        match (kind, persistence) {
+            (_, 'p') | ('p', 'u') => None,
+            (_, 'u') => Some((
+                format!("{what} is unlogged: a crash of the server would empty it"),
+                format!("ALTER TABLE {name} SET LOGGED"),
+            )),
+            _ => Some((format!("{what} is a temporary table"), "name another target".into())),
+        }
+    })
 }
 
 fn columns_in_the_way(source: &Table, key: &Key, target: &Table) -> Vec<Failure> {

@@ -25,6 +25,7 @@ mod killed;
 mod lanes;
 mod libpq;
 mod limit;
+mod lasting;
 mod locks;
 mod login;
 #[cfg(target_os = "linux")]
