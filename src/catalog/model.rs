@@ -2,7 +2,7 @@
 
 use super::partition::{Files, Partition, PartitionShape, changed, files};
 use crate::{
-    pg::{Ident, Oid, QualifiedName},
+    pg::{Ident, Oid, QualifiedName, ServerVersion},
     pgoutput::ReplicaIdentity,
     sql::Operators,
 };
@@ -10,6 +10,8 @@ use crate::{
 /// A table, as far as moving it needs to know.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
+    /// Its server's release, which some values' binary form depends on.
+    pub release: ServerVersion,
     /// Its object id, on its own server only.
     pub oid: Oid,
     /// Its name.

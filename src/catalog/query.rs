@@ -221,6 +221,7 @@ pub async fn load_table(
 
 fn replica_identity(row: &Row) -> Result<ReplicaIdentity, Error> {
     Ok(match row.get::<char>("relreplident")? {
+        release: connection.server_version()?,
         'd' => ReplicaIdentity::Default,
         'n' => ReplicaIdentity::Nothing,
         'f' => ReplicaIdentity::Full,
