@@ -148,6 +148,9 @@ pub struct UniqueIndex {
     pub expressions: bool,
     /// Whether it is a B-tree in its types' default order and its columns' collations.
     pub default_order: bool,
+    /// Whether it takes no two values for one that its columns tell apart: by a collation or an
+    /// operator class of its own.
+    pub tells_apart: bool,
     /// Its key columns in order, without INCLUDE; empty where there are expressions.
     pub columns: Vec<Ident>,
     /// The operators it compares by, one for each column.

@@ -69,6 +69,7 @@ impl UniqueIndex {
             partial: false,
             expressions: false,
             default_order: true,
+            tells_apart: true,
             columns: columns.iter().map(|column| Ident::new(*column)).collect(),
             operators: vec![Operators::builtin(); columns.len()],
         }

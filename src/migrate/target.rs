@@ -2,7 +2,7 @@
 
 use super::Failure;
 use crate::{
-    catalog::{Column, Identity, Key, Table, matching_key},
+    catalog::{Column, Identity, Key, Table, matching_key, unusable_keys},
     pg::Ident,
 };
 
@@ -32,19 +32,30 @@ pub(super) fn obstacles(
     let names: Vec<_> = key.columns.iter().map(|c| c.name.clone()).collect();
     let target_key = matching_key(target, &names);
     if target_key.is_none() {
-        let columns: Vec<_> = names.iter().map(ToString::to_string).collect();
-        let columns = columns.join(", ");
-        let name = target.name.plain();
-        failures.push(Failure::refused(
-            format!("the target {name} has no unique index on exactly ({columns})"),
-            format!("ALTER TABLE {} ADD PRIMARY KEY ({columns})", target.name),
-        ));
+        failures.push(no_key(target, &names));
     }
     failures.extend(what_interferes(target));
     if !once_bare {
         failures.extend(what_breaks_in_passing(target, target_key.as_ref()));
     }
     (target_key, failures)
+}
+
+fn no_key(target: &Table, names: &[Ident]) -> Failure {
+    let columns: Vec<_> = names.iter().map(ToString::to_string).collect();
+    let (name, columns) = (target.name.plain(), columns.join(", "));
+    let unusable: Vec<_> = unusable_keys(target, names)
+        .into_iter()
+        .map(|(index, why)| format!("{index} ({why})"))
+        .collect();
+    let but = match unusable.as_slice() {
+        [] => String::new(),
+        list => format!(" that can serve; not {}", list.join(", ")),
+    };
+    Failure::refused(
+        format!("the target {name} has no unique index on exactly ({columns}){but}"),
+        format!("ALTER TABLE {} ADD PRIMARY KEY ({columns})", target.name),
+    )
 }
 
 fn first<T>((found, failures): (T, Vec<Failure>)) -> Result<T, Failure> {

@@ -33,6 +33,7 @@ mod login;
 mod lost;
 mod made;
 mod moments;
+mod merging;
 mod moves;
 mod objects;
 mod outage;
