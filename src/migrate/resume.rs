@@ -6,7 +6,7 @@
 use super::{
     Failure, MigrationSpec, Then, Verdict,
     altered::{self, Difference},
-    check::Findings,
+    check::{Findings, order_is_kept},
     failure::Exit,
     handoff,
     plan::PlannedTable,
@@ -38,6 +38,10 @@ pub(super) async fn check(
     for record in &migration.tables {
         tables.push(check_table(spec, servers, migration, record).await?);
     }
+    if migration.phase <= Phase::Backfill {
+        let left = still_to_copy(&tables, migration);
+        order_is_kept(&mut servers.source, spec.copy_from.as_ref(), left).await?;
+    }
     check_slot(servers, migration).await?;
     publication::check(servers, &migration.publication, &tables).await.map_err(|failure| {
         if failure.verdict == Verdict::Retry {
@@ -53,6 +57,15 @@ pub(super) async fn check(
         findings.refused()?;
     }
     Ok(tables)
+}
+
+/// The tables of which the ledger does not say that all pages are there.
+pub(super) fn still_to_copy<'a>(
+    tables: &'a [PlannedTable],
+    migration: &'a Migration,
+) -> impl Iterator<Item = &'a PlannedTable> {
+    let left = tables.iter().zip(&migration.tables).filter(|(_, record)| !record.backfilled);
+    left.map(|(table, _)| table)
 }
 
 /// The arguments and the server are those that it was begun with, and nobody else is at its slot.
@@ -149,6 +162,7 @@ async fn check_table(
     let is_arithmetic = preflight::is_arithmetic(spec.paging, &source, &key)?;
     let found =
         found.ok_or_else(|| cannot(format!("the target {} is gone", record.target.plain())))?;
+    lasts(&found)?;
     // Once the target was exact, its owner may have added indexes and constraints.
     let target_key = if migration.phase == Phase::Done {
         Some(matching_key(&found, &record.key).ok_or_else(|| {
@@ -162,7 +176,6 @@ async fn check_table(
     Ok(PlannedTable {
         ordinal: record.ordinal,
         source,
-    lasts(&found)?;
         key,
         target_name: record.target.clone(),
         target: Some(found),
@@ -170,6 +183,20 @@ async fn check_table(
         new_columns,
         is_arithmetic,
     })
+}
+
+/// A crash empties an unlogged table, and the ledger's lines stay.
+fn lasts(target: &Table) -> Result<(), Failure> {
+    match target::does_not_last(target) {
+        None => Ok(()),
+        Some((what, mend)) => Err(Failure::cannot_resume(
+            what,
+            format!(
+                "if that server has not crashed since the migration began, so that all rows are \
+                 there: {mend}, and give the same command again. Else {START_AGAIN}"
+            ),
+        )),
+    }
 }
 
 /// The source's table if it is what it was, without columns that it got since; and those.
@@ -185,20 +212,6 @@ pub(super) async fn unaltered(
     ignores_new: bool,
 ) -> Result<(Table, Vec<Ident>), Failure> {
     let plain = record.source.plain();
-/// A crash empties an unlogged table, and the ledger's lines stay.
-fn lasts(target: &Table) -> Result<(), Failure> {
-    match target::does_not_last(target) {
-        None => Ok(()),
-        Some((what, mend)) => Err(Failure::cannot_resume(
-            what,
-            format!(
-                "if that server has not crashed since the migration began, so that all rows are \
-                 there: {mend}, and give the same command again. Else {START_AGAIN}"
-            ),
-        )),
-    }
-}
-
     let at_source = |error: Error| Failure::refused_by("looking at the source", &error);
     let there = load_table(source, &record.source).await.map_err(at_source)?;
     if there.is_none_or(|there| there.oid != record.source_oid) {

@@ -37,6 +37,7 @@ mod merging;
 mod moves;
 mod objects;
 mod outage;
+mod order;
 mod paging;
 mod partitions;
 mod program;
