@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)] // clippy.toml leaves it to test functions, not to their helpers
 
 mod alongside;
+mod between;
 mod binary;
 mod changes;
 mod check;

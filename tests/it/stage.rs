@@ -169,6 +169,12 @@ impl Following {
         self.stop.send_replace(true);
     }
 
+    /// Waits for it to end by itself, and gives why.
+    pub(crate) async fn failed(self) -> Failure {
+        let ended = tokio::time::timeout(PATIENCE, self.run).await.expect("it goes on and on");
+        ended.unwrap().unwrap_err()
+    }
+
     /// Tells it to stop; it must end well.
     pub(crate) async fn end(self) {
         self.stop();
