@@ -16,6 +16,9 @@ async fn database(binaries: &pghost::cluster::Binaries) -> Option<Database> {
     let german = "CREATE COLLATION german (provider = icu, locale = 'de-u-co-phonebk')";
     let made = connection.query(german).await.is_ok();
     connection.close().await;
+    if !made {
+        eprintln!("\n=== SKIPPED: PostgreSQL {} is built without ICU ===\n", binaries.version);
+    }
     made.then_some(db)
 }
 
