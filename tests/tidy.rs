@@ -73,6 +73,7 @@ const IO: &[&str] = &[
     "migrate/check/locale.rs",
     "migrate/check/look.rs",
     "migrate/check/missing.rs",
+    "migrate/check/order.rs",
     "migrate/check/plan.rs",
     "migrate/check/privileges.rs",
     "migrate/check/settings.rs",

@@ -102,6 +102,16 @@ pub fn matching_key(table: &Table, names: &[Ident]) -> Option<Key> {
     Some(key)
 }
 
+/// Of a target table without a [`matching_key`]: the unique indexes that are on exactly those
+/// columns, and why each can't serve.
+#[must_use]
+pub fn unusable_keys<'a>(table: &'a Table, names: &[Ident]) -> Vec<(&'a str, &'static str)> {
+    let same = table.unique_indexes.iter().filter(|index| {
+        index.columns.len() == names.len() && names.iter().all(|name| index.columns.contains(name))
+    });
+    same.filter_map(|index| Some((index.name.as_str(), usable(table, index).err()?))).collect()
+}
+
 fn usable_for_pages(table: &Table, index: &UniqueIndex) -> Result<(), &'static str> {
     usable(table, index)?;
     if !index.default_order {
@@ -130,6 +140,10 @@ fn usable(table: &Table, index: &UniqueIndex) -> Result<(), &'static str> {
         _ if nullable => Err("a column of it can be NULL"),
         _ if index.operators.len() != index.columns.len() => {
             Err("its operators are not a B-tree's")
+        }
+        UniqueIndex { tells_apart: false, .. } => {
+            Err("by its collation or operator class it takes values for one that its columns tell \
+                 apart")
         }
         _ if index
             .columns
@@ -235,6 +249,22 @@ mod tests {
         let key = matching_key(&target, &names).unwrap();
         assert_eq!(key.columns.iter().map(|c| &c.name).collect::<Vec<_>>(), [&names[0], &names[1]]);
         assert_eq!(matching_key(&target, &names[..1]), None);
+    }
+
+    #[test]
+    fn an_index_that_takes_more_for_one_than_its_columns_is_no_key() {
+        let merging = UniqueIndex { tells_apart: false, ..index("pk", &["a"]) };
+        let refused = table(ReplicaIdentity::Default, vec![merging.clone()]);
+        assert!(chosen(&refused).unwrap_err().contains("takes values for one"));
+        let names = [Ident::new("a")];
+        assert_eq!(matching_key(&refused, &names), None);
+        let [(name, why)] = unusable_keys(&refused, &names)[..] else { panic!() };
+        assert!(name == "pk" && why.contains("takes values for one"));
+        assert_eq!(unusable_keys(&refused, &[Ident::new("b")]), []);
+        // Another one may serve beside it.
+        let both = table(ReplicaIdentity::Full, vec![merging, index("u", &["a"])]);
+        assert_eq!(chosen(&both), Ok("u".into()));
+        assert_eq!(matching_key(&both, &names).unwrap().index, "u");
     }
 
     #[test]

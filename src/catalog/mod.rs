@@ -19,7 +19,7 @@ mod types;
 
 pub use definition::{add_key, create_table, names_taken};
 pub use extras::{load_extras, load_names, load_settings};
-pub use key::{Key, KeyRefusal, choose_key, explain_key, matching_key};
+pub use key::{Key, KeyRefusal, choose_key, explain_key, matching_key, unusable_keys};
 pub use model::{
     BaseType, Column, ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger,
     Extras, FORCE, Generated, Identity, InheritedIndex, OwnedSequence, Shape, Table, UniqueIndex,

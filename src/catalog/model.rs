@@ -2,7 +2,7 @@
 
 use super::partition::{Files, Partition, PartitionShape, changed, files};
 use crate::{
-    pg::{Ident, Oid, QualifiedName},
+    pg::{Ident, Oid, QualifiedName, ServerVersion},
     pgoutput::ReplicaIdentity,
     sql::Operators,
 };
@@ -10,6 +10,8 @@ use crate::{
 /// A table, as far as moving it needs to know.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
+    /// Its server's release, which some values' binary form depends on.
+    pub release: ServerVersion,
     /// Its object id, on its own server only.
     pub oid: Oid,
     /// Its name.
@@ -146,6 +148,9 @@ pub struct UniqueIndex {
     pub expressions: bool,
     /// Whether it is a B-tree in its types' default order and its columns' collations.
     pub default_order: bool,
+    /// Whether it takes no two values for one that its columns tell apart: by a collation or an
+    /// operator class of its own.
+    pub tells_apart: bool,
     /// Its key columns in order, without INCLUDE; empty where there are expressions.
     pub columns: Vec<Ident>,
     /// The operators it compares by, one for each column.

@@ -45,6 +45,15 @@ SELECT c.oid, c.relkind, c.relpersistence, c.relreplident,
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = $1 AND c.relname = $2";
 
+/// The type below a column's, and its modifier: domains are made of domains.
+const BELOW: &str = "
+        WITH RECURSIVE below (oid, modifier, depth) AS (
+              SELECT a.atttypid, a.atttypmod, 0
+               UNION ALL
+              SELECT d.typbasetype, d.typtypmod, depth + 1
+                FROM below JOIN pg_type d ON d.oid = below.oid AND d.typtype = 'd')
+        SELECT oid, modifier FROM below ORDER BY depth DESC LIMIT 1";
+
 const COLUMNS: &str = "
 SELECT a.attname, a.atttypid, a.atttypmod,
        format_type(a.atttypid, a.atttypmod) AS type_name, a.attnotnull,
@@ -66,14 +75,7 @@ SELECT a.attname, a.atttypid, a.atttypmod,
          AS sequence_options
   FROM pg_attribute a
   JOIN pg_type t ON t.oid = a.atttypid
-  -- Domains are made of domains.
- CROSS JOIN LATERAL (
-        WITH RECURSIVE below (oid, modifier, depth) AS (
-              SELECT a.atttypid, a.atttypmod, 0
-               UNION ALL
-              SELECT d.typbasetype, d.typtypmod, depth + 1
-                FROM below JOIN pg_type d ON d.oid = below.oid AND d.typtype = 'd')
-        SELECT oid, modifier FROM below ORDER BY depth DESC LIMIT 1) b
+ CROSS JOIN LATERAL ($below) b
   JOIN pg_type bt ON bt.oid = b.oid
   LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
   LEFT JOIN pg_collation co ON co.oid = a.attcollation
@@ -92,12 +94,20 @@ SELECT a.attname, a.atttypid, a.atttypmod,
 /// One row for each key column of each unique index. Operators are looked up by strategy in
 /// the index's own operator class; strategies of B-trees:
 /// <https://www.postgresql.org/docs/current/btree.html#BTREE-BEHAVIOR>.
+///
+/// `usual` is the operator class that the server would take for the column: the type's own, or one
+/// of a type that it is the same bytes as (text's for varchar), of which the preferred type's goes
+/// first. That an operator class is some type's default does not make it this one's:
+/// `bpchar_ops` can index text, and takes `'a'` and `'a '` for one.
 const UNIQUE_INDEXES: &str = "
 SELECT ic.relname AS index_name, i.indisprimary, i.indisreplident, i.indimmediate,
        i.indisvalid AND i.indisready AS valid, i.indpred IS NOT NULL AS partial,
        i.indexprs IS NOT NULL AS expressions, a.attname,
-       am.amname = 'btree' AND oc.opcdefault AND i.indoption[k.n - 1] = 0
+       am.amname = 'btree' AND oc.oid = usual.oid AND i.indoption[k.n - 1] = 0
          AND i.indcollation[k.n - 1] = coalesce(a.attcollation, 0) AS default_order,
+       eq.oid = usual.equal
+         AND (i.indcollation[k.n - 1] = coalesce(a.attcollation, 0)
+              OR coalesce(ico.collisdeterministic, true)) AS tells_apart,
        (SELECT n.nspname FROM pg_namespace n WHERE n.oid = eq.oprnamespace) AS operator_schema,
        eq.oprname AS equal, gt.oprname AS greater, lt.oprname AS less_than,
        le.oprname AS less_or_equal, ge.oprname AS greater_or_equal
@@ -123,6 +133,22 @@ SELECT ic.relname AS index_name, i.indisprimary, i.indisreplident, i.indimmediat
   LEFT JOIN pg_operator le ON le.oid = (SELECT amopopr FROM pg_amop
         WHERE amopfamily = oc.opcfamily AND amopstrategy = 2
           AND amoplefttype = oc.opcintype AND amoprighttype = oc.opcintype)
+  LEFT JOIN pg_collation ico ON ico.oid = i.indcollation[k.n - 1]
+  LEFT JOIN LATERAL ($below) b ON true
+  LEFT JOIN LATERAL (
+        SELECT d.oid, (SELECT amopopr FROM pg_amop
+                WHERE amopfamily = d.opcfamily AND amopstrategy = 3
+                  AND amoplefttype = d.opcintype AND amoprighttype = d.opcintype) AS equal
+          FROM pg_opclass d
+          JOIN pg_type t ON t.oid = d.opcintype
+          -- Joined, since EXISTS may be hashed, and the hash is then kept for the next column.
+          LEFT JOIN pg_cast c ON c.castsource = b.oid AND c.casttarget = d.opcintype
+                AND c.castmethod = 'b' AND c.castcontext = 'i'
+         WHERE d.opcmethod = oc.opcmethod AND d.opcdefault
+           AND (d.opcintype = b.oid OR t.typtype = 'p' AND d.opcintype = oc.opcintype
+                OR c.oid IS NOT NULL)
+         ORDER BY d.opcintype = b.oid DESC, t.typispreferred DESC, d.oid = oc.oid DESC LIMIT 1
+       ) usual ON true
  WHERE i.indrelid = $1::oid AND i.indisunique
  ORDER BY i.indisprimary DESC, ic.relname, k.n";
 
@@ -188,13 +214,14 @@ pub async fn load_table(
     let oid: Oid = row.get("oid")?;
     let by_oid = oid.to_string();
     let by_oid = [Some(by_oid.as_str())];
-    let columns = connection.query_with(COLUMNS, &by_oid).await?;
-    let indexes = connection.query_with(UNIQUE_INDEXES, &by_oid).await?;
+    let columns = connection.query_with(&COLUMNS.replace("$below", BELOW), &by_oid).await?;
+    let indexes = connection.query_with(&UNIQUE_INDEXES.replace("$below", BELOW), &by_oid).await?;
     let always = connection.query_with(ALWAYS_TRIGGERS, &by_oid).await?;
     let constraints = connection.query_with(FOREIGN_OR_EXCLUSION, &by_oid).await?;
     let partitions = connection.query_with(PARTITIONS, &by_oid).await?;
     let partitions: Vec<_> = partitions.rows().iter().map(partition).collect::<Result<_, _>>()?;
     Ok(Some(Table {
+        release: connection.server_version()?,
         oid,
         name: name.clone(),
         kind: row.get("relkind")?,
@@ -315,6 +342,7 @@ fn unique_indexes(rows: &[Row]) -> Result<Vec<UniqueIndex>, Error> {
                 partial: row.get("partial")?,
                 expressions: row.get("expressions")?,
                 default_order: true,
+                tells_apart: true,
                 columns: Vec::new(),
                 operators: Vec::new(),
             });
@@ -323,6 +351,7 @@ fn unique_indexes(rows: &[Row]) -> Result<Vec<UniqueIndex>, Error> {
             continue;
         };
         index.default_order &= row.get::<Option<bool>>("default_order")?.unwrap_or(false);
+        index.tells_apart &= row.get::<Option<bool>>("tells_apart")?.unwrap_or(false);
         if let Some(column) = row.get::<Option<String>>("attname")? {
             index.columns.push(Ident::new(column));
         }

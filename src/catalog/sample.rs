@@ -2,7 +2,7 @@
 
 use super::{BaseType, Column, Shape, Table, UniqueIndex};
 use crate::{
-    pg::{Ident, Oid, QualifiedName},
+    pg::{Ident, Oid, QualifiedName, ServerVersion},
     pgoutput::ReplicaIdentity,
     sql::Operators,
 };
@@ -11,6 +11,7 @@ impl Table {
     /// An ordinary table without columns, rows and keys.
     pub(crate) fn sample(name: &str) -> Self {
         Self {
+            release: ServerVersion::OLDEST,
             oid: Oid(1),
             name: QualifiedName::new("public", name),
             kind: 'r',
@@ -68,6 +69,7 @@ impl UniqueIndex {
             partial: false,
             expressions: false,
             default_order: true,
+            tells_apart: true,
             columns: columns.iter().map(|column| Ident::new(*column)).collect(),
             operators: vec![Operators::builtin(); columns.len()],
         }

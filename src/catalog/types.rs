@@ -1,9 +1,9 @@
 //! Which types may travel in binary.
 
-use crate::pg::Oid;
+use crate::pg::{Oid, ServerVersion};
 
 /// Built-in types whose binary form says everything their text form says, the same on 14 to 18
-/// and whatever the two databases contain; with the type of their arrays.
+/// and whatever the two databases contain; with the type of their arrays. But see [`MEANS`].
 ///
 /// Left out on purpose: `reg*` and `oid` (object ids of one server), `money` (its scale follows
 /// lc_monetary), `xml` (carries an encoding), `tsvector` and `tsquery` (readers have differed in
@@ -45,11 +45,21 @@ const SAFE: &[(&str, u32, u32)] = &[
     ("int8range", 3926, 3927),
 ];
 
-/// Whether values of this type may travel in binary between any two servers from 14 to 18 on
-/// which the column has exactly this type.
+/// Types of which some bytes mean one thing before a release and another from it on: the greatest
+/// interval is a number of years up to 16, and from 17 on `infinity`. As text the other server says
+/// what it does not know.
+const MEANS: &[(u32, u32, ServerVersion)] = &[(1186, 1187, ServerVersion::from_num(170_000))];
+
+/// Whether values of this type may travel in binary between servers of these releases, on which
+/// the column has exactly this type.
 #[must_use]
-pub fn binary_is_safe(type_oid: Oid) -> bool {
-    SAFE.iter().any(|&(_, base, array)| type_oid.0 == base || type_oid.0 == array)
+pub fn binary_is_safe(type_oid: Oid, between: [ServerVersion; 2]) -> bool {
+    let is = |base: u32, array: u32| type_oid.0 == base || type_oid.0 == array;
+    let [one, other] = between;
+    SAFE.iter().any(|&(_, base, array)| is(base, array))
+        && MEANS
+            .iter()
+            .all(|&(base, array, since)| !is(base, array) || (one >= since) == (other >= since))
 }
 
 /// Types of which equal values have equal bytes, as text and in binary, if their collation tells
@@ -67,11 +77,27 @@ pub fn equal_means_same_bytes(type_oid: Oid) -> bool {
 mod tests {
     use super::*;
 
+    fn safe(type_oid: u32, one: u32, other: u32) -> bool {
+        let of = |major: u32| ServerVersion::from_num(major * 10_000 + 3);
+        binary_is_safe(Oid(type_oid), [of(one), of(other)])
+    }
+
     #[test]
     fn only_listed_types_are_safe() {
-        assert!(binary_is_safe(Oid(23)) && binary_is_safe(Oid(1009)));
+        assert!(safe(23, 14, 18) && safe(1009, 18, 14));
         for unsafe_type in [26, 790, 1033, 2205, 3614, 16_384] {
-            assert!(!binary_is_safe(Oid(unsafe_type)), "{unsafe_type}");
+            assert!(!safe(unsafe_type, 18, 18), "{unsafe_type}");
+        }
+    }
+
+    #[test]
+    fn intervals_are_safe_where_they_mean_the_same() {
+        for interval in [1186, 1187] {
+            for (one, other, are) in
+                [(14, 16, true), (17, 18, true), (16, 17, false), (17, 16, false), (18, 14, false)]
+            {
+                assert_eq!(safe(interval, one, other), are, "{one} to {other}");
+            }
         }
     }
 }

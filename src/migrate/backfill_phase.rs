@@ -17,6 +17,8 @@ use tokio::{
 use super::{
     Event, Failure, PhaseName, StepName, Verdict,
     build_key::build_key,
+    check::order_is_kept,
+    resume::still_to_copy,
     run::{Journey, at_ledger},
     standby,
     watch_backfill::BackfillView,
@@ -44,6 +46,18 @@ impl Journey<'_, '_> {
                 ready = standby::caught_up(standby, start, &mut teller) => ready?,
                 Ok(_) = self.interrupt.wait_for(|stop| *stop) => return Err(Failure::interrupted()),
             }
+            // Only now does it surely have the tables.
+            let left = still_to_copy(&self.tables, &self.migration);
+            order_is_kept(&mut self.servers.source, Some(standby), left).await.map_err(
+                |found| match found.verdict {
+                    Verdict::Refused => Failure {
+                        message: found.message,
+                        hint: found.hint,
+                        ..Failure::interrupted()
+                    },
+                    _ => found.in_mid_run(),
+                },
+            )?;
         }
         let mut longest_snapshot = 0.0;
         let copied = self.copy_tables(&mut longest_snapshot).await;

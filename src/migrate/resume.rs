@@ -6,7 +6,7 @@
 use super::{
     Failure, MigrationSpec, Then, Verdict,
     altered::{self, Difference},
-    check::Findings,
+    check::{Findings, order_is_kept},
     failure::Exit,
     handoff,
     plan::PlannedTable,
@@ -40,6 +40,10 @@ pub(super) async fn check(
     for record in &migration.tables {
         tables.push(check_table(spec, servers, migration, record).await?);
     }
+    if migration.phase <= Phase::Backfill {
+        let left = still_to_copy(&tables, migration);
+        order_is_kept(&mut servers.source, spec.copy_from.as_ref(), left).await?;
+    }
     check_slot(servers, migration).await?;
     publication::still_brings_all(&mut servers.source, migration, &tables).await?;
     if spec.then == Then::Handoff {
@@ -49,6 +53,15 @@ pub(super) async fn check(
         findings.refused()?;
     }
     Ok(tables)
+}
+
+/// The tables of which the ledger does not say that all pages are there.
+pub(super) fn still_to_copy<'a>(
+    tables: &'a [PlannedTable],
+    migration: &'a Migration,
+) -> impl Iterator<Item = &'a PlannedTable> {
+    let left = tables.iter().zip(&migration.tables).filter(|(_, record)| !record.backfilled);
+    left.map(|(table, _)| table)
 }
 
 /// The arguments and the server are those that it was begun with, and nobody else is at its slot.
@@ -135,6 +148,7 @@ async fn check_table(
     let found =
         found.ok_or_else(|| cannot(format!("the target {} is gone", record.target.plain())))?;
     has_its_rows(&mut servers.target, migration, record, &found).await?;
+    lasts(&found)?;
     // Once the target was exact, its owner may have added indexes and constraints.
     let target_key = if migration.phase == Phase::Done {
         Some(matching_key(&found, &record.key).ok_or_else(|| {
@@ -156,6 +170,20 @@ async fn check_table(
         new_columns,
         is_arithmetic,
     })
+}
+
+/// A crash empties an unlogged table, and the ledger's lines stay.
+fn lasts(target: &Table) -> Result<(), Failure> {
+    match target::does_not_last(target) {
+        None => Ok(()),
+        Some((what, mend)) => Err(Failure::cannot_resume(
+            what,
+            format!(
+                "if that server has not crashed since the migration began, so that all rows are \
+                 there: {mend}, and give the same command again. Else {START_AGAIN}"
+            ),
+        )),
+    }
 }
 
 /// The target is the table that the rows were copied to, and has them: as long as no changes are

@@ -2,7 +2,7 @@
 
 use super::Failure;
 use crate::{
-    catalog::{Column, Identity, Key, Table, matching_key},
+    catalog::{Column, Identity, Key, Table, matching_key, unusable_keys},
     pg::Ident,
 };
 
@@ -32,19 +32,30 @@ pub(super) fn obstacles(
     let names: Vec<_> = key.columns.iter().map(|c| c.name.clone()).collect();
     let target_key = matching_key(target, &names);
     if target_key.is_none() {
-        let columns: Vec<_> = names.iter().map(ToString::to_string).collect();
-        let columns = columns.join(", ");
-        let name = target.name.plain();
-        failures.push(Failure::refused(
-            format!("the target {name} has no unique index on exactly ({columns})"),
-            format!("ALTER TABLE {} ADD PRIMARY KEY ({columns})", target.name),
-        ));
+        failures.push(no_key(target, &names));
     }
     failures.extend(what_interferes(target));
     if !once_bare {
         failures.extend(what_breaks_in_passing(target, target_key.as_ref()));
     }
     (target_key, failures)
+}
+
+fn no_key(target: &Table, names: &[Ident]) -> Failure {
+    let columns: Vec<_> = names.iter().map(ToString::to_string).collect();
+    let (name, columns) = (target.name.plain(), columns.join(", "));
+    let unusable: Vec<_> = unusable_keys(target, names)
+        .into_iter()
+        .map(|(index, why)| format!("{index} ({why})"))
+        .collect();
+    let but = match unusable.as_slice() {
+        [] => String::new(),
+        list => format!(" that can serve; not {}", list.join(", ")),
+    };
+    Failure::refused(
+        format!("the target {name} has no unique index on exactly ({columns}){but}"),
+        format!("ALTER TABLE {} ADD PRIMARY KEY ({columns})", target.name),
+    )
 }
 
 fn first<T>((found, failures): (T, Vec<Failure>)) -> Result<T, Failure> {
@@ -79,15 +90,42 @@ fn why_no_table(target: &Table) -> Option<Failure> {
             "name another target",
         ));
     }
-    let foreign = target.partitions.iter().find(|p| !['r', 'p'].contains(&p.kind))?;
-    Some(Failure::refused(
-        format!(
-            "{}, a partition of the target {}, is a foreign table",
-            foreign.name.plain(),
-            target.name.plain()
-        ),
-        "detach it, or name another target",
-    ))
+    let foreign = target.partitions.iter().find(|p| !['r', 'p'].contains(&p.kind));
+    if let Some(foreign) = foreign {
+        return Some(Failure::refused(
+            format!(
+                "{}, a partition of the target {}, is a foreign table",
+                foreign.name.plain(),
+                target.name.plain()
+            ),
+            "detach it, or name another target",
+        ));
+    }
+    does_not_last(target).map(|(what, mend)| Failure::refused(what, mend))
+}
+
+/// What would take the rows of a target away while the ledger, which is logged, goes on counting
+/// them as copied; and what mends it. A crash of the server empties an unlogged table.
+///
+/// What is partitioned has no rows of its own: up to 17 it may be called unlogged, which means
+/// nothing and can't be altered.
+pub(super) fn does_not_last(target: &Table) -> Option<(String, String)> {
+    let plain = target.name.plain();
+    let own = (&target.name, target.kind, target.persistence, format!("the target {plain}"));
+    let partitions = target.partitions.iter().map(|p| {
+        let what = format!("{}, a partition of the target {plain},", p.name.plain());
+        (&p.name, p.kind, p.persistence, what)
+    });
+    std::iter::once(own).chain(partitions).find_map(|(name, kind, persistence, what)| {
+        match (kind, persistence) {
+            (_, 'p') | ('p', 'u') => None,
+            (_, 'u') => Some((
+                format!("{what} is unlogged: a crash of the server would empty it"),
+                format!("ALTER TABLE {name} SET LOGGED"),
+            )),
+            _ => Some((format!("{what} is a temporary table"), "name another target".into())),
+        }
+    })
 }
 
 fn columns_in_the_way(source: &Table, key: &Key, target: &Table) -> Vec<Failure> {

@@ -162,7 +162,7 @@ impl<'a> Kind<'a> {
 
     /// Moves the table from one database to the other. Pages are of three rows, and one in the
     /// middle is held while the changes are made.
-    async fn play(&self, from: &Database, to: &Database) {
+    async fn play(&self, from: &Database, to: &Database, standby: Option<&Standby<'_>>) {
         let pool = self.make(from, to).await;
         let changes = self.changes(pool);
         let mut spec = spec(from, to, "source", "target");
@@ -170,12 +170,16 @@ impl<'a> Kind<'a> {
         spec.page_rows = Some(3);
         spec.copy_jobs = 1;
         spec.paging = self.paging;
+        spec.copy_from = standby.map(|standby| standby.database.config());
         let middle = pool / 6 * 3 + 1;
         let gate = Gate::close(to, "target", 1, &format!("nr = {middle}")).await;
         let script = async {
             gate.reached().await;
             let halfway = format!("SELECT count(*) > 5 AND max(nr) < {middle} FROM target");
             assert_eq!(to.value(&halfway).await, "t", "{}: not in the middle", self.what);
+            if let Some(Standby { database, stands_still: true }) = standby {
+                database.sql("SELECT pg_wal_replay_pause()").await;
+            }
             for change in &changes {
                 from.sql(change).await;
             }
@@ -195,6 +199,10 @@ impl<'a> Kind<'a> {
         let major = from.server.version().major();
         let failed = |failure| panic!("{major}, {}: {failure}", self.what);
         sums(&beside(&spec, on, script).await.unwrap_or_else(failed));
+        if let Some(standby) = standby {
+            let maintenance = Database { name: "postgres".into(), ..standby.database.clone() };
+            maintenance.sql("SELECT pg_wal_replay_resume()").await;
+        }
         for _ in 0..2 {
             sums(&migrate(&spec).await.unwrap_or_else(failed));
             assert_same((from, "source"), (to, "target"), "nr").await;
@@ -203,6 +211,31 @@ impl<'a> Kind<'a> {
             }
         }
         drop_slot(from, &spec).await;
+    }
+}
+
+/// Where pages are read instead of the source.
+#[derive(Clone, Copy)]
+struct Standby<'a> {
+    database: &'a Database,
+    /// Whether it replays nothing while the changes are made, so that the pages that follow show
+    /// none of them.
+    stands_still: bool,
+}
+
+/// Keys that are words cross bounds while pages are read from a standby, which shows the changes as
+/// late as it likes.
+pub(crate) async fn words_from_a_standby(from: &Database, to: &Database, standby: &Database) {
+    for kind in kinds::words() {
+        let stands_still = match kind.what {
+            "libc" | "identity" => true,
+            "full" => false,
+            _ => continue,
+        };
+        from.sql(kind.before).await;
+        to.sql(kind.before).await;
+        let standby = Standby { database: standby, stands_still };
+        kind.play(from, to, Some(&standby)).await;
     }
 }
 
@@ -219,7 +252,7 @@ async fn play(binaries: &Binaries, kinds: &[Kind<'_>]) {
         match there {
             Ok(_) => {
                 to.sql(kind.before).await;
-                kind.play(&from, &to).await;
+                kind.play(&from, &to, None).await;
             }
             Err(error) => assert!(kind.before.contains("icu"), "{}: {error}", kind.what),
         }

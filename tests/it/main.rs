@@ -7,6 +7,7 @@
 
 mod alongside;
 mod between;
+mod binary;
 mod blocked;
 mod changes;
 mod check;
@@ -15,6 +16,7 @@ mod cluster;
 mod crossing;
 mod ddl;
 mod deferred;
+mod encodings;
 mod flushed;
 mod full;
 mod handoff;
@@ -25,6 +27,7 @@ mod judged;
 mod keys;
 mod killed;
 mod lanes;
+mod lasting;
 mod libpq;
 mod limit;
 mod locks;
@@ -32,9 +35,11 @@ mod login;
 #[cfg(target_os = "linux")]
 mod lost;
 mod made;
+mod merging;
 mod moments;
 mod moves;
 mod objects;
+mod order;
 mod outage;
 mod paging;
 mod partitions;

@@ -10,13 +10,14 @@ use std::{
 use pghost::{
     cluster::{Binaries, Server, StopMode},
     conn::Connection,
-    migrate::Event,
+    migrate::{self, Event, Severity, Side},
 };
 
 use crate::{
+    crossing::words_from_a_standby,
     secure::settings,
     stage::{Gate, beside, migrate_with, until},
-    support::{Database, assert_same, migrate, server, spec, versions_to_test},
+    support::{Database, assert_same, migrate, oldest_and_newest, server, spec, versions_to_test},
 };
 
 /// A primary and its standby.
@@ -117,6 +118,56 @@ async fn comes_from_the_standby(pair: &Pair, table: &str) {
     crate::stage::drop_slot(&from, &spec).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_cross_bounds_while_pages_come_from_the_standby() {
+    for binaries in oldest_and_newest() {
+        let pair = pair(&binaries);
+        let (from, to, standby) = pair.databases().await;
+        words_from_a_standby(&from, &to, &standby).await;
+    }
+}
+
+/// The standby has the source's catalog, and an index by a collation of it, but a library of its
+/// own; here it is the same, and what the catalog says of it is not.
+async fn a_key_that_its_library_may_order_otherwise(pair: &Pair) {
+    let (from, to, standby) = pair.databases().await;
+    let mut connection = from.connect().await;
+    let german = "CREATE COLLATION german (provider = icu, locale = 'de-u-co-phonebk')";
+    if connection.query(german).await.is_err() {
+        return; // a build without ICU
+    }
+    connection.close().await;
+    from.sql(
+        "CREATE TABLE source (k text COLLATE german PRIMARY KEY);
+         CREATE TABLE other (id int PRIMARY KEY, k text COLLATE german);
+         UPDATE pg_collation SET collversion = 'old' WHERE collname = 'german'",
+    )
+    .await;
+    let is_there = "SELECT EXISTS (SELECT FROM pg_collation WHERE collversion = 'old')";
+    until(&standby, is_there).await;
+    for (table, refused) in [("source", true), ("other", false)] {
+        let mut spec = spec(&from, &to, table, "target");
+        spec.copy_from = Some(standby.config());
+        let checked = migrate::check(&spec).await.unwrap();
+        let on = |side: Side| {
+            let is_it = |f: &&migrate::Finding| {
+                f.about == "collation" && f.server == side && f.severity == Severity::Refused
+            };
+            checked.findings.iter().find(is_it)
+        };
+        for side in [Side::Source, Side::Standby] {
+            assert_eq!(on(side).is_some(), refused, "{table}, {side:?}: {:#?}", checked.findings);
+        }
+        if let Some(finding) = on(Side::Standby) {
+            assert!(
+                finding.message.contains("german") && finding.message.contains("old"),
+                "{finding:?}"
+            );
+            assert!(finding.hint.as_ref().unwrap().contains("--copy-from"), "{finding:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_page_that_the_standby_gives_up_is_read_again() {
     for (turn, binaries) in versions_to_test().iter().enumerate() {
@@ -199,6 +250,7 @@ async fn only_a_standby_of_the_source_will_do() {
     let made = "SELECT to_regnamespace('pghost') IS NULL AS untouched";
     let result = connection.query(made).await.unwrap();
     assert!(result.row().unwrap().get::<bool>("untouched").unwrap());
+    a_key_that_its_library_may_order_otherwise(&pair).await;
 }
 
 #[tokio::test]

@@ -169,6 +169,11 @@ impl Findings {
         self.list.push(Finding { severity, about, server, table, message, hint });
     }
 
+    /// Whether something stands in the way on this server.
+    pub(in crate::migrate) fn is_refused(&self, side: Side) -> bool {
+        self.list.iter().any(|f| f.severity == Severity::Refused && f.server == side)
+    }
+
     fn count(&self, severity: Severity) -> usize {
         self.list.iter().filter(|finding| finding.severity == severity).count()
     }

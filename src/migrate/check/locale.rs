@@ -1,13 +1,12 @@
-//! How both databases sort text, and whether an index on the source may be out of order.
+//! How the databases sort text, and whether their libraries have changed since they were made.
 //!
 //! Keys are compared by a server only, each in its own order, so that no row is lost where the two
-//! differ. Where the *source's* library has changed since its indexes were built, pages that walk
-//! such an index may miss rows.
+//! differ. Whether a key's index is in the order that its server has now is `order`'s.
 
 use super::finding::{At, Findings, Side};
 use crate::{
     conn::{Connection, Error, Row},
-    migrate::{Failure, plan::PlannedTable, servers::Servers},
+    migrate::{Failure, servers::Servers},
     pg::Ident,
 };
 
@@ -19,14 +18,23 @@ SELECT datname::text AS name, datcollate::text AS collate, datctype::text AS cty
        to_jsonb(d) ->> 'datcollversion' AS made_with, $actual AS has_now
   FROM pg_database d WHERE datname = current_database()";
 
-const COLUMNS: &str = "
-SELECT DISTINCT quote_ident(n.nspname) || '.' || quote_ident(c.collname) AS name,
-       c.collversion AS made_with, pg_collation_actual_version(c.oid) AS has_now
-  FROM pg_attribute a
-  JOIN pg_collation c ON c.oid = a.attcollation
-  JOIN pg_namespace n ON n.oid = c.collnamespace
- WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped AND c.collversion IS NOT NULL
-   AND c.collversion IS DISTINCT FROM pg_collation_actual_version(c.oid)";
+/// A statement with what tells the version of the database's own collation.
+///
+/// 14 does not tell it. There the same library's other collations do: libc has one version.
+///
+/// Errors: the server has not told its release.
+pub(super) fn by_release(connection: &Connection, sql: &str) -> Result<String, Error> {
+    let actual = match connection.server_version()?.major() {
+        ..15 => {
+            "CASE WHEN d.datcollate !~ '^(C|POSIX)(\\.|$)'
+                  THEN (SELECT pg_collation_actual_version(l.oid) FROM pg_collation l
+                         WHERE l.collprovider = 'c' AND l.collcollate !~ '^(C|POSIX)(\\.|$)'
+                         ORDER BY l.oid LIMIT 1) END"
+        }
+        _ => "pg_database_collation_actual_version(d.oid)",
+    };
+    Ok(sql.replace("$actual", actual))
+}
 
 /// A database's collation.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,26 +46,18 @@ struct Collation {
     has_now: Option<String>,
 }
 
-/// Looks at both databases and the tables' columns.
-pub(super) async fn look(
-    servers: &mut Servers,
-    tables: &[PlannedTable],
-    findings: &mut Findings,
-) -> Result<(), Failure> {
+/// Looks at both databases.
+pub(super) async fn look(servers: &mut Servers, findings: &mut Findings) -> Result<(), Failure> {
     let source = collation(&mut servers.source).await?;
     let target = collation(&mut servers.target).await?;
     for (side, collation) in [(Side::Source, &source), (Side::Target, &target)] {
         if collation.made_with.is_some() && collation.made_with != collation.has_now {
             let name = Ident::new(&collation.database);
-            let so = match side {
-                Side::Source => ", and pages that walk one may miss rows",
-                _ => "",
-            };
             findings.warn(
                 At::new(side, "collation"),
                 format!(
                     "the {} database was made with version {} of its collation, and the system \
-                     has {} now: indexes on text may be out of order{so}",
+                     has {} now: indexes on text may be out of order",
                     side.as_str(),
                     collation.made_with.as_deref().unwrap_or_default(),
                     collation.has_now.as_deref().unwrap_or("none")
@@ -67,27 +67,6 @@ pub(super) async fn look(
         }
     }
     compare(&source, &target, findings);
-    let failed = |error: Error| Failure::refused_by("looking at the source's collations", &error);
-    for table in tables {
-        let oid = table.source.oid.to_string();
-        let result = servers.source.query_with(COLUMNS, &[Some(&oid)]).await.map_err(failed)?;
-        for row in result.rows() {
-            let name: String = row.get("name").map_err(failed)?;
-            findings.warn(
-                At::source("collation").of(&table.source.name),
-                format!(
-                    "the collation {name} was made with version {}, and the system has {} now: an \
-                     index by it may be out of order, and pages that walk it may miss rows",
-                    row.get::<String>("made_with").map_err(failed)?,
-                    row.get::<Option<String>>("has_now").map_err(failed)?.unwrap_or_default()
-                ),
-                format!(
-                    "REINDEX TABLE {}; ALTER COLLATION {name} REFRESH VERSION",
-                    table.source.name
-                ),
-            );
-        }
-    }
     Ok(())
 }
 
@@ -105,7 +84,7 @@ fn compare(source: &Collation, target: &Collation, findings: &mut Findings) {
         );
         return;
     }
-    // 14 does not tell.
+    // Not all libraries tell.
     match (&source.has_now, &target.has_now) {
         (Some(from), Some(to)) if from != to => findings.warn(
             at,
@@ -121,13 +100,7 @@ fn compare(source: &Collation, target: &Collation, findings: &mut Findings) {
 
 async fn collation(connection: &mut Connection) -> Result<Collation, Failure> {
     let failed = |error: Error| Failure::refused_by("looking at a database's collation", &error);
-    // 14 knows no version of a database's collation.
-    let has_versions = connection.server_version().map_err(failed)?.major() >= 15;
-    let actual = match has_versions {
-        true => "pg_database_collation_actual_version(d.oid)",
-        false => "NULL::text",
-    };
-    let sql = DATABASE.replace("$actual", actual);
+    let sql = by_release(connection, DATABASE).map_err(failed)?;
     let result = connection.query(&sql).await.map_err(failed)?;
     result.row().and_then(of).map_err(failed)
 }

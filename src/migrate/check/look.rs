@@ -5,7 +5,7 @@
 
 use super::{
     finding::{At, Findings},
-    locale, privileges, settings, tables, waits,
+    locale, order, privileges, settings, tables, waits,
 };
 use crate::migrate::{
     Failure, Listener, MigrationSpec, Then, handoff, is_slot_name, make_table::Made,
@@ -62,7 +62,8 @@ pub(super) async fn look(
     let apart = preflight::no_partition_beside_its_root(&tables);
     findings.take(At::both("arguments"), apart)?;
     let made = Made::look(&mut servers.target, spec, &tables, findings).await?;
-    locale::look(servers, &tables, findings).await?;
+    locale::look(servers, findings).await?;
+    order::look(servers, spec.copy_from.as_ref(), &tables, findings).await?;
     settings::size(servers, &tables, findings).await?;
     waits::look(&mut servers.source, findings).await?;
     let at = At::source("slot");

@@ -19,6 +19,7 @@ mod finding;
 mod locale;
 mod look;
 mod missing;
+mod order;
 mod plan;
 mod privileges;
 mod settings;
@@ -29,6 +30,7 @@ pub use ask::{Checked, check};
 pub(super) use finding::{At, Findings};
 pub use finding::{Finding, Severity, Side};
 pub(super) use look::{NewMigration, all_well};
+pub(super) use order::is_kept as order_is_kept;
 pub use plan::Planned;
 
 /// How much log the source keeps for a slot.
