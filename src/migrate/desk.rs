@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -17,6 +17,7 @@ use crate::pg::Lsn;
 /// A listener that several may tell.
 pub(super) struct Desk<'a> {
     inner: Mutex<Inner<'a>>,
+    moves: AtomicU64,
     streaming: AtomicBool,
     streamed: AtomicBool,
 }
@@ -34,12 +35,16 @@ impl<'a> Desk<'a> {
         let (applied, received) = (Lsn::INVALID, Lsn::INVALID);
         let outlook = Outlook::default();
         let inner = Mutex::new(Inner { listener, moved: false, outlook, applied, received });
-        Self { inner, streaming: AtomicBool::new(false), streamed: AtomicBool::new(false) }
+        let (streaming, streamed) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { inner, moves: AtomicU64::new(0), streaming, streamed }
     }
 
     pub(super) fn tell(&self, event: &Event) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.moved |= inner.moves(event);
+        if inner.moves(event) {
+            inner.moved = true;
+            self.moves.fetch_add(1, Ordering::Relaxed);
+        }
         inner.listener.on(event);
         if let Some(warning) = inner.outlook.on(event, Instant::now()) {
             inner.listener.on(&warning);
@@ -50,6 +55,11 @@ impl<'a> Desk<'a> {
     pub(super) fn has_moved(&self) -> bool {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut inner.moved)
+    }
+
+    /// How often something has moved forward. Asking changes nothing.
+    pub(super) fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Relaxed)
     }
 
     /// Whether pghost itself reads the slot just now, or is about to.
@@ -126,6 +136,7 @@ mod tests {
         assert!(!desk.has_moved());
         desk.tell(&Event::Checkpoint { lsn: Lsn(1) });
         assert!(desk.has_moved() && !desk.has_moved());
+        assert_eq!(desk.moves(), 4);
         assert_eq!(told, 7);
     }
 }

@@ -8,6 +8,7 @@
 mod alongside;
 mod between;
 mod binary;
+mod blocked;
 mod changes;
 mod check;
 mod cleanup;

@@ -42,6 +42,8 @@ pub(crate) struct Proxy {
     cut: watch::Sender<u64>,
     /// And those before this one to be lost.
     lost: watch::Sender<u64>,
+    /// How often those that were lost were cleared away.
+    cleared: watch::Sender<u64>,
     task: JoinHandle<()>,
 }
 
@@ -63,11 +65,13 @@ impl Proxy {
         });
         let (cut, cuts) = watch::channel(0);
         let (lost, losses) = watch::channel(0);
+        let (cleared, clearings) = watch::channel(0);
         let of_task = harm.clone();
         let task = tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 let (harm, mut cuts, mut losses) = (of_task.clone(), cuts.clone(), losses.clone());
                 let now = (*cuts.borrow_and_update(), *losses.borrow_and_update());
+                let mut clearings = clearings.clone();
                 tokio::spawn(async move {
                     // A server that is down closes what is asked of it.
                     let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await else {
@@ -79,11 +83,12 @@ impl Proxy {
                         Ok(_) = losses.wait_for(|lost| *lost > now.1) => {}
                     }
                     drop(server);
-                    never_heard_of_again(client).await;
+                    clearings.mark_unchanged();
+                    never_heard_of_again(client, clearings).await;
                 });
             }
         });
-        Self { port, harm, cut, lost, task }
+        Self { port, harm, cut, lost, cleared, task }
     }
 
     /// Loses every connection as a network does that is gone: whatever the client sends is not even
@@ -92,6 +97,12 @@ impl Proxy {
     /// The server has noticed, and ended its sessions.
     pub(crate) fn lose(&self) {
         self.lost.send_modify(|lost| *lost += 1);
+    }
+
+    /// Clears away what was lost. As long as it is there, a new connection that happens to come from
+    /// the same port is lost too.
+    pub(crate) fn clear(&self) {
+        self.cleared.send_modify(|cleared| *cleared += 1);
     }
 
     /// Closes every connection.
@@ -121,16 +132,18 @@ impl Proxy {
     }
 }
 
-/// Keeps a connection whose packets are dropped before the system looks at them.
-async fn never_heard_of_again(client: TcpStream) {
+/// Keeps a connection whose packets are dropped before the system looks at them, until it is cleared
+/// away.
+async fn never_heard_of_again(client: TcpStream, mut cleared: watch::Receiver<u64>) {
     #[cfg(target_os = "linux")]
     {
         // A packet filter's `ret #0`, which takes nothing.
         let nothing = socket2::SockFilter::new(0x06, 0, 0, 0);
         socket2::SockRef::from(&client).attach_filter(&[nothing]).unwrap();
     }
-    std::future::pending::<()>().await;
-    drop(client);
+    let _ = cleared.changed().await;
+    // Without a farewell, for which it would stay and wait.
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
 }
 
 async fn between(client: &mut TcpStream, server: &mut TcpStream, harm: &Harm) {
