@@ -107,7 +107,7 @@ impl<'a> Driver<'a> {
         if is_strict {
             lanes.be_strict();
         }
-        let stream = open_stream(apply, from).await.map_err(ApplyError::Stream)?;
+        let stream = open_stream(apply, from).await?;
         Ok(Self {
             apply,
             decoder: stream.decoder(),

@@ -17,6 +17,16 @@ pub enum ApplyError {
     /// The walsender's connection.
     #[error("reading changes from the source: {0}")]
     Stream(#[source] Error),
+    /// The walsender's connection has reached another server than the others: settings with several
+    /// hosts, or a name with several addresses, can lead one session here and the next one there.
+    #[error(
+        "the server that was reached for reading changes {what}; name exactly one host, or give \
+         target_session_attrs=read-write"
+    )]
+    Elsewhere {
+        /// How it differs.
+        what: &'static str,
+    },
     /// The connection that fetches rows from the source.
     #[error("fetching a moved row of {table} from the source: {error}")]
     Fetch {

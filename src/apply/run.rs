@@ -14,7 +14,7 @@ use crate::{
     conn::{Connection, Error},
     ledger,
     pg::{Lsn, PgTimestamp},
-    replication::{Chunk, ReplicationStream},
+    replication::{Chunk, ReplicationStream, SystemIdentity},
 };
 
 /// How long more is let come where little has come. A Unix socket holds some 250 messages however
@@ -38,6 +38,8 @@ pub struct Apply {
     pub migration: String,
     /// Where the slot is.
     pub source: Config,
+    /// Which server that must be: the primary of this cluster, on this timeline.
+    pub identity: SystemIdentity,
     /// Where the changes go.
     pub target: Config,
     /// The slot.

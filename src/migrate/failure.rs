@@ -86,7 +86,7 @@ impl Failure {
     }
 
     /// A refusal that a run which has begun waits out: somebody else is still at it, perhaps its
-    /// own sessions of a moment ago.
+    /// own sessions of a moment ago; or it is another server that has answered.
     pub(super) fn busy(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { verdict: Verdict::Retry, ..Self::refused(message, hint) }
     }

@@ -287,6 +287,7 @@ impl<'a, 'l> Journey<'a, 'l> {
         let apply = Apply {
             migration: self.migration.name.clone(),
             source: self.spec.source.clone(),
+            identity: self.migration.source.clone(),
             target: self.spec.target.clone(),
             slot: self.migration.slot.clone(),
             publication: self.migration.publication.clone(),

@@ -327,6 +327,8 @@ pub fn rule_of_page(error: &PageError) -> &'static Rule {
 pub fn rule_of_apply(error: &ApplyError) -> &'static Rule {
     match error {
         ApplyError::Stream(error) => rule_of_error(error, Slot),
+        // The next attempt finds the right one, or says for good that it is another.
+        ApplyError::Elsewhere { .. } => rule_of(Sign::Unreachable),
         ApplyError::Fetch { error, .. } | ApplyError::Target { error, .. } => {
             rule_of_error(error, Anywhere)
         }
