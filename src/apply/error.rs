@@ -43,10 +43,11 @@ pub enum ApplyError {
         /// What happened.
         error: Error,
     },
-    /// The ledger's line was not there, or further than this run.
+    /// The ledger's line was not there, or not where this run has left it.
     #[error(
-        "the migration's line in pghost.migration is gone, or another run has moved it beyond \
-         {after}"
+        "the migration's line in pghost.migration is not where this run has left it, at {after}: \
+         it is gone, another run has moved it, or the target is another server than it was (a \
+         failover, a restore); the change after it was rolled back"
     )]
     PositionLost {
         /// The last position that the target is known to have committed.

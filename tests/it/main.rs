@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)] // clippy.toml leaves it to test functions, not to their helpers
 
+mod adrift;
 mod alongside;
 mod changes;
 mod check;
@@ -36,6 +37,7 @@ mod objects;
 mod outage;
 mod paging;
 mod partitions;
+mod patience;
 mod program;
 mod provoked;
 mod proxy;
@@ -46,6 +48,7 @@ mod servers;
 mod session;
 mod shapes;
 mod shared;
+mod signals;
 mod soak;
 mod stage;
 mod stalls;

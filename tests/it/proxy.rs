@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -37,6 +37,8 @@ struct Harm {
 /// A proxy. Gone with the test.
 pub(crate) struct Proxy {
     pub(crate) port: u16,
+    /// Where new connections go.
+    server: Arc<AtomicU16>,
     harm: Arc<Harm>,
     /// Connections that began before this number are to be closed.
     cut: watch::Sender<u64>,
@@ -63,11 +65,13 @@ impl Proxy {
         });
         let (cut, cuts) = watch::channel(0);
         let (lost, losses) = watch::channel(0);
-        let of_task = harm.clone();
+        let server = Arc::new(AtomicU16::new(server));
+        let (of_task, leads_to) = (harm.clone(), server.clone());
         let task = tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 let (harm, mut cuts, mut losses) = (of_task.clone(), cuts.clone(), losses.clone());
                 let now = (*cuts.borrow_and_update(), *losses.borrow_and_update());
+                let server = leads_to.load(Ordering::Relaxed);
                 tokio::spawn(async move {
                     // A server that is down closes what is asked of it.
                     let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await else {
@@ -83,7 +87,7 @@ impl Proxy {
                 });
             }
         });
-        Self { port, harm, cut, lost, task }
+        Self { port, server, harm, cut, lost, task }
     }
 
     /// Loses every connection as a network does that is gone: whatever the client sends is not even
@@ -92,6 +96,11 @@ impl Proxy {
     /// The server has noticed, and ended its sessions.
     pub(crate) fn lose(&self) {
         self.lost.send_modify(|lost| *lost += 1);
+    }
+
+    /// Has new connections go to another server.
+    pub(crate) fn lead_to(&self, port: u16) {
+        self.server.store(port, Ordering::Relaxed);
     }
 
     /// Closes every connection.

@@ -169,6 +169,11 @@ impl Following {
         self.stop.send_replace(true);
     }
 
+    /// Waits until it ends by itself.
+    pub(crate) async fn ends(self) -> Result<(), Failure> {
+        limit::within("the end of the run", self.run).await.unwrap()
+    }
+
     /// Tells it to stop; it must end well.
     pub(crate) async fn end(self) {
         self.stop();
