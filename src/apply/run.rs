@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     conn::{Connection, Error},
     ledger,
-    pg::{Lsn, PgTimestamp},
+    pg::{Ident, Lsn, PgTimestamp, QualifiedName},
     replication::{Chunk, ReplicationStream, SystemIdentity},
 };
 
@@ -88,6 +88,13 @@ pub enum Moment {
     CheckpointRaised(Lsn),
     /// The target is what the source was at this position, and that is committed.
     CheckpointPassed(Lsn),
+    /// The stream brings new columns of a table, which are left out.
+    LeftOut {
+        /// The table on the source.
+        table: QualifiedName,
+        /// The columns.
+        columns: Vec<Ident>,
+    },
 }
 
 /// How far it is.

@@ -192,7 +192,9 @@ mod tests {
     #[test]
     fn what_is_applied_on_the_way_to_the_fault_does_not_count() {
         for fails in [PhaseName::Finish, PhaseName::Verify, PhaseName::Handoff] {
-            let attempt = |at| [phase(PhaseName::CatchUp), stream(at, at), phase(fails), stream(at + 5, at + 5)];
+            let attempt = |at| {
+                [phase(PhaseName::CatchUp), stream(at, at), phase(fails), stream(at + 5, at + 5)]
+            };
             assert_eq!(attempts(&[&attempt(10), &attempt(20), &attempt(30)]), [None; 3]);
         }
     }

@@ -43,12 +43,7 @@ impl Patience {
     /// not come back at once.
     ///
     /// `None` if there is no patience left.
-    pub(super) fn failed(
-        &mut self,
-        now: Instant,
-        headway: Headway,
-        jitter: f64,
-    ) -> Option<Pause> {
+    pub(super) fn failed(&mut self, now: Instant, headway: Headway, jitter: f64) -> Option<Pause> {
         let well = match headway {
             Headway::None => false,
             Headway::Passing => {

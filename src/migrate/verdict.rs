@@ -232,7 +232,9 @@ pub static RULES: &[Rule] = &[
     rule(Sign::Counts, Anywhere, "a trigger or rule on the target keeps rows away", Stop,
         "drop or disable it and give the same command again"),
     rule(Sign::Diverged, Anywhere, "something else writes to the target", Stop,
-        "find out what else writes to the target table; start again once it doesn't"),
+        "stop what else writes to the target table and put back the rows that it took away, as \
+         the source has them now; then give the same command again, and let `pghost verify` \
+         compare; or `pghost cleanup`, empty the target table and start again"),
     // What can't be made good by going on.
     rule(Sign::Missed, Anywhere,
         "a trigger or rule on the target has kept away rows of changes before the checkpoint",
