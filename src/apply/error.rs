@@ -130,8 +130,6 @@ pub enum ApplyError {
         expected: u64,
         /// How many were taken.
         found: u64,
-        /// Whether the position has gone on without the others.
-        lost: bool,
     },
 }
 

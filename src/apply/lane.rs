@@ -292,10 +292,7 @@ impl Lane {
         let table = tables.get(written.table).map_or_else(String::new, |t| t.target.plain());
         let (after, what) = (self.committed, written.what);
         Err(match written.brings {
-            true => {
-                let lost = !written.exact;
-                ApplyError::KeptAway { table, after, what, expected, found, lost }
-            }
+            true => ApplyError::KeptAway { table, after, what, expected, found },
             false => ApplyError::Diverged { table, after, what, expected, found },
         })
     }

@@ -11,9 +11,12 @@
 //! of the stored position when a run ended is in the state of a page that was read later: the
 //! changes up to there come again and end in the same state.
 //!
-//! After the checkpoint, and where there is only one, rows and position are one transaction of
-//! lane 0. What concerns all keys, a TRUNCATE, or two keys at once, a row that moves on the
-//! target, waits until every lane is idle, and every lane waits for it.
+//! Nothing is known to be committed before every statement is known to have found its rows: rows
+//! that something on the target has kept away are behind no position, and come again.
+//!
+//! After the checkpoint rows and position are one transaction of lane 0, whose COMMIT waits for
+//! what its statements have found. What concerns all keys, a TRUNCATE, or two keys at once, a row
+//! that moves on the target, waits until every lane is idle, and every lane waits for it.
 //!
 //! A COMMIT does not wait for the disk, but for those that make a position durable; each of those
 //! makes all durable that was committed before it.
@@ -56,9 +59,9 @@ impl Lanes {
         self.strict
     }
 
-    /// Whether changes are spread over several lanes now.
-    pub(super) fn is_spread(&self) -> bool {
-        !self.strict && self.lanes.len() > 1
+    /// Whether rows are committed before their position: by several lanes, or by one.
+    pub(super) const fn is_spread(&self) -> bool {
+        !self.strict
     }
 
     /// Whether more may be queued.
@@ -146,16 +149,16 @@ impl Lanes {
             self.waiting.push_back((self.batch, carried));
             self.release();
         } else if let Some(lane) = self.lanes.first_mut() {
-            lane.commit(carried, self.strict);
+            lane.commit(carried, true);
         }
     }
 
-    /// Queues the positions that every lane has passed. What the first lane has on its way comes
-    /// before them by itself.
+    /// Queues the positions that every lane has passed.
     fn release(&mut self) {
-        let [first, others @ ..] = self.lanes.as_mut_slice() else { return };
+        let Self { lanes, waiting, .. } = self;
         while let Some((_, carried)) =
-            self.waiting.pop_front_if(|(batch, _)| others.iter().all(|l| l.has_committed(*batch)))
+            waiting.pop_front_if(|(batch, _)| lanes.iter().all(|lane| lane.has_committed(*batch)))
+            && let Some(first) = lanes.first_mut()
         {
             first.commit(carried, false);
         }

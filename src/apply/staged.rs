@@ -94,7 +94,7 @@ impl Staging {
             }
         }
         if !work.inserts.is_empty() {
-            statements.insert(fold, format, &work.inserts, exact);
+            statements.insert(fold, format, &work.inserts);
         }
     }
 }
@@ -168,13 +168,13 @@ impl<F: FnMut(Option<Written>)> Statements<'_, F> {
         (self.queued)(None);
     }
 
-    fn insert(&mut self, fold: &Fold, format: Format, entries: &[Entry], exact: bool) {
+    fn insert(&mut self, fold: &Fold, format: Format, entries: &[Entry]) {
         let copy = self.statement(Kind::CopyIntoTable(format));
         let rows = entries.iter().map(|entry| (None, entry));
         self.pipeline.copy(&copy, |bytes| copy_rows(bytes, format, fold, &[], rows));
         let must_find = Some(entries.len() as u64);
         let (table, what, brings) = (self.at, "COPY", true);
-        (self.queued)(Some(Written { table, what, must_find, brings, exact }));
+        (self.queued)(Some(Written { table, what, must_find, brings }));
     }
 
     fn run(&mut self, kind: Kind, rows: usize, exact: bool) {
@@ -188,7 +188,7 @@ impl<F: FnMut(Option<Written>)> Statements<'_, F> {
         let name = self.statement(kind);
         self.pipeline.execute(&name, std::iter::empty(), |_| {});
         let must_find = (brings || exact).then_some(rows as u64);
-        (self.queued)(Some(Written { table: self.at, what, must_find, brings, exact }));
+        (self.queued)(Some(Written { table: self.at, what, must_find, brings }));
     }
 }
 

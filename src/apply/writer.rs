@@ -61,8 +61,6 @@ pub(super) struct Written {
     pub(super) must_find: Option<u64>,
     /// Whether it brings them: where fewer come something on the target keeps rows away.
     pub(super) brings: bool,
-    /// Whether its COMMIT waits until that is known.
-    pub(super) exact: bool,
 }
 
 /// What a fold is written by.
@@ -123,7 +121,7 @@ impl Writer {
             let name = self.statement(pipeline, (at, table), Kind::Truncate, 1);
             pipeline.execute(&name, std::iter::empty(), |_| {});
             let what = "TRUNCATE";
-            queued(Some(Written { table: at, what, must_find: None, brings: false, exact }));
+            queued(Some(Written { table: at, what, must_find: None, brings: false }));
         }
         let mine = fold.entries().iter().filter(|entry| how.is_mine(table, fold, entry));
         if let (Some(staging), Some(format)) = (&mut self.staging, fold.format()) {
@@ -151,7 +149,7 @@ impl Writer {
                     || kind == Kind::Upsert && table.columns.len() > table.target_key.len();
                 let finds = exact && matches!(kind, Kind::Delete | Kind::Update(_));
                 let must_find = (brings || finds).then_some(rows.len() as u64);
-                queued(Some(Written { table: at, what: kind.name(), must_find, brings, exact }));
+                queued(Some(Written { table: at, what: kind.name(), must_find, brings }));
             }
         }
     }
@@ -175,7 +173,7 @@ impl Writer {
         self.cells.extend(set.iter().map(|&i| row[i]));
         self.execute(pipeline, &name, fold);
         let what = kind.name();
-        queued(Some(Written { table: at, what, must_find: Some(1), brings: false, exact: true }));
+        queued(Some(Written { table: at, what, must_find: Some(1), brings: false }));
     }
 
     /// Queues a statement with the gathered values.

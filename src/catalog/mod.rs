@@ -25,7 +25,7 @@ pub use model::{
     Extras, FORCE, Generated, Identity, InheritedIndex, OwnedSequence, Shape, Table, UniqueIndex,
 };
 pub use object::{Names, Object, ObjectKind, objects, partition_objects};
-pub use ordering::load_ordering;
+pub use ordering::{load_key_order, load_ordering};
 pub use partition::{
     Files, Partition, PartitionShape, create_partition, identity_statements, own_columns,
     why_not_followed,

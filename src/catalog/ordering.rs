@@ -1,5 +1,6 @@
 //! What the order of a key depends on, so that two servers' orders can be told to be the same.
 
+use super::Table;
 use crate::{
     conn::{Connection, Error, Row},
     pg::{Oid, ServerVersion},
@@ -67,6 +68,21 @@ pub async fn load_ordering(
         }
     };
     key.iter().map(of).collect()
+}
+
+/// The same as one text, for being compared with what it is later: where the order can't be told,
+/// at least which collation it is by.
+pub async fn load_key_order(
+    connection: &mut Connection,
+    table: &Table,
+    key: &[KeyColumn],
+) -> Result<String, Error> {
+    let orders = load_ordering(connection, table.oid, key).await?;
+    let of_column = |(column, order): (&KeyColumn, Option<String>)| {
+        let collation = table.column(&column.name).and_then(|column| column.collation.as_deref());
+        format!("{} {}", order.as_deref().unwrap_or("?"), collation.unwrap_or_default())
+    };
+    Ok(key.iter().zip(orders).map(of_column).collect::<Vec<_>>().join(", "))
 }
 
 #[derive(Debug, Default)]

@@ -17,16 +17,16 @@ impl<'a> CopyOut<'a> {
         Self { connection }
     }
 
-    /// The next run of whole CopyData frames, as they came; `None` once all data was sent, and
-    /// then [`CopyOut::finish`] follows. A row may span frames and a frame rows: nothing may be
-    /// concluded from their bounds
+    /// The next run of whole CopyData frames, as they came, but that long ones are in parts;
+    /// `None` once all data was sent, and then [`CopyOut::finish`] follows. A row may span frames
+    /// and a frame rows: nothing may be concluded from their bounds
     /// (<https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-COPY>).
     ///
     /// Errors: the server's, after which the session is ready again.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         self.connection.check_within()?;
         loop {
-            let mut frames = self.connection.transport().frames().await?;
+            let mut frames = self.connection.transport().copy_frames().await?;
             let data = leading_copy_data(&frames);
             if data > 0 {
                 let rest = frames.split_off(data);

@@ -146,6 +146,16 @@ impl Transport {
 
     /// Whole frames, at least one, in the order they came; sends meanwhile.
     pub(super) async fn frames(&mut self) -> Result<Bytes, Error> {
+        self.whole_frames(false).await
+    }
+
+    /// The same within a COPY to us, where the bounds of CopyData mean nothing: one of many
+    /// megabytes, as a large row comes in, is handed out as several.
+    pub(super) async fn copy_frames(&mut self) -> Result<Bytes, Error> {
+        self.whole_frames(true).await
+    }
+
+    async fn whole_frames(&mut self, splits: bool) -> Result<Bytes, Error> {
         if self.is_lost {
             return Err(Error::Poisoned);
         }
@@ -168,6 +178,9 @@ impl Transport {
                     tracer.received(&frames);
                 }
                 return Ok(frames);
+            }
+            if splits && let Some(part) = self.split_copy_data(needed) {
+                return Ok(part);
             }
             self.make_room(needed);
             let read = poll_fn(|cx| {
@@ -207,6 +220,25 @@ impl Transport {
     pub(super) fn put_back(&mut self, frames: Bytes) {
         debug_assert!(self.pending.is_empty(), "frames would change places");
         self.pending = frames;
+    }
+
+    /// Makes two CopyData of one of `frame_bytes` that is not all there yet: the first of what has
+    /// come of it, the other of the rest.
+    fn split_copy_data(&mut self, frame_bytes: usize) -> Option<Bytes> {
+        // A trace tells what the server has sent.
+        let has_come = self.inbound.len();
+        if self.tracer.is_some() || has_come < READ_BYTES || self.inbound.first() != Some(&b'd') {
+            return None;
+        }
+        let length = |bytes: usize| u32::try_from(bytes).ok().map(u32::to_be_bytes);
+        // The length counts itself and not the tag.
+        let (first, rest) =
+            (length(has_come - 1)?, length(frame_bytes.checked_sub(has_come)? + 4)?);
+        self.inbound.get_mut(1..5)?.copy_from_slice(&first);
+        let part = self.inbound.split().freeze();
+        self.inbound.extend_from_slice(b"d");
+        self.inbound.extend_from_slice(&rest);
+        Some(part)
     }
 
     /// Makes room for a frame of that many bytes. What is not there yet is believed only as far as

@@ -1,6 +1,5 @@
 //! What the last run of a migration ended with, where it was an error: for whoever asks later how a
-//! run that nobody was looking at came to its end. Nothing is decided by it, but where the run has
-//! seen what can't be seen a second time: then its being final is.
+//! run that nobody was looking at came to its end. Nothing is decided by it.
 
 use super::store::finish;
 use crate::{
@@ -17,9 +16,6 @@ pub struct LastFailure {
     pub hint: String,
     /// When, as the target writes times in ISO 8601, to the second.
     pub at: String,
-    /// Whether no run may go on after it: what is wrong with the target now can't be seen in the
-    /// ledger or on either server.
-    pub is_final: bool,
 }
 
 const CREATE: &str = "
@@ -27,8 +23,7 @@ CREATE TABLE IF NOT EXISTS pghost.failure (
     migration text PRIMARY KEY REFERENCES pghost.migration ON DELETE CASCADE,
     message text NOT NULL,
     hint text NOT NULL,
-    failed_at timestamptz NOT NULL,
-    is_final boolean NOT NULL
+    failed_at timestamptz NOT NULL
 );";
 
 /// Notes how a run has ended; nothing if the migration has no line any more.
@@ -37,28 +32,25 @@ pub async fn note_failure(
     migration: &str,
     message: &str,
     hint: &str,
-    is_final: bool,
 ) -> Result<(), Error> {
     let (message, hint) = (quote_literal(message), quote_literal(hint));
     let sql = format!(
         "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('pghost ledger', 0));{CREATE}
-         INSERT INTO pghost.failure (migration, message, hint, failed_at, is_final)
-         SELECT name, {message}, {hint}, now(), {is_final} FROM pghost.migration WHERE name = {}
+         INSERT INTO pghost.failure (migration, message, hint, failed_at)
+         SELECT name, {message}, {hint}, now() FROM pghost.migration WHERE name = {}
          ON CONFLICT (migration) DO UPDATE SET message = excluded.message, hint = excluded.hint,
-             failed_at = excluded.failed_at, is_final = excluded.is_final
-         WHERE NOT failure.is_final;",
+             failed_at = excluded.failed_at;",
         quote_literal(migration)
     );
     target.query(&sql).await?;
     finish(target, "COMMIT").await
 }
 
-/// Forgets it, unless it is final: a new run is under way.
+/// Forgets it: a new run is under way.
 pub async fn forget_failure(target: &mut Connection, migration: &str) -> Result<(), Error> {
     if is_kept(target).await? {
         let name = quote_literal(migration);
-        let sql = format!("DELETE FROM pghost.failure WHERE migration = {name} AND NOT is_final");
-        target.query(&sql).await?;
+        target.query(&format!("DELETE FROM pghost.failure WHERE migration = {name}")).await?;
     }
     Ok(())
 }
@@ -71,7 +63,7 @@ pub async fn last_failure(
     if !is_kept(target).await? {
         return Ok(None);
     }
-    let sql = "SELECT message, hint, is_final,
+    let sql = "SELECT message, hint,
                       to_char(failed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS at
                  FROM pghost.failure WHERE migration = $1";
     let result = target.query_with(sql, &[Some(migration)]).await?;
@@ -80,7 +72,6 @@ pub async fn last_failure(
         message: row.get("message")?,
         hint: row.get("hint")?,
         at: row.get("at")?,
-        is_final: row.get("is_final")?,
     }))
 }
 

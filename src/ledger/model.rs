@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// The layout of the ledger's tables that this build reads and writes.
-pub(super) const LEDGER_VERSION: i32 = 1;
+pub(super) const LEDGER_VERSION: i32 = 2;
 
 /// How far a migration has come. Each is set by the transition into it and stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +64,8 @@ pub struct Migration {
     pub publication: String,
     /// Whether pghost made that.
     pub publication_made: bool,
+    /// What it was made of once the slot was there (`migrate`'s to read); `None` before.
+    pub publication_shape: Option<String>,
     /// Where the slot began: every transaction that commits from here on is in the stream.
     pub slot_start: Option<Lsn>,
     /// The checkpoint that was taken after the last page, raised by every row that had to be
@@ -84,6 +86,14 @@ pub struct Migration {
     pub tables: Vec<TableRecord>,
 }
 
+impl Migration {
+    /// How long the source's log was at least, at some time: all of these were flushed there.
+    #[must_use]
+    pub fn seen(&self) -> Option<Lsn> {
+        self.applied.max(self.checkpoint).max(self.slot_start)
+    }
+}
+
 /// One table of a migration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableRecord {
@@ -95,10 +105,14 @@ pub struct TableRecord {
     pub source_oid: Oid,
     /// Its name on the target.
     pub target: QualifiedName,
+    /// Its object id there; `None` until pghost has made it.
+    pub target_oid: Option<Oid>,
     /// Whether pghost made the target table.
     pub target_made: bool,
     /// The key's columns.
     pub key: Vec<Ident>,
+    /// What their order depends on (`catalog::load_key_order`).
+    pub key_order: String,
     /// The columns that travel.
     pub columns: Vec<Ident>,
     /// What the source table was made of when the migration began.

@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS pghost.migration (
     slot text NOT NULL,
     publication text NOT NULL,
     publication_made boolean NOT NULL,
+    publication_shape text,
     slot_start_lsn pg_lsn,
     checkpoint_lsn pg_lsn,
     applied_lsn pg_lsn,
@@ -45,8 +46,10 @@ CREATE TABLE IF NOT EXISTS pghost.migration_table (
     source_oid oid NOT NULL,
     target_schema text NOT NULL,
     target_name text NOT NULL,
+    target_oid oid,
     target_made boolean NOT NULL DEFAULT false,
     key_columns text[] NOT NULL,
+    key_order text NOT NULL,
     columns text[] NOT NULL,
     shape text NOT NULL,
     backfilled boolean NOT NULL DEFAULT false,
@@ -221,8 +224,9 @@ pub async fn begin(target: &mut Connection, migration: &Migration) -> Result<(),
         };
         sql += &format!(
             "INSERT INTO pghost.migration_table (migration, ordinal, source_schema, source_name,
-                 source_oid, target_schema, target_name, key_columns, columns, shape)
-             VALUES ({}, {}, {}, {}, {}, {}, {}, {}, {}, {});",
+                 source_oid, target_schema, target_name, target_oid, key_columns, key_order,
+                 columns, shape)
+             VALUES ({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {});",
             quote_literal(&migration.name),
             table.ordinal,
             quote_literal(table.source.schema.as_str()),
@@ -230,7 +234,9 @@ pub async fn begin(target: &mut Connection, migration: &Migration) -> Result<(),
             table.source_oid,
             quote_literal(table.target.schema.as_str()),
             quote_literal(table.target.name.as_str()),
+            table.target_oid.map_or_else(|| "NULL".to_owned(), |oid| oid.to_string()),
             names(&table.key),
+            quote_literal(&table.key_order),
             names(&table.columns),
             quote_literal(&table.shape),
         );
@@ -257,21 +263,26 @@ pub async fn set_target_made(
     target: &mut Connection,
     migration: &str,
     ordinal: usize,
+    name: &QualifiedName,
 ) -> Result<(), Error> {
-    let set = "target_made = true";
-    update_table(target, migration, ordinal, set).await
+    let name = quote_literal(&name.to_string());
+    let set = format!("target_made = true, target_oid = {name}::regclass");
+    update_table(target, migration, ordinal, &set).await
 }
 
 /// Notes where the slot began, which is also the position everything starts from, and moves the
-/// migration from preparing to copying.
+/// migration from preparing to copying; and what the publication is made of.
 pub async fn start_backfill(
     target: &mut Connection,
     migration: &str,
     slot_start: Lsn,
+    publication_shape: &str,
 ) -> Result<(), Error> {
     let set = format!(
-        "slot_start_lsn = '{slot_start}', applied_lsn = '{slot_start}', phase = '{}'",
-        Phase::Backfill.as_str()
+        "slot_start_lsn = '{slot_start}', applied_lsn = '{slot_start}', phase = '{}',
+         publication_shape = {}",
+        Phase::Backfill.as_str(),
+        quote_literal(publication_shape)
     );
     update(target, migration, &set).await
 }
@@ -409,6 +420,7 @@ fn read_migration(row: &Row) -> Result<Migration, Error> {
         slot: row.get("slot")?,
         publication: row.get("publication")?,
         publication_made: row.get("publication_made")?,
+        publication_shape: row.get("publication_shape")?,
         slot_start: row.get("slot_start_lsn")?,
         checkpoint: row.get("checkpoint_lsn")?,
         applied: row.get("applied_lsn")?,
@@ -435,8 +447,10 @@ fn read_table(row: &Row) -> Result<TableRecord, Error> {
             row.get::<String>("target_schema")?,
             row.get::<String>("target_name")?,
         ),
+        target_oid: row.get::<Option<Oid>>("target_oid")?,
         target_made: row.get("target_made")?,
         key: names("key_json")?,
+        key_order: row.get("key_order")?,
         columns: names("columns_json")?,
         shape: row.get("shape")?,
         backfilled: row.get("backfilled")?,

@@ -11,13 +11,14 @@ const READ: &[(&str, &str)] = &[
     (
         "migration",
         "name ledger_version phase source_system_id source_timeline source_database slot \
-         publication publication_made slot_start_lsn checkpoint_lsn applied_lsn skipped \
-         longest_snapshot_seconds backfill_seconds catch_up_seconds",
+         publication publication_made publication_shape slot_start_lsn checkpoint_lsn applied_lsn \
+         skipped longest_snapshot_seconds backfill_seconds catch_up_seconds",
     ),
     (
         "migration_table",
         "migration ordinal source_schema source_name source_oid target_schema target_name \
-         target_made key_columns columns shape backfilled inserted updated deleted truncated",
+         target_oid target_made key_columns key_order columns shape backfilled inserted updated \
+         deleted truncated",
     ),
     ("page", "migration ordinal number lower_bound upper_bound row_count byte_count snapshot lsn"),
 ];

@@ -253,7 +253,7 @@ pub(super) async fn make_table(
             follow(target, statement, &table.target_name, listener).await?;
         }
         ledger::add_objects(target, migration, table.ordinal, &recipe.objects).await?;
-        ledger::set_target_made(target, migration, table.ordinal).await?;
+        ledger::set_target_made(target, migration, table.ordinal, &table.target_name).await?;
         target.query("COMMIT").await
     };
     if let Err(error) = making.await {

@@ -73,10 +73,7 @@ fn is_to_note(failure: &Failure) -> bool {
 async fn note(target: &Config, name: &str, failure: &Failure) {
     let noting = async {
         let mut connection = Connection::connect(target, SessionKind::Sql).await?;
-        let Failure { message, hint, .. } = failure;
-        // The rows are gone from the stream by now: another run would find nothing amiss.
-        let is_final = failure.rule.is_some_and(|rule| rule.sign == Sign::Missed);
-        ledger::note_failure(&mut connection, name, message, hint, is_final).await?;
+        ledger::note_failure(&mut connection, name, &failure.message, &failure.hint).await?;
         connection.close().await;
         Ok::<_, Error>(())
     };

@@ -18,6 +18,8 @@ pub(super) struct PlannedTable {
     pub(super) target_name: QualifiedName,
     /// `None` until pghost has made it.
     pub(super) target: Option<Table>,
+    /// What the order of the source's key depends on.
+    pub(super) key_order: String,
     /// The target's key; `None` while there is no target, and, where pghost has made it, until its
     /// rows are there.
     pub(super) target_key: Option<Key>,
@@ -51,8 +53,10 @@ impl PlannedTable {
             source: self.source.name.clone(),
             source_oid: self.source.oid,
             target: self.target_name.clone(),
+            target_oid: self.target.as_ref().map(|target| target.oid),
             target_made: false,
             key: self.key_names(),
+            key_order: self.key_order.clone(),
             columns: self.columns(),
             shape: self.source.shape.to_text(),
             backfilled: false,

@@ -15,7 +15,7 @@ use super::{
     failure::Exit,
     make_table::{Made, make_table},
     plan::PlannedTable,
-    publication::create_publication,
+    publication::{self, create_publication},
     servers::{Servers, cancel},
 };
 use crate::{
@@ -46,6 +46,7 @@ pub(super) async fn prepare(
         slot: new.slot,
         publication: new.publication,
         publication_made: new.makes_publication,
+        publication_shape: None,
         slot_start: None,
         checkpoint: None,
         applied: None,
@@ -63,11 +64,20 @@ pub(super) async fn prepare(
     match make(servers, &mut migration, (&mut tables, &new.made), interrupt, listener).await {
         Ok(()) => Ok((migration, tables)),
         Err(failure) => Err(match undo(servers, &migration).await {
-            Ok(()) => failure,
+            Ok(true) => failure,
+            Ok(false) => Failure {
+                exit: Exit::Stopped,
+                state: "all was made, and the migration has begun".into(),
+                hint: "give the same command again: it goes on from here".into(),
+                ..failure
+            },
             Err(error) => Failure {
                 exit: Exit::Stopped,
                 state: format!("undoing what had been made failed too: {error}"),
-                hint: "give the same command again: it undoes the rest before it starts".into(),
+                hint:
+                    "give the same command again: it goes on if all had been made, else it undoes \
+                       the rest and starts again"
+                        .into(),
                 ..failure
             },
         }),
@@ -114,9 +124,13 @@ async fn make(
     }
     let start = make_slot(servers, &migration.slot, interrupt, listener).await?;
     listener.on(&Event::Step { step: StepName::SlotMade, of: migration.slot.clone() });
-    ledger::start_backfill(&mut servers.target, &migration.name, start)
+    let shape = publication::shape(&mut servers.source, &migration.publication, tables)
+        .await
+        .map_err(|error| Failure::refused_by("looking at the publication", &error))?;
+    ledger::start_backfill(&mut servers.target, &migration.name, start, &shape)
         .await
         .map_err(|error| Failure::refused_by("writing the ledger", &error))?;
+    migration.publication_shape = Some(shape);
     migration.slot_start = Some(start);
     migration.applied = Some(start);
     migration.phase = Phase::Backfill;
@@ -169,15 +183,21 @@ async fn who_is_in_the_way(source: &mut Connection) -> Result<String, Error> {
     Ok(format!("the slot is waiting for open transactions to end: {who}"))
 }
 
-/// Unmakes what a migration that never got to copying has made. Can be done again.
-pub(super) async fn undo(servers: &mut Servers, migration: &Migration) -> Result<(), Error> {
+/// Unmakes what a migration that never got to copying has made. Can be done again. `false` if it
+/// did get there, and only the answer to that was lost: nothing is unmade then.
+pub(super) async fn undo(servers: &mut Servers, migration: &Migration) -> Result<bool, Error> {
+    // The ledger first: without it nobody knows whether the slot is needed.
+    let stored = ledger::load(&mut servers.target, &migration.name).await?;
+    if stored.as_ref().is_some_and(|stored| stored.phase > Phase::Prepare) {
+        return Ok(false);
+    }
     drop_slot(&mut servers.source, &migration.slot).await?;
     if migration.publication_made {
         let sql = format!("DROP PUBLICATION IF EXISTS {}", Ident::new(&migration.publication));
         servers.source.query(&sql).await?;
     }
     // As the ledger has it: a table that was not made in the end is not ours.
-    if let Some(stored) = ledger::load(&mut servers.target, &migration.name).await? {
+    if let Some(stored) = stored {
         for table in &stored.tables {
             if table.target_made {
                 servers.target.query(&format!("DROP TABLE IF EXISTS {}", table.target)).await?;
@@ -187,5 +207,5 @@ pub(super) async fn undo(servers: &mut Servers, migration: &Migration) -> Result
         }
         ledger::forget(&mut servers.target, &migration.name).await?;
     }
-    Ok(())
+    Ok(true)
 }

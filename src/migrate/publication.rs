@@ -1,28 +1,125 @@
 //! Whether a publication brings every change of every table.
 
-use super::{Failure, Verdict, plan::PlannedTable, servers::Servers};
-use crate::{conn::Error, pg::Ident, sql::quote_literal};
+use super::{
+    Failure, Verdict,
+    plan::PlannedTable,
+    verdict::{START_AGAIN, Sign},
+};
+use crate::{
+    conn::{Connection, Error},
+    ledger::Migration,
+    pg::Ident,
+    sql::quote_literal,
+};
 
 /// A publication that is given must bring every change of every table, whole.
 pub(super) async fn check(
-    servers: &mut Servers,
+    source: &mut Connection,
     publication: &str,
     tables: &[PlannedTable],
 ) -> Result<(), Failure> {
-    let obstacles = obstacles(servers, publication, tables).await?;
+    let obstacles = obstacles(source, publication, tables).await?;
     obstacles.into_iter().next().map_or(Ok(()), Err)
+}
+
+/// A migration's publication still brings every change, and did so all the while: what was written
+/// while a table was out of it is not in the stream, and nothing else would tell.
+pub(super) async fn still_brings_all(
+    source: &mut Connection,
+    migration: &Migration,
+    tables: &[PlannedTable],
+) -> Result<(), Failure> {
+    check(source, &migration.publication, tables).await.map_err(|failure| {
+        if failure.verdict == Verdict::Retry {
+            return failure;
+        }
+        let what = format!("changes may be missing from the stream: {}", failure.message);
+        Failure::seen(Sign::Slot, what)
+    })?;
+    let now = shape(source, &migration.publication, tables)
+        .await
+        .map_err(|error| Failure::refused_by("looking at the publication", &error))?;
+    match &migration.publication_shape {
+        Some(before) if !is_the_same(before, &now) => {
+            let name = &migration.publication;
+            Err(Failure::cannot_resume(
+                format!(
+                    "the publication {name} was altered or made again since the migration began: \
+                     what was written while a table was out of it is missing from the stream"
+                ),
+                format!(
+                    "if no table was written to meanwhile, tell the ledger, on the target: UPDATE \
+                     pghost.migration SET publication_shape = {} WHERE name = {}; and give the \
+                     same command again. Else {START_AGAIN}",
+                    quote_literal(&now),
+                    quote_literal(&migration.name)
+                ),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a publication is made of as far as the tables go: its own row in the catalog, as its object
+/// id, who wrote it last and its owner, and the rows by which it has the tables, their ancestors or
+/// their schemas. Altering or leaving and joining it again gives other rows.
+pub(super) async fn shape(
+    source: &mut Connection,
+    publication: &str,
+    tables: &[PlannedTable],
+) -> Result<String, Error> {
+    let oids: Vec<_> = tables.iter().map(|table| table.source.oid.to_string()).collect();
+    let oids = oids.join(", ");
+    // Publications have schemas from 15 on.
+    let schemas = match source.server_version()?.major() >= 15 {
+        true => format!(
+            " UNION ALL SELECT n.oid, n.xmin FROM pg_publication_namespace n
+               WHERE n.pnpubid = p.oid
+                 AND n.pnnspid IN (SELECT relnamespace FROM pg_class WHERE oid IN ({oids}))"
+        ),
+        false => String::new(),
+    };
+    let sql = format!(
+        "SELECT format('%s:%s:%s', p.oid, p.xmin, p.pubowner) || coalesce(
+                (SELECT string_agg(format(' %s:%s', m.oid, m.xmin), '' ORDER BY m.oid) FROM (
+                   SELECT r.oid, r.xmin FROM pg_publication_rel r
+                    WHERE r.prpubid = p.oid AND (r.prrelid IN ({oids}) OR r.prrelid IN (
+                          SELECT a.relid FROM pg_class c, pg_partition_ancestors(c.oid) a
+                           WHERE c.oid IN ({oids}))){schemas}) m), '') AS shape
+           FROM pg_publication p WHERE p.pubname = {}",
+        quote_literal(publication)
+    );
+    source.query(&sql).await?.row()?.get("shape")
+}
+
+/// Whether two shapes are of the same publication, unaltered: that it was given to another owner
+/// does no harm.
+fn is_the_same(before: &str, now: &str) -> bool {
+    let parts = |shape: &str| {
+        let (own, members) = shape.split_once(' ').unwrap_or((shape, ""));
+        let own: Vec<_> = own.split(':').map(str::to_owned).collect();
+        (own, members.to_owned())
+    };
+    let ((before_own, before_members), (now_own, now_members)) = (parts(before), parts(now));
+    before_members == now_members
+        && match (before_own.as_slice(), now_own.as_slice()) {
+            ([oid, writer, owner], [now_oid, now_writer, now_owner]) => {
+                oid == now_oid && (writer == now_writer || owner != now_owner)
+            }
+            _ => false,
+        }
 }
 
 /// All that such a publication lacks.
 pub(super) async fn obstacles(
-    servers: &mut Servers,
+    source: &mut Connection,
     publication: &str,
     tables: &[PlannedTable],
 ) -> Result<Vec<Failure>, Failure> {
     let failed = |error: Error| Failure::refused_by("looking at the publication", &error);
     let sql = "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate AS everything,
                       pubviaroot AS via_root FROM pg_publication WHERE pubname = $1";
-    let result = servers.source.query_with(sql, &[Some(publication)]).await.map_err(failed)?;
+    let result = source.query_with(sql, &[Some(publication)]).await.map_err(failed)?;
     let Some(row) = result.rows().first() else {
         return Ok(vec![Failure::refused(
             format!("the source has no publication {publication}"),
@@ -50,9 +147,9 @@ pub(super) async fn obstacles(
             ));
             continue;
         }
-        let mut of_table = brings_all(servers, publication, table).await;
+        let mut of_table = brings_all(source, publication, table).await;
         if via_root && of_table.is_ok() {
-            of_table = under_its_own_name(servers, publication, table).await;
+            of_table = under_its_own_name(source, publication, table).await;
         }
         match of_table {
             Err(failure) if failure.verdict == Verdict::Retry => return Err(failure),
@@ -78,7 +175,7 @@ pub(super) fn create_publication(publication: &str, tables: &[PlannedTable]) -> 
 
 /// A partition's changes come under the name of the topmost of its ancestors that is published.
 async fn under_its_own_name(
-    servers: &mut Servers,
+    source: &mut Connection,
     publication: &str,
     table: &PlannedTable,
 ) -> Result<(), Failure> {
@@ -93,7 +190,7 @@ async fn under_its_own_name(
         table.source.oid,
         quote_literal(publication)
     );
-    let result = servers.source.query(&sql).await.map_err(failed)?;
+    let result = source.query(&sql).await.map_err(failed)?;
     let Some(row) = result.rows().first() else {
         return Ok(());
     };
@@ -111,14 +208,14 @@ async fn under_its_own_name(
 
 /// The publication has the table, with every row and every column of it.
 async fn brings_all(
-    servers: &mut Servers,
+    source: &mut Connection,
     publication: &str,
     table: &PlannedTable,
 ) -> Result<(), Failure> {
     let failed = |error: Error| Failure::refused_by("looking at the publication", &error);
     let plain = table.source.name.plain();
     // Before 15 there are neither filters nor column lists.
-    let lists = servers.source.server_version().map_err(failed)?.major() >= 15;
+    let lists = source.server_version().map_err(failed)?.major() >= 15;
     let filtered = if lists { "rowfilter IS NOT NULL" } else { "false" };
     let sql = format!(
         "SELECT {filtered} AS filtered FROM pg_publication_tables
@@ -126,7 +223,7 @@ async fn brings_all(
     );
     let name = &table.source.name;
     let parameters = [Some(publication), Some(name.schema.as_str()), Some(name.name.as_str())];
-    let result = servers.source.query_with(&sql, &parameters).await.map_err(failed)?;
+    let result = source.query_with(&sql, &parameters).await.map_err(failed)?;
     let Some(row) = result.rows().first() else {
         return Err(Failure::refused(
             format!("{plain} is not in the publication {publication}"),
@@ -134,7 +231,7 @@ async fn brings_all(
         ));
     };
     let filtered = row.get::<bool>("filtered").map_err(failed)?;
-    if filtered || lists && missing_columns(servers, publication, table).await? {
+    if filtered || lists && missing_columns(source, publication, table).await? {
         return Err(Failure::refused(
             format!(
                 "the publication {publication} has a row filter or a column list for {plain}, so \
@@ -148,7 +245,7 @@ async fn brings_all(
 
 /// Whether a publication leaves columns of a table out.
 async fn missing_columns(
-    servers: &mut Servers,
+    source: &mut Connection,
     publication: &str,
     table: &PlannedTable,
 ) -> Result<bool, Failure> {
@@ -163,16 +260,16 @@ async fn missing_columns(
         quote_literal(table.source.name.name.as_str()),
         table.source.oid
     );
-    let result = servers.source.query(&sql).await.map_err(failed)?;
+    let result = source.query(&sql).await.map_err(failed)?;
     let published: usize = result.row().and_then(|row| row.get("published")).map_err(failed)?;
     Ok(published < table.columns().len())
 }
 
 /// No publication of this name is there yet.
-pub(super) async fn is_free(servers: &mut Servers, publication: &str) -> Result<(), Failure> {
+pub(super) async fn is_free(source: &mut Connection, publication: &str) -> Result<(), Failure> {
     let failed = |error: Error| Failure::refused_by("looking at the source", &error);
     let sql = "SELECT count(*) > 0 AS found FROM pg_publication WHERE pubname = $1";
-    let result = servers.source.query_with(sql, &[Some(publication)]).await.map_err(failed)?;
+    let result = source.query_with(sql, &[Some(publication)]).await.map_err(failed)?;
     if result.row().and_then(|row| row.get::<bool>("found")).map_err(failed)? {
         return Err(Failure::refused(
             format!("the source has a publication {publication} already"),
@@ -180,4 +277,27 @@ pub(super) async fn is_free(servers: &mut Servers, publication: &str) -> Result<
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_another_owner_makes_no_other_publication() {
+        let before = "10:700:1 20:701 21:702";
+        for (now, same) in [
+            (before, true),
+            ("10:750:2 20:701 21:702", true),
+            ("10:750:1 20:701 21:702", false),
+            ("11:700:1 20:701 21:702", false),
+            ("10:700:1 20:701 22:751", false),
+            ("10:700:1 20:701", false),
+            ("10:700:1", false),
+            ("", false),
+        ] {
+            assert_eq!(is_the_same(before, now), same, "{now}");
+        }
+        assert!(is_the_same("10:700:1", "10:700:1"));
+    }
 }

@@ -13,17 +13,17 @@ use super::{
     preflight::{self, load_source},
     publication,
     servers::Servers,
-    slot_view::why_lost,
+    slot_view::{Known, why_lost},
     target,
     verdict::{START_AGAIN, Sign},
 };
 use crate::{
     catalog::{
-        Files, Key, Shape, Table, choose_key, load_prefixes, load_table, matching_key,
-        name_of_table,
+        Files, Key, Shape, Table, choose_key, load_key_order, load_prefixes, load_table,
+        matching_key, name_of_table,
     },
     conn::{Connection, Error},
-    ledger::{LastFailure, Migration, Phase, TableRecord, last_failure},
+    ledger::{Migration, Phase, TableRecord, pages_until, rows_copied},
     pg::{Ident, QualifiedName},
     replication::find_slot,
     sql::quote_literal,
@@ -36,19 +36,12 @@ pub(super) async fn check(
     migration: &Migration,
 ) -> Result<Vec<PlannedTable>, Failure> {
     is_the_same(spec, servers, migration).await?;
-    may_go_on(servers, migration).await?;
     let mut tables = Vec::new();
     for record in &migration.tables {
         tables.push(check_table(spec, servers, migration, record).await?);
     }
     check_slot(servers, migration).await?;
-    publication::check(servers, &migration.publication, &tables).await.map_err(|failure| {
-        if failure.verdict == Verdict::Retry {
-            return failure;
-        }
-        let what = format!("changes may be missing from the stream: {}", failure.message);
-        Failure::seen(Sign::Slot, what)
-    })?;
+    publication::still_brings_all(&mut servers.source, migration, &tables).await?;
     if spec.then == Then::Handoff {
         let of = (migration.name.as_str(), Some(migration.publication.as_str()));
         let mut findings = Findings::for_run();
@@ -67,18 +60,6 @@ pub(super) async fn is_the_same(
     asks_for_the_same(spec, migration)?;
     same_server(servers, migration)?;
     preflight::claim_slot(servers, &migration.slot).await
-}
-
-/// No run has seen rows go missing. Nothing else would tell.
-async fn may_go_on(servers: &mut Servers, migration: &Migration) -> Result<(), Failure> {
-    let last = last_failure(&mut servers.target, &migration.name).await;
-    let last = last.map_err(|error| Failure::refused_by("reading the ledger", &error))?;
-    match last.filter(|last| last.is_final) {
-        Some(LastFailure { message, at, .. }) => {
-            Err(Failure::seen(Sign::Missed, format!("as a run has seen at {at}: {message}")))
-        }
-        None => Ok(()),
-    }
 }
 
 fn asks_for_the_same(spec: &MigrationSpec, migration: &Migration) -> Result<(), Failure> {
@@ -149,9 +130,11 @@ async fn check_table(
     if key_names != record.key || columns != record.columns {
         return Err(cannot(format!("the columns or the key of {plain} have changed")));
     }
+    same_order(&mut servers.source, record, &source, &key).await?;
     let is_arithmetic = preflight::is_arithmetic(spec.paging, &source, &key)?;
     let found =
         found.ok_or_else(|| cannot(format!("the target {} is gone", record.target.plain())))?;
+    has_its_rows(&mut servers.target, migration, record, &found).await?;
     // Once the target was exact, its owner may have added indexes and constraints.
     let target_key = if migration.phase == Phase::Done {
         Some(matching_key(&found, &record.key).ok_or_else(|| {
@@ -168,10 +151,63 @@ async fn check_table(
         key,
         target_name: record.target.clone(),
         target: Some(found),
+        key_order: record.key_order.clone(),
         target_key,
         new_columns,
         is_arithmetic,
     })
+}
+
+/// The target is the table that the rows were copied to, and has them: as long as no changes are
+/// applied, none of its rows can go.
+async fn has_its_rows(
+    target: &mut Connection,
+    migration: &Migration,
+    record: &TableRecord,
+    found: &Table,
+) -> Result<(), Failure> {
+    let plain = record.target.plain();
+    if record.target_oid.is_some_and(|oid| oid != found.oid) {
+        let what = "is another table than the one that rows were copied to: it was made again";
+        return Err(Failure::seen(Sign::Emptied, format!("the target {plain} {what}")));
+    }
+    if migration.phase > Phase::Backfill {
+        return Ok(());
+    }
+    let failed = |error: Error| Failure::refused_by("looking at the target", &error);
+    let copied = rows_copied(target, &migration.name).await.map_err(failed)?;
+    let copied = copied.get(&record.ordinal).copied().unwrap_or(0);
+    let sql = format!("SELECT NOT EXISTS (SELECT FROM {}) AS empty", record.target);
+    if copied > 0 && target.query(&sql).await.and_then(|r| r.row()?.get("empty")).map_err(failed)? {
+        let what = format!("the target {plain} is empty, and {copied} rows were copied to it");
+        return Err(Failure::seen(Sign::Emptied, what));
+    }
+    Ok(())
+}
+
+/// The key has the order that it had. Another one makes another range of every page that is left:
+/// rows that now lie before its lower bound would never be copied.
+pub(super) async fn same_order(
+    source: &mut Connection,
+    record: &TableRecord,
+    table: &Table,
+    key: &Key,
+) -> Result<(), Failure> {
+    if record.backfilled {
+        return Ok(());
+    }
+    let now = load_key_order(source, table, &key.columns)
+        .await
+        .map_err(|error| Failure::refused_by("looking at the source", &error))?;
+    if now != record.key_order {
+        let what = format!(
+            "the key of {} is ordered otherwise than when the migration began: {now}; it was {}",
+            record.source.plain(),
+            record.key_order
+        );
+        return Err(Failure::seen(Sign::Altered, what));
+    }
+    Ok(())
 }
 
 /// The source's table if it is what it was, without columns that it got since; and those.
@@ -309,7 +345,12 @@ async fn check_slot(servers: &mut Servers, migration: &Migration) -> Result<(), 
     let slot = find_slot(&mut servers.source, name)
         .await
         .map_err(|error| Failure::refused_by("looking at the slot", &error))?;
-    match why_lost(name, slot.as_ref(), &migration.source.database, migration.applied) {
+    let pages = pages_until(&mut servers.target, &migration.name)
+        .await
+        .map_err(|error| Failure::refused_by("reading the ledger", &error))?;
+    let seen = migration.seen().max(pages.into_values().max());
+    let known = Known { applied: migration.applied, seen };
+    match why_lost(name, slot.as_ref(), &migration.source.database, known) {
         Some(why) => Err(Failure::seen(Sign::Slot, why)),
         None => Ok(()),
     }

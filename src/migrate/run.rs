@@ -14,7 +14,7 @@ use super::{
     load_ledger,
     objects::Making,
     plan::PlannedTable,
-    preflight, prepare, resume,
+    preflight, prepare, publication, resume,
     servers::{self, Servers},
     standby,
     watch_apply::{ApplyView, left_out},
@@ -108,6 +108,7 @@ async fn clear_away(
     }
     prepare::undo(servers, left)
         .await
+        .map(drop)
         .map_err(|error| Failure::stopped_by("clearing away what an earlier run had begun", &error))
 }
 
@@ -176,8 +177,11 @@ impl<'a, 'l> Journey<'a, 'l> {
             let (source, there) = (&mut self.servers.source, table.target.as_ref());
             let (source, _) = resume::unaltered(source, record, there, ignores_new).await?;
             resume::identities(&source, &table.key)?;
+            let of = (record, &source, &table.key);
+            resume::same_order(&mut self.servers.source, of.0, of.1, of.2).await?;
         }
-        Ok(())
+        let source = &mut self.servers.source;
+        publication::still_brings_all(source, &self.migration, &self.tables).await
     }
 
     /// A table is not what it was when this attempt began: says how, if that can still be seen.

@@ -14,13 +14,21 @@ const TELL_AGAIN: Duration = Duration::from_secs(10);
 /// How much a new look counts for the rate: the last minute's looks make most of it.
 const NEW_SHARE: f64 = 0.1;
 
-/// Why the migration can't go on from this slot; `None` if it can. `applied` is what the target
-/// is known to have, where the slot can't rightly be further than that.
+/// What the ledger knows of positions on the source.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Known {
+    /// What the target has, where the slot can't rightly be further than that.
+    pub(super) applied: Option<Lsn>,
+    /// The source's log was this long at some time.
+    pub(super) seen: Option<Lsn>,
+}
+
+/// Why the migration can't go on from this slot; `None` if it can.
 pub(super) fn why_lost(
     name: &str,
     slot: Option<&Slot>,
     database: &str,
-    applied: Option<Lsn>,
+    known: Known,
 ) -> Option<String> {
     let Some(slot) = slot else {
         return Some(format!("the slot {name} is gone from the source: somebody has dropped it"));
@@ -42,12 +50,24 @@ pub(super) fn why_lost(
         };
         return Some(format!("the slot {name} was invalidated ({why})"));
     }
+    // What it writes from now on comes under positions that count as applied, and a walsender that
+    // is asked to start behind its log's end waits for the log to get there.
+    if let (Some(end), Some(seen)) = (slot.wal_end, known.seen)
+        && end < seen
+    {
+        return Some(format!(
+            "the source's log ends at {end} and was at {seen} before: the source was put back to \
+             an earlier state (a backup or a snapshot of its disks), and what the target has of \
+             the time between is not there any more"
+        ));
+    }
     // Nothing is acknowledged before it is in the ledger, so a slot that is further was made
-    // again or read by somebody else; the changes between are lost.
-    match (slot.confirmed_flush, applied) {
+    // again or read by somebody else, or the ledger is an old one; the changes between are lost.
+    match (slot.confirmed_flush, known.applied) {
         (Some(confirmed), Some(applied)) if confirmed > applied => Some(format!(
             "the slot {name} is at {confirmed}, ahead of the target at {applied}: it was made \
-             again, or somebody else has read it"
+             again, or somebody else has read it, or the target was put back to an earlier state \
+             (a backup, or a standby that had not received all)"
         )),
         _ => None,
     }
@@ -175,7 +195,8 @@ mod tests {
     }
 
     fn why(slot: Option<&Slot>, applied: Option<u64>) -> String {
-        why_lost("s", slot, "shop", applied.map(Lsn)).unwrap_or_default()
+        let known = Known { applied: applied.map(Lsn), seen: Some(Lsn(1_000)) };
+        why_lost("s", slot, "shop", known).unwrap_or_default()
     }
 
     #[test]
@@ -184,6 +205,10 @@ mod tests {
         assert_eq!(why(Some(&slot()), None), "");
         assert!(why(None, None).contains("dropped"));
         assert!(why(Some(&slot()), Some(99)).contains("ahead"));
+        let restored = Slot { wal_end: Some(Lsn(999)), ..slot() };
+        assert!(why(Some(&restored), Some(100)).contains("earlier state"));
+        let unknown = Slot { wal_end: None, ..slot() };
+        assert_eq!(why(Some(&unknown), Some(100)), "");
         let other = Slot { database: Some("else".into()), ..slot() };
         assert!(why(Some(&other), None).contains("not the one"));
         let lost = Slot { usable: false, wal_status: Some("lost".into()), ..slot() };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::timeout;
 
-use super::slot_view::why_lost;
+use super::slot_view::{Known, why_lost};
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
@@ -115,10 +115,11 @@ async fn look(
 }
 
 fn status(migration: &Migration, slot: Option<&Slot>) -> SourceStatus {
-    // Where it is compared with the target's position is not told: a run moves both meanwhile.
+    // It is not compared with the target's position: a run moves both meanwhile.
+    let known = Known { applied: None, seen: migration.seen() };
     let lost = match migration.phase {
         Phase::Prepare | Phase::Handoff | Phase::HandedOff => None,
-        _ => why_lost(&migration.slot, slot, &migration.source.database, None),
+        _ => why_lost(&migration.slot, slot, &migration.source.database, known),
     };
     let bytes = |from: Option<Lsn>| {
         let end = slot.and_then(|slot| slot.wal_end)?;

@@ -75,8 +75,8 @@ pub enum Sign {
     Diverged,
     /// The target took other rows than it was sent.
     Counts,
-    /// The same, seen when the position had gone on.
-    Missed,
+    /// Rows that were copied are not on the target any more.
+    Emptied,
     /// The slot is gone, lost, or another one.
     Slot,
     /// Another system identifier, timeline, database or table.
@@ -104,7 +104,7 @@ impl Sign {
             Self::Altered => "table altered",
             Self::Diverged => "target diverged",
             Self::Counts => "rows kept away",
-            Self::Missed => "rows missed",
+            Self::Emptied => "target emptied",
             Self::Slot => "slot lost",
             Self::OtherServer => "another server",
             Self::Ledger => "ledger damaged",
@@ -236,12 +236,15 @@ pub static RULES: &[Rule] = &[
          the source has them now; then give the same command again, and let `pghost verify` \
          compare; or `pghost cleanup`, empty the target table and start again"),
     // What can't be made good by going on.
-    rule(Sign::Missed, Anywhere,
-        "a trigger or rule on the target has kept away rows of changes before the checkpoint",
+    rule(Sign::Emptied, Anywhere,
+        "the target was emptied, or dropped and made again, after rows were copied to it",
         CannotResume, START_AGAIN),
     rule(Sign::Altered, Anywhere,
-        "the table's definition has changed on the source", CannotResume, START_AGAIN),
-    rule(Sign::Slot, Slot, "the slot is gone, lost, made again, or was read by somebody else",
+        "the table's definition, or the order of its key, has changed on the source",
+        CannotResume, START_AGAIN),
+    rule(Sign::Slot, Slot,
+        "the slot is gone, lost, made again, or was read by somebody else, or the source was put \
+         back to an earlier state",
         CannotResume, START_AGAIN),
     rule(Sign::OtherServer, Anywhere,
         "another system, timeline, database or table than it was", CannotResume,
@@ -337,8 +340,7 @@ pub fn rule_of_apply(error: &ApplyError) -> &'static Rule {
         ApplyError::NotShown { .. } => rule_of(Sign::NotShown),
         ApplyError::TableChanged { .. } => rule_of(Sign::Altered),
         ApplyError::Diverged { .. } => rule_of(Sign::Diverged),
-        ApplyError::KeptAway { lost: false, .. } => rule_of(Sign::Counts),
-        ApplyError::KeptAway { lost: true, .. } => rule_of(Sign::Missed),
+        ApplyError::KeptAway { .. } => rule_of(Sign::Counts),
         ApplyError::Undecodable { .. } | ApplyError::Message(_) | ApplyError::OutOfPlace { .. } => {
             rule_of(Sign::Garbled)
         }

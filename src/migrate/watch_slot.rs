@@ -10,14 +10,13 @@ use std::time::{Duration, Instant};
 use super::{
     Event, Failure,
     desk::Desk,
-    slot_view::{SlotView, keeps_little, keeps_not_idle, why_lost},
+    slot_view::{Known, SlotView, keeps_little, keeps_not_idle, why_lost},
     verdict::Sign,
 };
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
     ledger::Migration,
-    pg::Lsn,
     replication::{find_slot, touch_slot},
 };
 
@@ -33,8 +32,8 @@ pub(super) struct SlotWatch<'a, 'l> {
     slot: String,
     system_id: String,
     database: String,
-    /// What the target has, as long as nothing is read from the slot.
-    applied: Option<Lsn>,
+    /// As the run began.
+    known: Known,
 }
 
 /// What the source does to slots.
@@ -54,7 +53,7 @@ impl<'a, 'l> SlotWatch<'a, 'l> {
             slot: migration.slot.clone(),
             system_id: migration.source.system_id.clone(),
             database: migration.source.database.clone(),
-            applied: migration.applied,
+            known: Known { applied: migration.applied, seen: migration.seen() },
         }
     }
 
@@ -123,8 +122,9 @@ impl<'a, 'l> SlotWatch<'a, 'l> {
         let slot = find_slot(connection, &self.slot).await?;
         let ours = was_streaming || self.desk.is_streaming();
         // Once it is read, the position moves on together with the target's.
-        let applied = self.applied.filter(|_| !self.desk.has_streamed());
-        if let Some(why) = why_lost(&self.slot, slot.as_ref(), &self.database, applied) {
+        let applied = self.known.applied.filter(|_| !self.desk.has_streamed());
+        let known = Known { applied, ..self.known };
+        if let Some(why) = why_lost(&self.slot, slot.as_ref(), &self.database, known) {
             return Ok(Some(why));
         }
         if let Some(slot) = slot {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Failure, failure::Exit, plan::PlannedTable, resume};
+use super::{Failure, failure::Exit, plan::PlannedTable, publication, resume};
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
@@ -56,6 +56,7 @@ impl Watch<'_> {
             resume::identities(&found, &table.key)?;
             looked.push(found);
         }
+        publication::still_brings_all(&mut source, self.migration, self.tables).await?;
         let judge = |migration: &Migration| {
             looked.iter().zip(&migration.tables).try_for_each(|(s, r)| resume::not_emptied(s, r))
         };

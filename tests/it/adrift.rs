@@ -39,7 +39,7 @@ async fn a_position_that_goes_back_under_a_run_stops_it() {
                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
             until(&to, waits).await;
             ledger.query("COMMIT").await.unwrap();
-            let failure = following.ends().await.unwrap_err();
+            let failure = following.failed().await;
             assert_eq!(failure.exit, Exit::Stopped, "{failure}");
             assert!(failure.message.contains("is not where this run has left it"), "{failure}");
             assert_eq!(to.value("SELECT v FROM target WHERE id = 2").await, "old");

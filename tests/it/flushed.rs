@@ -85,7 +85,7 @@ async fn what_is_acknowledged_in_mid_run_survives_a_crash_of_the_target() {
                 two.source.until(&format!("SELECT ({told}) > '{before}'")).await;
             }
             two.target.stop(StopMode::Immediate);
-            following.ends().await.unwrap_err();
+            following.failed().await;
             let acknowledged: Lsn = two.source.value(told).await.parse().unwrap();
             two.target.start_again();
             let applied = two.target.value("SELECT applied_lsn FROM pghost.migration").await;

@@ -16,7 +16,7 @@ const SIXTY: &str = "CREATE TABLE source (id integer PRIMARY KEY, n integer, t t
 const STRANGE: &[(&str, &str, &str)] = &[
     (
         "UPDATE pghost.migration SET ledger_version = 99",
-        "UPDATE pghost.migration SET ledger_version = 1",
+        "UPDATE pghost.migration SET ledger_version = 2",
         "layout 99",
     ),
     (
@@ -65,6 +65,22 @@ const STRANGE: &[(&str, &str, &str)] = &[
         "UPDATE pghost.migration SET source_timeline = 9",
         "UPDATE pghost.migration SET source_timeline = 1",
         "timeline",
+    ),
+    (
+        "CREATE TABLE pghost.kept AS TABLE pghost.migration; UPDATE pghost.migration SET applied_lsn = 'FFFF/0'",
+        "UPDATE pghost.migration SET applied_lsn = k.applied_lsn FROM pghost.kept k; DROP TABLE pghost.kept",
+        "earlier state",
+    ),
+    (
+        "CREATE TABLE pghost.kept AS TABLE pghost.page; UPDATE pghost.page SET lsn = 'FFFF/0' WHERE number = 0",
+        "UPDATE pghost.page SET lsn = k.lsn FROM pghost.kept k WHERE k.number = 0 AND page.number = 0;
+         DROP TABLE pghost.kept",
+        "earlier state",
+    ),
+    (
+        "UPDATE pghost.migration_table SET target_oid = 7",
+        "UPDATE pghost.migration_table SET target_oid = 'target'::regclass",
+        "made again",
     ),
     (
         "UPDATE pghost.migration_table SET source_oid = 7",

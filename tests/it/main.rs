@@ -7,6 +7,7 @@
 
 mod adrift;
 mod alongside;
+mod between;
 mod changes;
 mod check;
 mod cleanup;

@@ -7,10 +7,12 @@ use pghost::{
 use tokio::sync::watch;
 
 use crate::{
+    program::Program,
     refusals::refused,
     stage::{drop_slot, migrate_with, now, sums},
     support::{
-        Database, assert_same, migrate, nothing_is_left_open, server, spec, versions_to_test,
+        Database, assert_same, migrate, nothing_is_left_open, oldest_and_newest, server, spec,
+        versions_to_test,
     },
 };
 
@@ -250,5 +252,59 @@ async fn progress_is_true_whatever_the_statistics_say() {
                 drop_slot(&db, &spec).await;
             }
         }
+    }
+}
+
+/// How long a page or the look for a bound has had its snapshot just now, in seconds.
+const HELD: &str =
+    "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8 AS held
+    FROM pg_stat_activity WHERE datname = current_database() AND backend_xmin IS NOT NULL
+     AND application_name = 'pghost' AND query ~ '^COPY|OFFSET|LIMIT'";
+
+/// Rows of a few bytes and of 20 kB in a table that was never analyzed: pages are some 16 MiB. Nothing
+/// that the server sees is longer than what is told, and memory is bounded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_are_bounded_and_no_snapshot_is_longer_than_told() {
+    for binaries in oldest_and_newest() {
+        let server = server(&binaries);
+        let from = Database::create(&server, "adapts").await;
+        let to = Database::create(&server, "adapts").await;
+        from.sql(
+            "CREATE TABLE source (id uuid PRIMARY KEY, v text) WITH (autovacuum_enabled = off);
+             ALTER TABLE source ALTER v SET STORAGE EXTERNAL;
+             INSERT INTO source SELECT md5(i::text)::uuid,
+                    CASE WHEN i % 25 = 0 THEN repeat(md5(i::text), 640) ELSE 'v' END
+               FROM generate_series(1, 100000) i",
+        )
+        .await;
+        to.sql("CREATE TABLE source (id uuid PRIMARY KEY, v text)").await;
+        let mut run = Program::migrate(&from, &to, &["--table", "source", "--name", &from.name]);
+        let (stop, stopped) = watch::channel(false);
+        let mut looking = from.connect().await;
+        let looks = tokio::spawn(async move {
+            let mut held = Vec::new();
+            while !*stopped.borrow() {
+                held.push(looking.query(HELD).await.unwrap().row().unwrap().get("held").unwrap());
+            }
+            held
+        });
+        let mut memory = 0;
+        let finished = loop {
+            let event = run.next().await.unwrap();
+            if event["event"] == "finished" {
+                break event;
+            }
+            memory = memory.max(run.memory_mb());
+        };
+        stop.send_replace(true);
+        let longest = looks.await.unwrap().into_iter().fold(0.0, f64::max);
+        run.ends_with(0).await;
+        let told = finished["longest_snapshot_seconds"].as_f64().unwrap();
+        assert!(longest > 0.0 && longest <= told, "{longest} s seen, {told} s told");
+        assert!(memory > 0 && memory <= 64, "{memory} MB");
+        let pages = "SELECT bool_and(byte_count < 40 << 20) AND count(*) > 3 FROM pghost.page";
+        let all = to.value("SELECT json_agg(p ORDER BY number) FROM pghost.page p").await;
+        assert_eq!(to.value(pages).await, "t", "{all}");
+        from.sql(&format!("SELECT pg_drop_replication_slot('pghost_{}')", from.name)).await;
     }
 }

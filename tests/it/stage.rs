@@ -169,9 +169,10 @@ impl Following {
         self.stop.send_replace(true);
     }
 
-    /// Waits until it ends by itself.
-    pub(crate) async fn ends(self) -> Result<(), Failure> {
-        limit::within("the end of the run", self.run).await.unwrap()
+    /// Waits for it to end by itself, and gives why.
+    pub(crate) async fn failed(self) -> Failure {
+        let ended = tokio::time::timeout(PATIENCE, self.run).await.expect("it goes on and on");
+        ended.unwrap().unwrap_err()
     }
 
     /// Tells it to stop; it must end well.

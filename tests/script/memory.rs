@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pghost::conn::Error;
+use pghost::{conn::Error, wire::Frames};
 use tokio::{sync::Mutex, time::timeout};
 
 use super::{
@@ -43,6 +43,50 @@ async fn a_claimed_gigabyte_is_not_made_room_for() {
     assert!(timeout(Duration::from_millis(300), asked).await.is_err());
     let grown = resident().saturating_sub(before);
     assert!(grown < 64 << 20, "{grown} bytes more");
+}
+
+/// A row of a COPY is one message, whatever its size, and goes through in parts.
+#[tokio::test]
+async fn a_large_row_of_a_copy_is_not_held_as_a_whole() {
+    const ROW_BYTES: usize = 256 << 20;
+    let _alone = MEMORY.lock().await;
+    let listener = Listener::unix();
+    let (mut connection, mut peer) = session(&listener).await;
+    connection.queue_query("COPY t TO STDOUT");
+    let (copy, ()) = tokio::join!(connection.copy_out(), peer.say("> Q < H d"));
+    let mut copy = copy.unwrap();
+    let before = resident();
+    let serving = async {
+        let piece: Vec<u8> = (0..=250).cycle().take(1 << 20).collect();
+        peer.send(&header(b'd', i32::try_from(ROW_BYTES + 4).unwrap())).await.unwrap();
+        for _ in 0..ROW_BYTES / piece.len() {
+            peer.send(&piece).await.unwrap();
+        }
+        peer.say("< d c").await;
+    };
+    let reading = async {
+        let (mut bytes, mut most) = (0, 0);
+        while let Some(frames) = copy.next().await.unwrap() {
+            for frame in Frames::new(&frames) {
+                assert_eq!(frame.tag, b'd');
+                // The first and the last message are others.
+                let within = frame.body.len() > 1000;
+                let is_right =
+                    |(at, byte): (usize, &u8)| usize::from(*byte) == (bytes + at) % (1 << 20) % 251;
+                assert!(!within || frame.body.iter().enumerate().all(is_right), "at {bytes}");
+                bytes += if within { frame.body.len() } else { 0 };
+            }
+            most = most.max(resident());
+        }
+        (bytes, most)
+    };
+    let work = async { tokio::join!(reading, serving).0 };
+    let (bytes, most) = timeout(Duration::from_secs(60), work).await.expect("this hangs");
+    assert_eq!(bytes, ROW_BYTES);
+    let grown = most.saturating_sub(before);
+    assert!(grown < 32 << 20, "{grown} bytes more");
+    peer.say("< C Z").await;
+    soon(copy.finish()).await.unwrap();
 }
 
 /// A result of one row after the other, up to exactly this many bytes.

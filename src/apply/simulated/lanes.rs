@@ -81,7 +81,7 @@ impl Lanes {
     }
 
     pub(super) fn is_spread(&self, world: &World) -> bool {
-        (!self.strict || world.makes(Mistake::LanesAfterCheckpoint)) && self.lanes.len() > 1
+        !self.strict || world.makes(Mistake::LanesAfterCheckpoint) && self.lanes.len() > 1
     }
 
     pub(super) fn can_take(&mut self, world: &World) -> bool {
@@ -179,11 +179,11 @@ impl Lanes {
     }
 
     fn release(&mut self, world: &World) {
-        let [first, others @ ..] = self.lanes.as_mut_slice() else { return };
+        let Self { lanes, waiting, .. } = self;
         let hasty = world.makes(Mistake::FirstLaneDecides);
-        while let Some((_, carried)) = self
-            .waiting
-            .pop_front_if(|(batch, _)| hasty || others.iter().all(|l| l.has_committed(*batch)))
+        while let Some((_, carried)) = waiting
+            .pop_front_if(|(batch, _)| hasty || lanes.iter().all(|lane| lane.has_committed(*batch)))
+            && let Some(first) = lanes.first_mut()
         {
             first.end(None, Some(carried));
         }

@@ -114,7 +114,7 @@ async fn look_at_publication(
 ) -> Result<String, Failure> {
     let at = At::source("publication");
     if let Some(publication) = &spec.publication {
-        let looked = publication::obstacles(servers, publication, tables).await;
+        let looked = publication::obstacles(&mut servers.source, publication, tables).await;
         let obstacles = findings.take(at, looked)?;
         if obstacles.as_ref().is_some_and(Vec::is_empty) {
             findings.ok(at, format!("the publication {publication} brings every change"));
@@ -125,7 +125,7 @@ async fn look_at_publication(
         return Ok(publication.clone());
     }
     let publication = format!("pghost_{name}");
-    let free = publication::is_free(servers, &publication).await;
+    let free = publication::is_free(&mut servers.source, &publication).await;
     findings.take(at, free)?;
     privileges::publication(servers, &publication, tables, findings).await?;
     Ok(publication)

@@ -5,7 +5,7 @@ use super::{
     missing, privileges,
 };
 use crate::{
-    catalog::{Key, Table, choose_key, load_table},
+    catalog::{Key, Table, choose_key, load_key_order, load_table},
     conn::Error,
     migrate::{
         Failure, MigrationSpec, TableSpec, make_table::partition_schema, plan::PlannedTable,
@@ -28,6 +28,9 @@ pub(super) async fn look(
     let at = At::source("key").of(&spec.source);
     let arithmetic = preflight::is_arithmetic(asked.paging, &source, &key);
     let arithmetic = findings.take(at, arithmetic)?;
+    let key_order = load_key_order(&mut servers.source, &source, &key.columns)
+        .await
+        .map_err(|error| Failure::refused_by("looking at the source", &error))?;
     let at_target = |error: Error| Failure::refused_by("looking at the target", &error);
     let target = load_table(&mut servers.target, &spec.target).await.map_err(at_target)?;
     let target_key = match &target {
@@ -43,6 +46,7 @@ pub(super) async fn look(
         key,
         target_name: spec.target.clone(),
         target,
+        key_order,
         target_key,
         new_columns: Vec::new(),
         is_arithmetic: arithmetic.unwrap_or_default(),

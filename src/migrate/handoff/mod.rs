@@ -28,8 +28,13 @@ mod waiting;
 use tokio::sync::watch;
 
 use super::{
-    Event, Failure, MigrationSpec, StepName, Then, desk::Desk, failure::Exit, plan::PlannedTable,
-    servers::Servers, slot_view::why_lost, verdict::Sign,
+    Event, Failure, MigrationSpec, StepName, Then,
+    desk::Desk,
+    failure::Exit,
+    plan::PlannedTable,
+    servers::Servers,
+    slot_view::{Known, why_lost},
+    verdict::Sign,
 };
 use crate::{
     catalog::load_table,
@@ -390,7 +395,8 @@ async fn judge_slot(
     let failed = |error: Error| Failure::stopped_by("looking at the slot", &error);
     let slot = find_slot(source, &migration.slot).await.map_err(failed)?;
     let database = &migration.source.database;
-    match (why_lost(&migration.slot, slot.as_ref(), database, position), slot) {
+    let known = Known { applied: position, seen: migration.seen().max(position) };
+    match (why_lost(&migration.slot, slot.as_ref(), database, known), slot) {
         (None, Some(slot)) => Ok(slot),
         (why, _) => Err(Failure {
             exit: Exit::CannotResume,
