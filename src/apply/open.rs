@@ -53,8 +53,8 @@ pub(super) async fn open_stream(
     }
 }
 
-/// Why a server is not the one that has the slot, if it isn't. There its absence, or that of what it
-/// has to send, would say nothing.
+/// Why a server is not the one that has the slot, if it isn't: that it is not there says nothing
+/// then.
 async fn why_elsewhere(
     walsender: &mut Connection,
     wanted: &SystemIdentity,

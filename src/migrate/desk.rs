@@ -1,5 +1,5 @@
-//! Where events are handed in: by the run and by those who watch over it at the same time. Has noted
-//! what was got done.
+//! Where events are handed in: by the run and by those who watch over it at the same time. Has
+//! noted what was got done.
 //!
 //! It tells and remembers, and asks nothing but the clock.
 
