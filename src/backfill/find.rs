@@ -1,24 +1,34 @@
 //! Looking for pages ahead of the copying.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::{Mutex, mpsc};
 
 use super::{
-    Backfill, KeyRange, Pager, Progress, Step,
-    page::PageError,
+    Backfill, KeyRange, Pager, Progress, Search, Step,
+    door::Crew,
+    named::bound_of,
+    page::{PageError, locked, queue_lock},
     range::{Bound, integer},
     run::{CONFLICT_WAIT, CONFLICTS_MAX, PageOf, Table, Tell, Waiting, connect_for_pages},
 };
 use crate::{
     conn::{Connection, Error, QueryResult},
-    sql::{key_ends, next_bound},
+    sql::{bound_within, key_ends},
 };
+
+/// How soon a lock is there that nobody else has, from far away too.
+const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// Looks for the pages of one table after the other, for as long as tables are waiting.
 pub(super) async fn find(
     backfill: Arc<Backfill>,
     waiting: Arc<Mutex<VecDeque<Waiting>>>,
+    crew: Arc<Crew>,
     tell: Tell,
     pages: mpsc::Sender<PageOf>,
 ) -> Result<(), PageError> {
@@ -33,8 +43,9 @@ pub(super) async fn find(
         };
         let finder =
             Finder { backfill: &backfill, table: &table, tell: &tell, source, range: None };
-        idle = Some(finder.run(pager, found, &pages).await?);
+        idle = Some(finder.run(pager, found, (&crew, &pages)).await?);
     }
+    crew.finder_ended();
     if let Some(source) = idle {
         source.close().await;
     }
@@ -57,7 +68,7 @@ impl Finder<'_> {
         mut self,
         mut pager: Pager,
         mut found: u64,
-        pages: &mpsc::Sender<PageOf>,
+        (crew, pages): (&Crew, &mpsc::Sender<PageOf>),
     ) -> Result<Connection, PageError> {
         self.tell(Progress::Begun).await;
         if pager.is_finished() {
@@ -71,8 +82,8 @@ impl Finder<'_> {
         loop {
             let page = match pager.step() {
                 Step::Copy(page) => Some(page),
-                Step::FindBound(lower) => {
-                    let upper = self.bound(&lower).await?;
+                Step::FindBound(search) => {
+                    let upper = self.bound(&search).await?;
                     pager.bound_found(upper)
                 }
                 Step::End => break,
@@ -82,7 +93,8 @@ impl Finder<'_> {
                 if pager.is_finished() {
                     self.tell(Progress::AllFound { pages: found }).await;
                 }
-                if pages.send((self.table.clone(), page)).await.is_err() {
+                let standing = crew.place_at(&self.table.door).await;
+                if pages.send((self.table.clone(), page, standing)).await.is_err() {
                     break;
                 }
             }
@@ -95,12 +107,19 @@ impl Finder<'_> {
         let _ = self.tell.send((self.table.plan.ordinal, progress)).await;
     }
 
-    /// Where a page that begins after `lower` ends; `None` if it is the last one.
-    async fn bound(&mut self, lower: &Bound) -> Result<Bound, PageError> {
-        let Table { plan: table, pace } = &**self.table;
+    /// Where a page ends; `None` if it is the last one, of the table or before others' pages.
+    async fn bound(&mut self, search: &Search) -> Result<Bound, PageError> {
+        let Search { lower, gap } = search;
+        let Table { plan: table, pace, .. } = &**self.table;
         let rows = pace.rows();
         if table.is_arithmetic && self.range.is_some() && !pace.is_sparse() {
             let after = integer(lower);
+            if let Some((upper, pages)) = gap
+                && let Some(upper) = integer(&Some(upper.clone()))
+            {
+                let cut = self.range.and_then(|r| r.cut_within(after, (upper, *pages), rows));
+                return Ok(cut.map(|bound| vec![bound.to_string()]));
+            }
             let cut = |range: Option<KeyRange>| range.and_then(|range| range.cut(after, rows));
             let bound = match cut(self.range) {
                 None => {
@@ -112,10 +131,11 @@ impl Finder<'_> {
             };
             return Ok(bound.map(|bound| vec![bound.to_string()]));
         }
-        let sql = next_bound(&table.source, &table.key, lower.as_deref(), rows);
-        let result = self.ask(&sql).await?;
+        let upper = gap.as_ref().map(|(upper, _)| upper.as_slice());
+        let sql = bound_within(&table.source, &table.key, (lower.as_deref(), upper), rows);
+        let result = self.ask(lower, &sql).await?;
         let upper = result.rows().first().map(|row| row.texts(0)).transpose();
-        let upper = upper.map_err(|error| self.at_source(error))?;
+        let upper = upper.map_err(|error| self.at_source(lower, error))?;
         pace.bounds_found(lower, &upper, rows);
         Ok(upper)
     }
@@ -128,29 +148,49 @@ impl Finder<'_> {
             return Ok(());
         }
         let sql = key_ends(&table.source, only);
-        let result = self.ask(&sql).await?;
-        self.range = ends(&result).map_err(|error| self.at_source(error))?;
+        let result = self.ask(&None, &sql).await?;
+        self.range = ends(&result).map_err(|error| self.at_source(&None, error))?;
         Ok(())
     }
 
-    fn at_source(&self, error: Error) -> PageError {
-        PageError::Source { table: self.table.plan.source.plain(), error }
+    fn at_source(&self, after: &Bound, error: Error) -> PageError {
+        PageError::Source { what: bound_of(&self.table.plan.source, after), error }
+    }
+
+    /// Asks the source once. The lock comes before the snapshot, so that none is held while
+    /// somebody has locked the table; both are on their way at once. Gives also for how long a
+    /// snapshot was held.
+    async fn ask_once(&mut self, sql: &str) -> (Result<QueryResult, Error>, Duration) {
+        let asked = Instant::now();
+        queue_lock(&mut self.source, "BEGIN READ ONLY", &self.table.plan.source);
+        self.source.queue_query(sql);
+        self.source.queue_query("COMMIT");
+        if let Err(error) = locked(&mut self.source).await {
+            return (Err(error), Duration::ZERO);
+        }
+        // Who answers at once has perhaps looked before we could see that it has the lock.
+        let since = if asked.elapsed() < AT_ONCE { asked } else { Instant::now() };
+        let found = self.source.result().await;
+        let held = since.elapsed();
+        match (found, self.source.result().await) {
+            (Ok(found), Ok(_)) => (Ok(found), held),
+            (Err(error), _) | (Ok(_), Err(error)) => (Err(error), held),
+        }
     }
 
     /// Asks the source, again if a standby gave the question up.
-    async fn ask(&mut self, sql: &str) -> Result<QueryResult, PageError> {
+    async fn ask(&mut self, after: &Bound, sql: &str) -> Result<QueryResult, PageError> {
         let mut conflicts = 0;
         loop {
-            let asked = Instant::now();
-            let found = self.source.query(sql).await;
-            let found = found.map_err(|error| self.at_source(error));
-            self.tell(Progress::SnapshotHeld(asked.elapsed())).await;
+            let (found, held) = self.ask_once(sql).await;
+            let found = found.map_err(|error| self.at_source(after, error));
+            self.tell(Progress::SnapshotHeld(held)).await;
             match found {
                 Err(error) if error.is_recovery_conflict() && conflicts < CONFLICTS_MAX => {
                     conflicts += 1;
                     tokio::time::sleep(CONFLICT_WAIT * conflicts).await;
                     let again = connect_for_pages(self.backfill).await;
-                    self.source = again.map_err(|error| self.at_source(error))?;
+                    self.source = again.map_err(|error| self.at_source(after, error))?;
                 }
                 found => return found,
             }

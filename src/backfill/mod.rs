@@ -2,7 +2,7 @@
 //! an atomic one on the target.
 //!
 //! ```text
-//!   Finders ── pages ──> bounded queue ──> worker ─┬─ source: BEGIN; snapshot; COPY OUT; COMMIT
+//!   Finders ── pages ──> bounded queue ──> worker ─┬─ source: BEGIN; LOCK; COPY OUT; COMMIT
 //!   one a table: short reads   of all     (N of    │             │ CopyData, forwarded unread
 //!   of its key's index,        tables     them)    └─ target: BEGIN; COPY IN; ledger; COMMIT
 //!   or arithmetic
@@ -11,7 +11,9 @@
 //! What changes while this runs is in the slot, and `apply`'s to bring. Pages are written before
 //! any change is applied: only then does replaying everything on top end in the same state.
 
+mod door;
 mod find;
+mod named;
 mod pace;
 mod page;
 mod pager;
@@ -21,7 +23,7 @@ mod run;
 mod size;
 
 pub use page::PageError;
-pub use pager::{Page, Pager, Step};
+pub use pager::{Page, Pager, Search, Step};
 pub use paging::Paging;
 pub use range::KeyRange;
 pub use run::{Backfill, Origin, PageCopied, PageRows, Progress, TableLeft, TablePlan, run};

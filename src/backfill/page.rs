@@ -4,14 +4,16 @@ use std::time::{Duration, Instant};
 
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::{Backfill, Page, Progress, TablePlan, run::Tell};
+use super::{Backfill, Page, Progress, TablePlan, door::Standing, named::keys_of, run::Tell};
 use crate::{
     conn::{Connection, CopyIn, CopyOut, Error, Row},
     ledger::{self, PageRecord},
-    pg::Lsn,
+    pg::{Lsn, QualifiedName},
     replication::take_checkpoint,
-    sql::{copy_page_in, copy_page_out},
+    sql::{copy_page_in, copy_page_out, quote_literal},
 };
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// What failed, and on which side.
 #[derive(Debug, thiserror::Error)]
@@ -24,30 +26,30 @@ pub enum PageError {
         /// What happened.
         error: Error,
     },
-    /// Reading it.
-    #[error("reading a page of {table} from the source: {error}")]
+    /// Reading it, or looking for where it ends.
+    #[error("reading {what} from the source: {error}")]
     Source {
-        /// The table.
-        table: String,
+        /// The page, or the keys that were looked for.
+        what: String,
         /// What happened.
         error: Error,
     },
     /// Writing it.
-    #[error("writing a page of {table} to the target: {error}")]
+    #[error("writing {what} to the target: {error}")]
     Target {
-        /// The table.
-        table: String,
+        /// The page.
+        what: String,
         /// What happened.
         error: Error,
     },
     /// The two sides counted differently; nothing was committed.
     #[error(
-        "the source sent {sent} rows of {table} and the target took {taken}: \
+        "the source sent {sent} rows for {what} and the target took {taken}: \
          a trigger or rule on the target keeps rows away"
     )]
     Counts {
-        /// The target table.
-        table: String,
+        /// The page.
+        what: String,
         /// The source's count.
         sent: u64,
         /// The target's.
@@ -79,20 +81,24 @@ impl PageError {
 }
 
 /// Copies a page and commits it with its line in the ledger. Also gives how long its
-/// transaction was open on the source; where the page fails that is told.
+/// snapshot was held on the source; where the page fails that is told. It stops `standing` once
+/// it waits for nobody's locks any more, and only then takes its turn among the `readers`: a table
+/// that somebody has locked is to hold up no other.
 ///
 /// Errors: nothing of the page is on the target. The connections are not to be used again.
 pub(super) async fn copy_page(
     (source, target): (&mut Connection, &mut Connection),
-    readers: &Semaphore,
+    (readers, standing): (&Semaphore, &mut Option<Standing>),
     backfill: &Backfill,
     plan: &TablePlan,
     page: Page,
     tell: &Tell,
 ) -> Result<(PageRecord, Duration), PageError> {
     let (migration, ordinal) = (backfill.migration.as_str(), plan.ordinal);
-    let at_source = |error| PageError::Source { table: plan.source.plain(), error };
-    let at_target = |error| PageError::Target { table: plan.target.plain(), error };
+    let (number, keys) = (page.number, keys_of(&page));
+    let of = |table: &QualifiedName| format!("page {number} of {} ({keys})", table.plain());
+    let at_source = |error| PageError::Source { what: of(&plan.source), error };
+    let at_target = |error| PageError::Target { what: of(&plan.target), error };
 
     // A receiver that is gone means that the run is over. One that is slow is waited for now: while
     // the page's transaction is open nothing waits for anybody but the servers.
@@ -100,16 +106,23 @@ pub(super) async fn copy_page(
     ledger::begin_page(target);
     target.queue_query(&copy_page_in(&plan.target, &plan.columns, plan.format));
 
-    // Whatever the target waits for, a lock say, is over before the source's snapshot begins.
+    // Whatever the target waits for, a lock say, is over before the source is asked for anything,
+    // and what the source waits for is over before the snapshot begins.
     target.result().await.map_err(at_target)?;
     let mut into = target.copy_in().await.map_err(at_target)?;
 
-    let reading = readers.acquire().await;
-    let opened = Instant::now();
-    let read = read_page(source, &mut into, backfill, plan, page).await;
-    let open = opened.elapsed();
-    drop(reading);
-    let record = match read {
+    let mut open = Duration::ZERO;
+    let read = async {
+        queue_lock(source, BEGIN, &plan.source);
+        locked(source).await.map_err(Side::Source)?;
+        drop(standing.take());
+        let _reading = readers.acquire().await;
+        let opened = Instant::now();
+        let read = read_page(source, &mut into, backfill, plan, page).await;
+        open = opened.elapsed();
+        read
+    };
+    let record = match read.await {
         Ok(record) => record,
         Err(side) => {
             told.into_iter().for_each(|told| told.send((ordinal, Progress::SnapshotHeld(open))));
@@ -128,7 +141,7 @@ pub(super) async fn copy_page(
 
     let (sent, taken) = (record.rows, into.finish().await.map_err(at_target)?);
     if sent != taken {
-        return Err(PageError::Counts { table: plan.target.plain(), sent, taken });
+        return Err(PageError::Counts { what: of(&plan.target), sent, taken });
     }
     within(backfill.stall, stays(source, record.lsn)).await.map_err(at_source)?;
     told.into_iter().for_each(|told| told.send((ordinal, Progress::Read(record.number))));
@@ -136,7 +149,26 @@ pub(super) async fn copy_page(
     Ok((record, open))
 }
 
-/// The page's transaction on the source, from its beginning to its end; its rows are sent on.
+/// Puts a transaction on its way that locks a table as reading it would; [`locked`] waits for it.
+/// While it waits it holds no snapshot, and nor does it before the first thing is asked: not even
+/// one of the catalog, with which LOCK would look the table up, and which it would keep. So that
+/// is done before the transaction, and LOCK finds everything in the session's cache.
+///
+/// The lock comes before the snapshot also because a table that is rewritten in between would be
+/// empty to it.
+pub(super) fn queue_lock(source: &mut Connection, begin: &str, table: &QualifiedName) {
+    let name = quote_literal(&table.to_string());
+    source.queue_query(&format!("SELECT has_table_privilege({name}, 'SELECT')"));
+    source.queue_query(&format!("{begin}; LOCK TABLE {table} IN ACCESS SHARE MODE"));
+}
+
+/// Waits for the lock that was queued.
+pub(super) async fn locked(source: &mut Connection) -> Result<(), Error> {
+    source.result().await?;
+    source.result().await.map(drop)
+}
+
+/// The page's transaction on the source, from its snapshot to its end; its rows are sent on.
 async fn read_page(
     source: &mut Connection,
     into: &mut CopyIn<'_>,
@@ -176,19 +208,14 @@ async fn begin_reading<'a>(
     Ok((snapshot, source.copy_out().await?))
 }
 
-/// Puts the source's side on its way, all at once: a page costs the source one round trip.
+/// Puts the reading on its way, all at once: the snapshot is held for one round trip.
 fn queue_reading(source: &mut Connection, plan: &TablePlan, page: &Page) {
-    // The lock comes before the snapshot: a table that is rewritten in between would be empty to
-    // it.
-    source.queue_query(&format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-         LOCK TABLE {} IN ACCESS SHARE MODE;
-         SELECT pg_current_snapshot()::text AS snapshot,
+    source.queue_query(
+        "SELECT pg_current_snapshot()::text AS snapshot,
                 CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
                      ELSE pg_current_wal_insert_lsn() END AS lsn,
                 pg_is_in_recovery() AS standby",
-        plan.source
-    ));
+    );
     let bounds = (page.lower.as_deref(), page.upper.as_deref());
     let out = copy_page_out(&plan.source, &plan.columns, &plan.key, bounds, plan.format);
     source.queue_query(&out);

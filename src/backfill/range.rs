@@ -32,6 +32,22 @@ impl KeyRange {
         (bound < self.greatest).then_some(bound)
     }
 
+    /// The same for a page of a gap that ends with `upper` and may have so many `pages`: of more
+    /// rows, if there are too many keys for that.
+    #[must_use]
+    pub fn cut_within(
+        &self,
+        lower: Option<i64>,
+        (upper, pages): (i64, u64),
+        rows: u64,
+    ) -> Option<i64> {
+        let range = Self { greatest: self.greatest.min(upper), ..*self };
+        let before_least = i128::from(self.least) - 1;
+        let from = lower.map_or(before_least, |lower| i128::from(lower).max(before_least));
+        let even = span(from, i128::from(range.greatest)).div_ceil(u128::from(pages.max(1)));
+        range.cut(lower, rows.max(u64::try_from(even).unwrap_or(u64::MAX)))
+    }
+
     /// How many keys there can be.
     #[must_use]
     pub fn width(&self) -> u128 {
@@ -122,6 +138,27 @@ mod tests {
         ] {
             let cut = KeyRange { least, greatest }.cut(lower, rows);
             assert_eq!(cut, expected, "{least}..{greatest} after {lower:?} by {rows}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_a_gap_ends_before_it_or_with_it() {
+        let range = KeyRange { least: 1, greatest: 100 };
+        for (lower, upper, pages, rows, expected) in [
+            (Some(10), 50, 4, 10, Some(20)),
+            (Some(40), 50, 2, 10, None),
+            // As even as it gets, rather than all in the last one.
+            (Some(10), 50, 2, 10, Some(30)),
+            (Some(10), 50, 3, 10, Some(24)),
+            (None, 20, 5, 7, Some(7)),
+            // What has been there before is gone.
+            (Some(90), 200, 9, 5, Some(95)),
+            (Some(100), 200, 9, 5, None),
+            (Some(-50), 0, 9, 5, None),
+            (None, i64::MAX, 1, 5, None),
+        ] {
+            let cut = range.cut_within(lower, (upper, pages), rows);
+            assert_eq!(cut, expected, "after {lower:?} up to {upper}, {pages} pages of {rows}");
         }
     }
 

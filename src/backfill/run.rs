@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{
     KeyRange, Page, Pager,
+    door::{Crew, Door, Standing},
     find::find,
     pace::Pace,
     page::{PageError, copy_page},
@@ -144,6 +145,7 @@ pub enum Progress {
 pub(super) struct Table {
     pub(super) plan: TablePlan,
     pub(super) pace: Pace,
+    pub(super) door: Arc<Door>,
 }
 
 /// A table that nobody looks for pages of yet, and how many of them there are already.
@@ -153,7 +155,7 @@ pub(super) type Waiting = (Arc<Table>, Pager, u64);
 pub(super) type Tell = mpsc::Sender<(usize, Progress)>;
 
 /// A page on its way to the workers.
-pub(super) type PageOf = (Arc<Table>, Page);
+pub(super) type PageOf = (Arc<Table>, Page, Standing);
 
 /// Copies what the ledger does not list yet, and tells each step to `listen`, with its table's
 /// place in the migration. Returns when every page is committed.
@@ -175,11 +177,13 @@ pub async fn run(
     let waiting: VecDeque<Waiting> = (tables.into_iter())
         .map(|TableLeft { plan, done }| {
             let pace = Pace::new(plan.page_rows);
-            (Arc::new(Table { plan, pace }), Pager::new(done), done.len() as u64)
+            let table = Table { plan, pace, door: Arc::default() };
+            (Arc::new(table), Pager::new(done), done.len() as u64)
         })
         .collect();
     let waiting = Arc::new(Mutex::new(waiting));
     let backfill = Arc::new(backfill);
+    let crew = Arc::new(Crew::new(under_way(jobs), finders));
     // Enough pages ahead that no worker waits for a bound, few enough to stay near the copying.
     // Who waits for room in it gets it in turn, so each table that was begun has its share.
     let (pages, queue) = mpsc::channel(jobs * 2);
@@ -189,7 +193,8 @@ pub async fn run(
 
     let mut tasks = JoinSet::new();
     for _ in 0..finders {
-        tasks.spawn(find(backfill.clone(), waiting.clone(), tell.clone(), pages.clone()));
+        let (waiting, crew) = (waiting.clone(), crew.clone());
+        tasks.spawn(find(backfill.clone(), waiting, crew, tell.clone(), pages.clone()));
     }
     drop(pages);
     for _ in 0..under_way(jobs) {
@@ -231,12 +236,13 @@ async fn work(
     let mut target = connected.1.map_err(at("target"))?;
     loop {
         let next = queue.lock().await.recv().await;
-        let Some((table, page)) = next else { break };
+        let Some((table, page, standing)) = next else { break };
+        let mut standing = Some(standing);
         let ordinal = table.plan.ordinal;
         let mut conflicts = 0;
         let (record, snapshot_held) = loop {
-            let sessions = (&mut source, &mut target);
-            match copy_page(sessions, &readers, &backfill, &table.plan, page.clone(), &tell).await {
+            let (sessions, turn) = ((&mut source, &mut target), (&*readers, &mut standing));
+            match copy_page(sessions, turn, &backfill, &table.plan, page.clone(), &tell).await {
                 Err(error) if error.is_recovery_conflict() && conflicts < CONFLICTS_MAX => {
                     conflicts += 1;
                     let name = table.plan.source.plain();
@@ -262,6 +268,7 @@ async fn work(
 pub(super) async fn connect_for_pages(backfill: &Backfill) -> Result<Connection, Error> {
     let mut connection = Connection::connect(&backfill.source, SessionKind::Sql).await?;
     backfill.origin.check(&mut connection).await?;
+    ledger::join_readers(&mut connection, &backfill.migration).await?;
     connection
         .query("SET enable_seqscan = off; SET max_parallel_workers_per_gather = 0; SET jit = off")
         .await?;

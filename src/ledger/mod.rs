@@ -25,6 +25,7 @@ mod model;
 mod object;
 mod page;
 mod position;
+mod sessions;
 mod store;
 mod whole;
 
@@ -39,6 +40,7 @@ pub use model::{Migration, Phase, TableCounts, TableRecord};
 pub use object::{ObjectRecord, add_objects, load_objects, object_done, object_skipped};
 pub use page::{PageRecord, begin_page, commit_page, load_pages, pages_until, rows_copied};
 pub use position::{Position, PositionWriter};
+pub use sessions::{join_readers, processes};
 pub use store::{
     add_seconds, begin, could_lock, durable_position, forget, join_writers, load, lock,
     prepare_writer, raise_checkpoint, set_target_made, start_backfill, start_catch_up,

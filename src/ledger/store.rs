@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::model::{LEDGER_VERSION, Migration, Phase, TableCounts, TableRecord};
+use super::{
+    model::{LEDGER_VERSION, Migration, Phase, TableCounts, TableRecord},
+    sessions::holders,
+};
 use crate::{
     conn::{Connection, Error, Row},
     pg::{Ident, Lsn, Oid, QualifiedName, SqlState},
@@ -117,16 +120,10 @@ pub async fn writers(target: &mut Connection, migration: &str) -> Result<Vec<i32
     if target.query(&sql).await?.row()?.get("free")? {
         return Ok(Vec::new());
     }
-    // As `pg_locks` shows a 64-bit advisory key: its halves, and 1.
-    let sql = format!(
-        "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1
-            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-            AND (classid::bigint << 32 | objid::bigint) = {key}"
-    );
-    target.query(&sql).await?.rows().iter().map(|row| row.get("pid")).collect()
+    target.query(&holders(&[key])).await?.rows().iter().map(|row| row.get("pid")).collect()
 }
 
-fn writers_key(migration: &str) -> String {
+pub(super) fn writers_key(migration: &str) -> String {
     advisory_key(&format!("pghost writer {migration}"))
 }
 

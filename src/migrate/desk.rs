@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -20,6 +20,7 @@ use super::{
 /// A listener that several may tell.
 pub(super) struct Desk<'a> {
     inner: Mutex<Inner<'a>>,
+    moves: AtomicU64,
     streaming: AtomicBool,
     streamed: AtomicBool,
 }
@@ -34,13 +35,16 @@ impl<'a> Desk<'a> {
     pub(super) fn new(listener: &'a mut dyn Listener) -> Self {
         let (way, outlook) = (Way::default(), Outlook::default());
         let inner = Mutex::new(Inner { listener, way, outlook });
-        Self { inner, streaming: AtomicBool::new(false), streamed: AtomicBool::new(false) }
+        let (streaming, streamed) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { inner, moves: AtomicU64::new(0), streaming, streamed }
     }
 
     pub(super) fn tell(&self, event: &Event) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        inner.way.on(event, now);
+        if inner.way.on(event, now) {
+            self.moves.fetch_add(1, Ordering::Relaxed);
+        }
         inner.listener.on(event);
         if let Some(warning) = inner.outlook.on(event, now) {
             inner.listener.on(&warning);
@@ -52,6 +56,11 @@ impl<'a> Desk<'a> {
     pub(super) fn headway(&self, now: Instant, long: Duration) -> Headway {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.way.headway(now, long)
+    }
+
+    /// How often something has moved forward. Asking changes nothing.
+    pub(super) fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Relaxed)
     }
 
     /// Whether pghost itself reads the slot just now, or is about to.

@@ -53,42 +53,48 @@ pub(super) struct Way {
 }
 
 impl Way {
-    /// Takes an event.
-    pub(super) fn on(&mut self, event: &Event, now: Instant) {
+    /// Takes an event, and tells whether anything goes forward, be it for nothing.
+    pub(super) fn on(&mut self, event: &Event, now: Instant) -> bool {
         match event {
             Event::Phase { phase } => {
                 self.phase = Some(*phase);
                 (self.streamed, self.at_rest) = ((false, false), None);
+                false
             }
             Event::Progress { phase, table, pages_done, .. } => {
                 let most = self.pages.entry((*phase, table.clone())).or_default();
-                if *pages_done > *most {
-                    *most = *pages_done;
-                    // Comparing begins anew with each attempt.
-                    let compares = *phase == PhaseName::Verify;
-                    *(if compares { &mut self.compared } else { &mut self.made }) = true;
-                }
+                let further = *pages_done > *most;
+                *most = (*most).max(*pages_done);
+                // Comparing begins anew with each attempt.
+                let compares = *phase == PhaseName::Verify;
+                *(if compares { &mut self.compared } else { &mut self.made }) |= further;
+                further
             }
             Event::Step { step, of } if step.lasts() => {
-                self.made |= self.steps.insert((*step, of.clone()));
+                let is_new = self.steps.insert((*step, of.clone()));
+                self.made |= is_new;
+                is_new
             }
             Event::CatchUp { applied_lsn, received_lsn, .. } => {
-                self.streams(*applied_lsn, *received_lsn, now);
+                self.streams(*applied_lsn, *received_lsn, now)
             }
-            _ => {}
+            Event::Checkpoint { .. } | Event::Verified { .. } | Event::Finished { .. } => true,
+            _ => false,
         }
     }
 
-    fn streams(&mut self, applied: Lsn, received: Lsn, now: Instant) {
+    fn streams(&mut self, applied: Lsn, received: Lsn, now: Instant) -> bool {
+        let further = (applied > self.applied, received > self.received);
         if matches!(self.phase, Some(PhaseName::CatchUp | PhaseName::Follow)) {
-            self.streamed.0 |= applied > self.applied;
-            self.streamed.1 |= received > self.received;
+            self.streamed.0 |= further.0;
+            self.streamed.1 |= further.1;
         }
         self.applied = self.applied.max(applied);
         self.received = self.received.max(received);
         // A source at rest gives nothing to get further with.
         let rests = self.phase == Some(PhaseName::Follow) && applied >= received;
         self.at_rest = rests.then(|| self.at_rest.unwrap_or(now));
+        further.0 || further.1
     }
 
     /// What was got done since it was last asked. To have followed a source at rest counts if it
@@ -160,7 +166,7 @@ mod tests {
     fn attempts(attempts: &[&[Event]]) -> Vec<Headway> {
         let (mut way, now) = (Way::default(), Instant::now());
         let of = |events: &&[Event]| {
-            events.iter().for_each(|event| way.on(event, now));
+            events.iter().for_each(|event| _ = way.on(event, now));
             way.headway(now, LONG)
         };
         attempts.iter().map(of).collect()
@@ -188,6 +194,15 @@ mod tests {
         assert_eq!(attempts(&[&[Event::Checkpoint { lsn: Lsn(7) }]]), [None]);
     }
 
+    #[test]
+    fn whether_it_matters_is_another_question() {
+        let (mut way, now) = (Way::default(), Instant::now());
+        let mut moves = |event: &Event| way.on(event, now);
+        assert!(moves(&stream(3, 3)) && moves(&stream(3, 4)) && moves(&stream(4, 4)));
+        assert!(!moves(&stream(4, 4)) && !moves(&phase(PhaseName::CatchUp)));
+        assert!(moves(&Event::Checkpoint { lsn: Lsn(1) }) && moves(&verified("t")));
+    }
+
     /// A source that is written to: there is always more to apply before it fails.
     #[test]
     fn what_is_applied_on_the_way_to_the_fault_does_not_count() {
@@ -207,7 +222,7 @@ mod tests {
             // All of it is known from an attempt before.
             way.on(&stream(20, 20), start);
             way.headway(start, LONG);
-            first.iter().for_each(|event| way.on(event, start));
+            first.iter().for_each(|event| _ = way.on(event, start));
             let now = start + Duration::from_secs(seconds);
             way.on(last, now);
             (way.headway(now, LONG), way.headway(now + LONG, LONG))

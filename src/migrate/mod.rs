@@ -14,6 +14,7 @@
 
 mod altered;
 mod backfill_phase;
+mod blocked_view;
 mod build_key;
 mod check;
 mod cleanup;
@@ -54,6 +55,7 @@ mod verify;
 mod verify_phase;
 mod watch_apply;
 mod watch_backfill;
+mod watch_blocked;
 mod watch_index;
 mod watch_slot;
 mod watch_source;

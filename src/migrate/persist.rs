@@ -22,6 +22,7 @@ use super::{
     run::at_ledger,
     run::begin,
     verdict::{Sign, Verdict},
+    watch_blocked::BlockWatch,
     watch_slot::SlotWatch,
 };
 use crate::{
@@ -167,7 +168,9 @@ impl Attempt<'_, '_> {
             let forgotten = ledger::forget_failure(&mut journey.servers.target, &name).await;
             forgotten.map_err(|error| at_ledger(&error))?;
         }
-        self.name = Some(name);
+        // Whom it waits for is a matter of comfort: a source that says no is not asked again.
+        let _ = ledger::join_readers(&mut journey.servers.source, &name).await;
+        self.name = Some(name.clone());
         let now = Instant::now();
         self.entered = Some(now);
         if let Some(since) = self.trouble {
@@ -175,8 +178,10 @@ impl Attempt<'_, '_> {
             self.desk.tell(&Event::Resumed { waited_seconds });
         }
         let watch = SlotWatch::new(&self.spec.source, journey.migration(), self.desk);
+        let blocks = BlockWatch { spec: self.spec, migration: name, desk: self.desk };
         tokio::select! {
             ended = journey.go(self.started) => ended,
+            never = blocks.watch() => match never {},
             // Dropping the journey closes its connections, and the servers roll back.
             failure = watch.watch(is_first) => Err(failure),
         }

@@ -8,6 +8,7 @@
 mod adrift;
 mod alongside;
 mod between;
+mod blocked;
 mod changes;
 mod check;
 mod cleanup;

@@ -255,9 +255,42 @@ async fn progress_is_true_whatever_the_statistics_say() {
     }
 }
 
-/// How long a page or the look for a bound has had its snapshot just now, in seconds.
+/// Pages that a run has left out in the middle are cut again as they were, not made one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_left_out_is_cut_into_as_many_pages() {
+    for binaries in oldest_and_newest() {
+        let server = server(&binaries);
+        for key in ["integer", "text"] {
+            let db = Database::create(&server, "left_out").await;
+            db.sql(&format!(
+                "CREATE TABLE source (id {key} PRIMARY KEY);
+                 INSERT INTO source SELECT lpad(i::text, 3, '0')::{key} FROM generate_series(1, 200) i"
+            ))
+            .await;
+            let mut spec = spec(&db, &db, "source", "target");
+            (spec.page_rows, spec.copy_jobs) = (Some(10), 1);
+            assert!(!some_pages(&spec, 10).await);
+            // As if these had been under way and the others had not.
+            db.sql(
+                "DELETE FROM pghost.page WHERE number BETWEEN 2 AND 6;
+                 DELETE FROM target WHERE id::text::int > 20 AND id::text::int <= 70",
+            )
+            .await;
+            sums(&migrate(&spec).await.unwrap());
+            let again =
+                "SELECT count(*) FROM pghost.page WHERE number BETWEEN 2 AND 6 AND row_count = 10";
+            assert_eq!(db.value(again).await, "5", "{key}");
+            chain(&db).await;
+            assert_same((&db, "source"), (&db, "target"), "id").await;
+            drop_slot(&db, &spec).await;
+        }
+    }
+}
+
+/// How long a page or the look for a bound has had its snapshot just now, in seconds: since it was asked,
+/// as its transaction has begun before, without one.
 const HELD: &str =
-    "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8 AS held
+    "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - query_start)), 0)::float8 AS held
     FROM pg_stat_activity WHERE datname = current_database() AND backend_xmin IS NOT NULL
      AND application_name = 'pghost' AND query ~ '^COPY|OFFSET|LIMIT'";
 

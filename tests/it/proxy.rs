@@ -44,6 +44,8 @@ pub(crate) struct Proxy {
     cut: watch::Sender<u64>,
     /// And those before this one to be lost.
     lost: watch::Sender<u64>,
+    /// How often those that were lost were cleared away.
+    cleared: watch::Sender<u64>,
     task: JoinHandle<()>,
 }
 
@@ -65,6 +67,7 @@ impl Proxy {
         });
         let (cut, cuts) = watch::channel(0);
         let (lost, losses) = watch::channel(0);
+        let (cleared, clearings) = watch::channel(0);
         let server = Arc::new(AtomicU16::new(server));
         let (of_task, leads_to) = (harm.clone(), server.clone());
         let task = tokio::spawn(async move {
@@ -72,6 +75,7 @@ impl Proxy {
                 let (harm, mut cuts, mut losses) = (of_task.clone(), cuts.clone(), losses.clone());
                 let now = (*cuts.borrow_and_update(), *losses.borrow_and_update());
                 let server = leads_to.load(Ordering::Relaxed);
+                let mut clearings = clearings.clone();
                 tokio::spawn(async move {
                     // A server that is down closes what is asked of it.
                     let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await else {
@@ -83,11 +87,12 @@ impl Proxy {
                         Ok(_) = losses.wait_for(|lost| *lost > now.1) => {}
                     }
                     drop(server);
-                    never_heard_of_again(client).await;
+                    clearings.mark_unchanged();
+                    never_heard_of_again(client, clearings).await;
                 });
             }
         });
-        Self { port, server, harm, cut, lost, task }
+        Self { port, server, harm, cut, lost, cleared, task }
     }
 
     /// Loses every connection as a network does that is gone: whatever the client sends is not even
@@ -101,6 +106,12 @@ impl Proxy {
     /// Has new connections go to another server.
     pub(crate) fn lead_to(&self, port: u16) {
         self.server.store(port, Ordering::Relaxed);
+    }
+
+    /// Clears away what was lost. As long as it is there, a new connection that happens to come from
+    /// the same port is lost too.
+    pub(crate) fn clear(&self) {
+        self.cleared.send_modify(|cleared| *cleared += 1);
     }
 
     /// Closes every connection.
@@ -130,16 +141,18 @@ impl Proxy {
     }
 }
 
-/// Keeps a connection whose packets are dropped before the system looks at them.
-async fn never_heard_of_again(client: TcpStream) {
+/// Keeps a connection whose packets are dropped before the system looks at them, until it is cleared
+/// away.
+async fn never_heard_of_again(client: TcpStream, mut cleared: watch::Receiver<u64>) {
     #[cfg(target_os = "linux")]
     {
         // A packet filter's `ret #0`, which takes nothing.
         let nothing = socket2::SockFilter::new(0x06, 0, 0, 0);
         socket2::SockRef::from(&client).attach_filter(&[nothing]).unwrap();
     }
-    std::future::pending::<()>().await;
-    drop(client);
+    let _ = cleared.changed().await;
+    // Without a farewell, for which it would stay and wait.
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
 }
 
 async fn between(client: &mut TcpStream, server: &mut TcpStream, harm: &Harm) {

@@ -219,8 +219,10 @@ impl Soak {
     }
 
     async fn comes_to_its_end(&mut self, mut round: Round) {
-        self.source.delay(0);
-        self.target.delay(0);
+        for proxy in [&self.source, &self.target] {
+            proxy.delay(0);
+            proxy.clear();
+        }
         if let Some(run) = round.run.take() {
             run.signal("-INT");
             may_have_ended(&run.ended().await);

@@ -1,7 +1,10 @@
 //! Several tables of one migration: copied side by side by one crew of workers, each with its own pages,
 //! its own numbers, its own key.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 use pghost::{
     backfill::Paging,
@@ -229,6 +232,15 @@ async fn a_run_killed_with_two_tables_half_done_goes_on_with_both() {
     }
 }
 
+/// How many of pghost's sessions wait for a lock on the first table.
+const WAITING: &str =
+    "SELECT (SELECT count(*) FROM pg_locks WHERE relation = 'big'::regclass AND NOT granted)";
+const ONE_WAITS: &str =
+    "SELECT count(*) > 0 FROM pg_locks WHERE relation = 'big'::regclass AND NOT granted";
+/// How many of those that wait hold a snapshot.
+const HELD_IN_WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE backend_xmin IS NOT NULL
+    AND wait_event_type = 'Lock' AND datname = current_database()";
+
 /// Nothing can be read of the first table, and the others come to their end all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_is_locked_on_the_source_holds_up_no_other() {
@@ -253,9 +265,62 @@ async fn a_table_that_is_locked_on_the_source_holds_up_no_other() {
             let others = told.wait_for(|(_, small, key)| *small && *key);
             let (big, ..) = *within("the other tables", others).await.unwrap();
             assert!(!big);
+            until(&bed.from, ONE_WAITS).await;
+            assert_eq!(bed.from.value(HELD_IN_WAITING).await, "0");
             bed.from.sql(&format!("SELECT pg_terminate_backend({pid}, 60000)")).await;
         };
         let events = beside(&spec, on, script).await.unwrap();
+        numbers_are_right(&events);
+        bed.is_equal().await;
+        drop_slot(&bed.from, &spec).await;
+    }
+}
+
+/// The same where many pages of the first table are known already. No snapshot is held in waiting, nor is
+/// waiting taken for one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_locked_in_the_middle_of_its_pages_holds_up_no_other() {
+    for binaries in oldest_and_newest() {
+        let bed = Bed::make(&binaries).await;
+        // The other tables have not begun when this one is locked.
+        let (spec, gate) = (
+            bed.spec(["big", "small", "empty"]),
+            Gate::close(&bed.to, "small", 2, "NEW.n = 5").await,
+        );
+        let mut holder = bed.from.connect().await;
+        let pid = holder.process_id();
+        let (tell, mut told) = watch::channel((false, false));
+        let mut locked = false;
+        let on = |event: &Event| {
+            if is_of(event, "big") && !std::mem::replace(&mut locked, true) {
+                now(holder.query("BEGIN; LOCK TABLE public.big")).unwrap();
+            }
+            tell.send_if_modified(|(small, key)| {
+                *small |= is_last_of(event, "small");
+                *key |= is_key(event);
+                true
+            });
+        };
+        let script = async {
+            until(&bed.from, &format!("{WAITING} >= 2")).await;
+            let since = Instant::now();
+            gate.reached().await;
+            gate.open().await;
+            let others = told.wait_for(|(small, key)| *small && *key);
+            within("the other tables", others).await.unwrap();
+            until(&bed.from, ONE_WAITS).await;
+            assert_eq!(bed.from.value(HELD_IN_WAITING).await, "0");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let waited = since.elapsed();
+            bed.from.sql(&format!("SELECT pg_terminate_backend({pid}, 60000)")).await;
+            waited
+        };
+        let (events, waited) = tokio::join!(migrate_with(&spec, on), script);
+        let events = events.unwrap();
+        let Some(Event::Finished { longest_snapshot_seconds, .. }) = events.last() else {
+            panic!("{events:?}")
+        };
+        assert!(*longest_snapshot_seconds < waited.as_secs_f64(), "{waited:?} {events:?}");
         numbers_are_right(&events);
         bed.is_equal().await;
         drop_slot(&bed.from, &spec).await;
@@ -325,7 +390,7 @@ async fn a_run_that_ends_in_the_middle_of_several_tables_leaves_whole_pages() {
             let failure = ends_in_the_middle(&bed, &spec, end).await;
             assert_eq!(failure.exit, Exit::Stopped, "{failure}");
             let words = match end {
-                End::Failure => "writing a page of public.small to the target",
+                End::Failure => "of public.small (keys after (k090)) to the target: ",
                 End::Interrupt => "interrupted",
             };
             assert!(failure.message.contains(words), "{failure}");
@@ -390,10 +455,12 @@ async fn sessions_are_as_many_as_the_jobs_ask_for() {
                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
             );
             until(&to, &waiting).await;
-            assert_eq!(to.value(SESSIONS).await, "5");
+            let at_target: u32 = to.value(SESSIONS).await.parse().unwrap();
+            // And one looks for whom they wait.
+            assert!((5..=6).contains(&at_target), "{at_target}");
             let at_source: u32 = from.value(SESSIONS).await.parse().unwrap();
-            // Two look for pages, one asks, and one watches the slot.
-            assert!((6..=8).contains(&at_source), "{at_source}");
+            // Two look for pages, one asks, one watches the slot, and one looks for locks.
+            assert!((6..=9).contains(&at_source), "{at_source}");
             to.sql(&format!("SELECT pg_terminate_backend({pid}, 60000)")).await;
         };
         let events = beside(&spec, on, script).await.unwrap();

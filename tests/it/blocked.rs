@@ -1,0 +1,144 @@
+//! Locks that a run waits for without end: people are told what it waits for, who is in the way, and
+//! what to do.
+
+use pghost::{
+    cluster::Binaries,
+    migrate::{Event, MigrationSpec, PhaseName},
+};
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::{
+    limit::within,
+    stage::{begins, beside, drop_slot, now, until},
+    support::{Database, assert_same, nothing_is_left_open, oldest_and_newest, server, spec},
+};
+
+const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, n int);
+    INSERT INTO source SELECT i, 0 FROM generate_series(1, 100) i";
+
+const SOMEBODY_WAITS: &str = "SELECT count(*) > 0 FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'";
+
+struct Bed {
+    from: Database,
+    to: Database,
+    spec: MigrationSpec,
+}
+
+impl Bed {
+    async fn make(binaries: &Binaries) -> Self {
+        let server = server(binaries);
+        let from = Database::create(&server, "blocked").await;
+        let to = Database::create(&server, "blocked").await;
+        from.sql(TABLE).await;
+        to.sql("CREATE TABLE target (id int PRIMARY KEY, n int)").await;
+        let spec = MigrationSpec { page_rows: Some(10), ..spec(&from, &to, "source", "target") };
+        Self { from, to, spec }
+    }
+
+    async fn ends(self) {
+        assert_same((&self.from, "source"), (&self.to, "target"), "id").await;
+        for database in [&self.from, &self.to] {
+            nothing_is_left_open(&database.config()).await;
+        }
+        drop_slot(&self.from, &self.spec).await;
+    }
+}
+
+fn blocked(event: &Event) -> Option<&str> {
+    match event {
+        Event::Notice { message } if message.contains("in the way") => Some(message),
+        _ => None,
+    }
+}
+
+/// All that were told, but for the same one once more.
+fn all(events: &[Event]) -> Vec<&str> {
+    events.iter().filter_map(blocked).collect()
+}
+
+async fn a_row_of_the_target(binaries: Binaries) {
+    let bed = Bed::make(&binaries).await;
+    let mut holder = bed.to.connect().await;
+    let pid = holder.process_id();
+    let (tell, mut told) = watch::channel(String::new());
+    let on = |event: &Event| match event {
+        Event::Progress { pages_done: 1, .. } => {
+            now(bed.from.sql("UPDATE source SET n = n + 1 WHERE id % 5 = 0"));
+        }
+        // The row was copied, and what is to be done to it is before the checkpoint.
+        Event::Checkpoint { .. } => {
+            let hold = "BEGIN; SELECT FROM target WHERE id = 50 FOR UPDATE";
+            now(holder.query(hold)).unwrap();
+        }
+        event => {
+            if let Some(message) = blocked(event) {
+                tell.send_replace(message.to_owned());
+            }
+        }
+    };
+    let script = async {
+        let message = within("the notice", told.wait_for(|told| !told.is_empty())).await;
+        let message = message.unwrap().clone();
+        for part in [
+            "on the target",
+            "a lock on public.target",
+            &format!("pid {pid} (user "),
+            "application test",
+            "idle in transaction",
+            &format!("pg_terminate_backend({pid})"),
+        ] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        bed.to.sql(&format!("SELECT pg_terminate_backend({pid}, 60000)")).await;
+    };
+    let events = beside(&bed.spec, on, script).await.unwrap();
+    assert_eq!(all(&events).len(), 1, "{:?}", all(&events));
+    bed.ends().await;
+}
+
+/// One that holds the run up for a moment, and one that does so for long.
+async fn the_table_on_the_source(binaries: Binaries) {
+    let bed = Bed::make(&binaries).await;
+    let mut holders = [bed.from.connect().await, bed.from.connect().await];
+    let [short, long] = [holders[0].process_id(), holders[1].process_id()];
+    let (tell, mut told) = watch::channel(String::new());
+    let lock = "BEGIN; LOCK TABLE source";
+    let on = |event: &Event| match event {
+        event if begins(event, PhaseName::Backfill) => {
+            now(holders[0].query(lock)).unwrap();
+        }
+        Event::Progress { pages_done: 1, .. } => {
+            now(holders[1].query(lock)).unwrap();
+        }
+        event => {
+            if let Some(message) = blocked(event) {
+                tell.send_replace(message.to_owned());
+            }
+        }
+    };
+    let script = async {
+        until(&bed.from, SOMEBODY_WAITS).await;
+        bed.from.sql(&format!("SELECT pg_terminate_backend({short}, 60000)")).await;
+        let message = within("the notice", told.wait_for(|told| !told.is_empty())).await;
+        let message = message.unwrap().clone();
+        for part in ["on the source", "a lock on public.source", &format!("pid {long} (user ")] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        bed.from.sql(&format!("SELECT pg_terminate_backend({long}, 60000)")).await;
+    };
+    let events = beside(&bed.spec, on, script).await.unwrap();
+    assert_eq!(all(&events).len(), 1, "{:?}", all(&events));
+    bed.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_holds_a_run_up_for_long_is_told() {
+    // Side by side: it is told after some seconds.
+    let mut scenes = JoinSet::new();
+    for binaries in oldest_and_newest() {
+        scenes.spawn(a_row_of_the_target(binaries.clone()));
+        scenes.spawn(the_table_on_the_source(binaries));
+    }
+    scenes.join_all().await;
+}
