@@ -107,7 +107,7 @@ impl<'a> Driver<'a> {
         if is_strict {
             lanes.be_strict();
         }
-        let stream = open_stream(apply, from).await.map_err(ApplyError::Stream)?;
+        let stream = open_stream(apply, from).await?;
         Ok(Self {
             apply,
             decoder: stream.decoder(),
@@ -212,6 +212,10 @@ impl<'a> Driver<'a> {
         })?;
         let bounds = matches!(payload.first(), Some(b'B' | b'C'));
         let ask = self.inbox.take(at, message)?;
+        for (table, columns) in self.inbox.left_out.drain(..) {
+            let table = self.inbox.tables[table].source.clone();
+            (self.listen)(Moment::LeftOut { table, columns });
+        }
         if let Ask::Moved { table, update } = ask {
             self.moved(table, update).await?;
         }

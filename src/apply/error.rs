@@ -17,6 +17,16 @@ pub enum ApplyError {
     /// The walsender's connection.
     #[error("reading changes from the source: {0}")]
     Stream(#[source] Error),
+    /// The walsender's connection has reached another server than the others: settings with several
+    /// hosts, or a name with several addresses, can lead one session here and the next one there.
+    #[error(
+        "the server that was reached for reading changes {what}; name exactly one host, or give \
+         target_session_attrs=read-write"
+    )]
+    Elsewhere {
+        /// How it differs.
+        what: &'static str,
+    },
     /// The connection that fetches rows from the source.
     #[error("fetching a moved row of {table} from the source: {error}")]
     Fetch {
@@ -33,10 +43,11 @@ pub enum ApplyError {
         /// What happened.
         error: Error,
     },
-    /// The ledger's line was not there, or further than this run.
+    /// The ledger's line was not there, or not where this run has left it.
     #[error(
-        "the migration's line in pghost.migration is gone, or another run has moved it beyond \
-         {after}"
+        "the migration's line in pghost.migration is not where this run has left it, at {after}: \
+         it is gone, another run has moved it, or the target is another server than it was (a \
+         failover, a restore); the change after it was rolled back"
     )]
     PositionLost {
         /// The last position that the target is known to have committed.

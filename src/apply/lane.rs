@@ -43,7 +43,7 @@ const MAY_STAGE: &str =
 enum Outstanding {
     /// BEGIN, a staging table, a count of the ledger, or a Sync.
     Own,
-    /// The ledger's position, which must find its line.
+    /// The ledger's position, which fails unless it finds its line.
     Position,
     /// Rows.
     Written(Written),
@@ -104,7 +104,7 @@ impl Lane {
             .await?;
         let may_stage = connection.query(MAY_STAGE).await?.row()?.get("may_stage")?;
         let mut pipeline = Pipeline::new(connection)?;
-        let positions = PositionWriter::new(&mut pipeline, migration);
+        let positions = PositionWriter::new(&mut pipeline, migration, committed);
         Ok(Self {
             pipeline,
             writer: Writer::new(may_stage),
@@ -240,16 +240,15 @@ impl Lane {
                 self.queue_commit(carried);
             }
             let after = self.committed;
-            let found = self
-                .pipeline
-                .completed()
-                .await
-                .map_err(|error| ApplyError::Target { after, error })?;
+            let found = self.pipeline.completed().await.map_err(|error| {
+                let is_position = matches!(self.outstanding.front(), Some(Outstanding::Position));
+                if is_position && PositionWriter::is_lost(&error) {
+                    return ApplyError::PositionLost { after };
+                }
+                ApplyError::Target { after, error }
+            })?;
             match self.outstanding.pop_front() {
                 Some(Outstanding::Written(written)) => self.check(&written, found, tables)?,
-                Some(Outstanding::Position) if found != 1 => {
-                    return Err(ApplyError::PositionLost { after });
-                }
                 Some(Outstanding::Rows) => {
                     self.commits -= 1;
                     self.batches.pop_front();

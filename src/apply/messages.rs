@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use super::{ApplyError, ApplyTable, Fold, Folded};
 use crate::{
     ledger::{Accountant, Position, TableCounts},
-    pg::{Lsn, Oid, PgTimestamp, Xid},
+    pg::{Ident, Lsn, Oid, PgTimestamp, Xid},
     pgoutput::{Delete, Insert, Message, Relation, Truncate, Update},
 };
 
@@ -55,6 +55,8 @@ pub(super) struct Inbox {
     received: u64,
     /// When the last complete transaction was committed on the source.
     pub(super) committed_at: Option<PgTimestamp>,
+    /// Columns of tables that are left out from now on, to be told.
+    pub(super) left_out: Vec<(usize, Vec<Ident>)>,
     /// The transactions that the folds hold changes of.
     xids: Vec<Xid>,
     /// What was complete before the first of them.
@@ -72,6 +74,7 @@ impl Inbox {
             skipped: 0,
             received: 0,
             committed_at: None,
+            left_out: Vec::new(),
             xids: Vec::new(),
             since: from,
         }
@@ -144,8 +147,12 @@ impl Inbox {
         };
         let entry = match (found, known) {
             (Some(by_name), Some(by_oid)) if by_name == by_oid => {
+                let new = self.tables[by_name].leave_out_new(relation);
                 let table = &self.tables[by_name];
                 let columns = table.mapping(relation).map_err(|d| changed(table, d))?;
+                if !new.is_empty() {
+                    self.left_out.push((by_name, new));
+                }
                 Some(Known { table: by_name, columns })
             }
             (None, None) => None,

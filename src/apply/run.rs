@@ -13,8 +13,8 @@ use crate::{
     config::Config,
     conn::{Connection, Error},
     ledger,
-    pg::{Lsn, PgTimestamp},
-    replication::{Chunk, ReplicationStream},
+    pg::{Ident, Lsn, PgTimestamp, QualifiedName},
+    replication::{Chunk, ReplicationStream, SystemIdentity},
 };
 
 /// How long more is let come where little has come. A Unix socket holds some 250 messages however
@@ -38,6 +38,8 @@ pub struct Apply {
     pub migration: String,
     /// Where the slot is.
     pub source: Config,
+    /// Which server that must be: the primary of this cluster, on this timeline.
+    pub identity: SystemIdentity,
     /// Where the changes go.
     pub target: Config,
     /// The slot.
@@ -86,6 +88,13 @@ pub enum Moment {
     CheckpointRaised(Lsn),
     /// The target is what the source was at this position, and that is committed.
     CheckpointPassed(Lsn),
+    /// The stream brings new columns of a table, which are left out.
+    LeftOut {
+        /// The table on the source.
+        table: QualifiedName,
+        /// The columns.
+        columns: Vec<Ident>,
+    },
 }
 
 /// How far it is.

@@ -43,8 +43,10 @@ pub struct ApplyTable {
     pub pages_until: Lsn,
     /// How the log names the rows that change.
     pub replica_identity: ReplicaIdentity,
-    /// Columns of the source that do not travel: generated ones.
+    /// Columns of the source that do not travel: generated ones, and new ones.
     pub left_out: Vec<Ident>,
+    /// Whether new columns that the stream brings are left out, too.
+    pub ignores_new: bool,
 }
 
 impl ApplyTable {
@@ -67,6 +69,24 @@ impl ApplyTable {
     #[must_use]
     pub fn fold(&self) -> Fold {
         Fold::new(self.columns.len(), self.key_places())
+    }
+
+    /// Leaves out what the stream brings of columns that are not of the migration, if that is asked
+    /// for, and gives those that were not left out before. The source may have them no longer.
+    pub fn leave_out_new(&mut self, relation: &Relation<'_>) -> Vec<Ident> {
+        if !self.ignores_new {
+            return Vec::new();
+        }
+        let full = self.replica_identity == ReplicaIdentity::Full;
+        let new: Vec<_> = relation
+            .columns()
+            .filter(|column| full || !column.part_of_key)
+            .map(|column| Ident::new(column.name))
+            .filter(|name| self.columns.iter().all(|c| c.name != *name))
+            .filter(|name| !self.left_out.contains(name))
+            .collect();
+        self.left_out.extend(new.iter().cloned());
+        new
     }
 
     /// Where each value of the stream goes, or how the table differs from what it was when the
@@ -131,10 +151,15 @@ mod tests {
             pages_until: Lsn::INVALID,
             replica_identity: ReplicaIdentity::Default,
             left_out: vec![Ident::new("g")],
+            ignores_new: false,
         }
     }
 
     fn mapping(columns: &[(&str, u32)]) -> Result<Vec<Option<usize>>, String> {
+        with_relation(columns, |relation| table().mapping(relation))
+    }
+
+    fn with_relation<T>(columns: &[(&str, u32)], what: impl FnOnce(&Relation<'_>) -> T) -> T {
         let mut builder = ColumnsBuf::default();
         for (name, oid) in columns {
             builder.push(RelationColumn {
@@ -144,7 +169,7 @@ mod tests {
                 type_modifier: -1,
             });
         }
-        table().mapping(&Relation {
+        what(&Relation {
             xid: None,
             oid: Oid(1),
             namespace: "s",
@@ -165,5 +190,22 @@ mod tests {
         assert!(mapping(&[("id", 20), ("v", 25)]).unwrap_err().contains("type of column id"));
         let new = mapping(&[("id", 23), ("v", 25), ("w", 25)]);
         assert!(new.unwrap_err().contains("w is new"));
+    }
+
+    #[test]
+    fn new_columns_are_left_out_by_name_if_that_is_asked_for() {
+        let mut table = ApplyTable { ignores_new: true, ..table() };
+        let mut take = |columns: &[(&str, u32)]| {
+            with_relation(columns, |relation| {
+                (table.leave_out_new(relation), table.mapping(relation))
+            })
+        };
+        let new = [("id", 23), ("g", 23), ("w", 25), ("v", 25)];
+        let mapping = vec![Some(0), None, None, Some(1)];
+        assert_eq!(take(&new), (vec![Ident::new("w")], Ok(mapping.clone())));
+        assert_eq!(take(&new), (Vec::new(), Ok(mapping)));
+        // Renamed is gone.
+        let (_, renamed) = take(&[("id", 23), ("m", 25)]);
+        assert!(renamed.unwrap_err().contains("v is gone"));
     }
 }

@@ -31,5 +31,5 @@ pub use partition::{
     why_not_followed,
 };
 pub use prefixes::load_prefixes;
-pub use query::{load_table, schema_exists};
+pub use query::{load_table, name_of_table, schema_exists};
 pub use types::{binary_is_safe, equal_means_same_bytes};

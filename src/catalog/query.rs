@@ -199,6 +199,19 @@ SELECT c.oid, n.nspname, c.relname, t.parentrelid::oid AS parent, c.relkind, c.r
  WHERE t.level > 0
  ORDER BY t.level, n.nspname, c.relname";
 
+/// What the table of this object id is called; `None` if it is gone.
+pub async fn name_of_table(
+    connection: &mut Connection,
+    oid: Oid,
+) -> Result<Option<QualifiedName>, Error> {
+    let sql = "SELECT n.nspname, c.relname FROM pg_class c
+                 JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid";
+    let result = connection.query_with(sql, &[Some(&oid.to_string())]).await?;
+    let Some(row) = result.rows().first() else { return Ok(None) };
+    let (schema, name): (String, String) = (row.get("nspname")?, row.get("relname")?);
+    Ok(Some(QualifiedName::new(schema, name)))
+}
+
 /// Reads a table's definition; `None` if there is no relation of that name.
 ///
 /// Errors: the connection's, or a catalog that does not look like 14 to 18's.

@@ -1,7 +1,12 @@
 //! The position, written in the same target transaction as the changes that it covers.
 
 use super::TableCounts;
-use crate::{conn::Pipeline, pg::Lsn, replication::DurableLsn, wire::Format};
+use crate::{
+    conn::{Error, Pipeline},
+    pg::{Lsn, SqlState},
+    replication::DurableLsn,
+    wire::Format,
+};
 
 /// What a transaction of changes brings the ledger to.
 #[derive(Clone, Debug, Default)]
@@ -25,20 +30,30 @@ const DURABLE: &str = "pghost_durable";
 #[derive(Debug)]
 pub struct PositionWriter {
     migration: String,
+    /// Where the ledger must be before the next one, or beyond: what lies between the two is all
+    /// that the transaction brings.
+    from: Lsn,
 }
 
 impl PositionWriter {
     /// Prepares the ledger's statements on a pipeline, in a session whose commits are
-    /// asynchronous but for those that are to be durable.
-    pub fn new(pipeline: &mut Pipeline, migration: &str) -> Self {
+    /// asynchronous but for those that are to be durable. `from` is what the ledger holds, perhaps
+    /// as another session has read it.
+    pub fn new(pipeline: &mut Pipeline, migration: &str, from: Lsn) -> Self {
         pipeline.prepare(BEGIN, "BEGIN", &[]);
         pipeline.prepare(
             POSITION,
-            "UPDATE pghost.migration
-                SET applied_lsn = $2::text::pg_lsn, skipped = skipped + $3::text::bigint,
-                    phase = CASE WHEN phase = 'catch_up' AND $2::text::pg_lsn >= checkpoint_lsn
-                                 THEN 'done' ELSE phase END
-              WHERE name = $1::text AND applied_lsn <= $2::text::pg_lsn",
+            // An error where no line is found, and with it the end of the transaction: its COMMIT
+            // is on its way already.
+            "WITH moved AS (
+                 UPDATE pghost.migration
+                    SET applied_lsn = $2::text::pg_lsn, skipped = skipped + $3::text::bigint,
+                        phase = CASE WHEN phase = 'catch_up' AND $2::text::pg_lsn >= checkpoint_lsn
+                                     THEN 'done' ELSE phase END
+                  WHERE name = $1::text AND applied_lsn <= $2::text::pg_lsn
+                    AND applied_lsn >= $4::text::pg_lsn
+                 RETURNING 1)
+             SELECT 1 / count(*) FROM moved",
             &[],
         );
         pipeline.prepare(
@@ -51,7 +66,7 @@ impl PositionWriter {
         );
         pipeline.prepare(COMMIT, "COMMIT", &[]);
         pipeline.prepare(DURABLE, "SET LOCAL synchronous_commit = on", &[]);
-        Self { migration: migration.to_owned() }
+        Self { migration: migration.to_owned(), from }
     }
 
     /// Queues BEGIN.
@@ -70,12 +85,16 @@ impl PositionWriter {
         pipeline.execute(COMMIT, std::iter::empty(), |_| {});
     }
 
-    /// Queues the position, which must find its one line, then the counts of each table, then
-    /// COMMIT.
-    pub fn commit(&self, pipeline: &mut Pipeline, position: &Position) {
-        let applied = position.applied.to_string();
+    /// Queues the position, which must find its line as this one has left it, then the counts of
+    /// each table, then COMMIT.
+    ///
+    /// The line may be another: that of a server whose ledger is behind the one that `from` was
+    /// read on (a failover, a restore), where what is between the two would be lost.
+    pub fn commit(&mut self, pipeline: &mut Pipeline, position: &Position) {
+        let [applied, from] = [position.applied, self.from].map(|lsn| lsn.to_string());
         let skipped = position.skipped.to_string();
-        execute(pipeline, POSITION, &[&self.migration, &applied, &skipped]);
+        execute(pipeline, POSITION, &[&self.migration, &applied, &skipped, &from]);
+        self.from = position.applied;
         for (ordinal, counts) in &position.tables {
             let numbers = [counts.inserted, counts.updated, counts.deleted, counts.truncated];
             let numbers = numbers.map(|n| n.to_string());
@@ -85,6 +104,12 @@ impl PositionWriter {
             execute(pipeline, COUNTS, &parameters);
         }
         pipeline.execute(COMMIT, std::iter::empty(), |_| {});
+    }
+
+    /// Whether this is how a position fails that has not found its line.
+    #[must_use]
+    pub fn is_lost(error: &Error) -> bool {
+        error.sqlstate() == Some(SqlState::DIVISION_BY_ZERO)
     }
 
     /// The proof that a position is durable: called when the COMMIT that carried it, or a later

@@ -1,5 +1,5 @@
-//! Where events are handed in: by the run and by those who watch over it at the same time. Notes
-//! whether anything has moved forward.
+//! Where events are handed in: by the run and by those who watch over it at the same time. Has
+//! noted what was got done.
 //!
 //! It tells and remembers, and asks nothing but the clock.
 
@@ -8,11 +8,14 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use super::{Event, Listener, PhaseName, outlook::Outlook};
-use crate::pg::Lsn;
+use super::{
+    Event, Listener,
+    headway::{Headway, Way},
+    outlook::Outlook,
+};
 
 /// A listener that several may tell.
 pub(super) struct Desk<'a> {
@@ -24,37 +27,35 @@ pub(super) struct Desk<'a> {
 
 struct Inner<'a> {
     listener: &'a mut dyn Listener,
-    moved: bool,
+    way: Way,
     outlook: Outlook,
-    applied: Lsn,
-    received: Lsn,
 }
 
 impl<'a> Desk<'a> {
     pub(super) fn new(listener: &'a mut dyn Listener) -> Self {
-        let (applied, received) = (Lsn::INVALID, Lsn::INVALID);
-        let outlook = Outlook::default();
-        let inner = Mutex::new(Inner { listener, moved: false, outlook, applied, received });
+        let (way, outlook) = (Way::default(), Outlook::default());
+        let inner = Mutex::new(Inner { listener, way, outlook });
         let (streaming, streamed) = (AtomicBool::new(false), AtomicBool::new(false));
         Self { inner, moves: AtomicU64::new(0), streaming, streamed }
     }
 
     pub(super) fn tell(&self, event: &Event) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.moves(event) {
-            inner.moved = true;
+        let now = Instant::now();
+        if inner.way.on(event, now) {
             self.moves.fetch_add(1, Ordering::Relaxed);
         }
         inner.listener.on(event);
-        if let Some(warning) = inner.outlook.on(event, Instant::now()) {
+        if let Some(warning) = inner.outlook.on(event, now) {
             inner.listener.on(&warning);
         }
     }
 
-    /// Whether anything has moved forward since the question was last asked.
-    pub(super) fn has_moved(&self) -> bool {
+    /// What was got done since the question was last asked. `long` is how long a run must have
+    /// followed a source at rest for that to count.
+    pub(super) fn headway(&self, now: Instant, long: Duration) -> Headway {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut inner.moved)
+        inner.way.headway(now, long)
     }
 
     /// How often something has moved forward. Asking changes nothing.
@@ -78,65 +79,9 @@ impl<'a> Desk<'a> {
     }
 }
 
-impl Inner<'_> {
-    /// Positions are told over and over; only those that are further than ever are progress.
-    fn moves(&mut self, event: &Event) -> bool {
-        match event {
-            // Comparing begins anew with each attempt.
-            Event::Progress { phase: PhaseName::Verify, .. } => false,
-            Event::Progress { .. }
-            | Event::Checkpoint { .. }
-            | Event::Verified { .. }
-            | Event::Finished { .. } => true,
-            Event::Step { step, .. } => step.lasts(),
-            Event::CatchUp { applied_lsn, received_lsn, .. } => {
-                let moved = *applied_lsn > self.applied || *received_lsn > self.received;
-                self.applied = self.applied.max(*applied_lsn);
-                self.received = self.received.max(*received_lsn);
-                moved
-            }
-            _ => false,
-        }
-    }
-}
-
 /// Whoever has a desk is a listener.
 impl Listener for &Desk<'_> {
     fn on(&mut self, event: &Event) {
         self.tell(event);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_further_than_ever_is_progress() {
-        let mut told = 0;
-        let mut listener = |_: &Event| told += 1;
-        let desk = Desk::new(&mut listener);
-        let catch_up = |applied, received| {
-            desk.tell(&Event::CatchUp {
-                applied_lsn: Lsn(applied),
-                checkpoint_lsn: Lsn(9),
-                received_lsn: Lsn(received),
-                changes: 0,
-                changes_per_second: 0.0,
-                lag_bytes: 0,
-                lag_seconds: None,
-                eta_seconds: None,
-            });
-            desk.has_moved()
-        };
-        assert!(catch_up(3, 3));
-        assert!(!catch_up(3, 3) && !catch_up(2, 3));
-        assert!(catch_up(3, 4) && catch_up(4, 4));
-        desk.tell(&Event::Phase { phase: PhaseName::CatchUp });
-        assert!(!desk.has_moved());
-        desk.tell(&Event::Checkpoint { lsn: Lsn(1) });
-        assert!(desk.has_moved() && !desk.has_moved());
-        assert_eq!(desk.moves(), 4);
-        assert_eq!(told, 7);
     }
 }

@@ -20,7 +20,7 @@ impl<F: FnMut(&Event) + Send> Listener for F {
 }
 
 /// A phase as it is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PhaseName {
     /// Publication, slot, target tables.
@@ -42,7 +42,7 @@ pub enum PhaseName {
 }
 
 /// A step of a phase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepName {
     /// The ledger has the migration's lines.

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::verdict::{
-    self, Place, Rule, Sign, Verdict, rule_of, rule_of_apply, rule_of_error, rule_of_page,
+    Place, Rule, Sign, Verdict, rule_of, rule_of_apply, rule_of_error, rule_of_page,
 };
 use crate::{
     apply::ApplyError, backfill::PageError, conn::Error, pg::SqlState, verify::VerifyError,
@@ -86,7 +86,7 @@ impl Failure {
     }
 
     /// A refusal that a run which has begun waits out: somebody else is still at it, perhaps its
-    /// own sessions of a moment ago.
+    /// own sessions of a moment ago; or it is another server that has answered.
     pub(super) fn busy(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { verdict: Verdict::Retry, ..Self::refused(message, hint) }
     }
@@ -226,9 +226,13 @@ impl Failure {
     pub(super) fn in_mid_run(self) -> Self {
         match self.exit {
             Exit::Refused => {
-                let other = if self.verdict == Verdict::Retry { verdict::SERVER } else { RESUME };
-                let hint = self.rule.map_or(other, |rule| rule.next);
-                Self { exit: Exit::Stopped, state: KEPT.into(), hint: hint.into(), ..self }
+                let hint = match self.rule {
+                    Some(rule) => rule.next.into(),
+                    // What it says of who is in the way holds as well now.
+                    None if self.verdict == Verdict::Retry => self.hint,
+                    None => RESUME.into(),
+                };
+                Self { exit: Exit::Stopped, state: KEPT.into(), hint, ..self }
             }
             Exit::CannotResume => Self { state: UNTOUCHED.into(), ..self },
             Exit::Stopped | Exit::Different => self,
@@ -279,3 +283,19 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_in_the_way_is_told_in_mid_run_too() {
+        let busy = Failure::busy("another pghost is at it", "let it run").in_mid_run();
+        assert_eq!((busy.exit, busy.verdict), (Exit::Stopped, Verdict::Retry));
+        assert_eq!((&*busy.state, &*busy.hint), (KEPT, "let it run"));
+        let refused = Failure::refused("something is not as it must be", "try again").in_mid_run();
+        assert_eq!((refused.exit, &*refused.hint), (Exit::Stopped, RESUME));
+        let away = Failure::refused_by("connecting", &Error::Closed).in_mid_run();
+        assert_eq!((away.verdict, &*away.hint), (Verdict::Retry, super::super::verdict::SERVER));
+    }
+}

@@ -26,6 +26,7 @@ mod event;
 mod failure;
 mod finish;
 mod handoff;
+mod headway;
 mod load_ledger;
 mod make_table;
 mod names;

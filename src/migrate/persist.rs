@@ -100,7 +100,7 @@ fn given_up(failure: Failure, waited: Duration) -> Failure {
         return failure;
     }
     let message = format!(
-        "{}; it was waited for, for {} s (--wait-for-server)",
+        "{}; for {} s it was tried again, and got no further (--wait-for-server)",
         failure.message,
         waited.as_secs()
     );
@@ -141,10 +141,8 @@ impl Attempt<'_, '_> {
                 return Err(failure);
             }
             let now = Instant::now();
-            // An idle source gives nothing to move with; having stood for long is as good.
-            let stood = self.entered.is_some_and(|since| now - since >= spec.wait_for_server);
-            let well = desk.has_moved() || stood;
-            let Some(pause) = patience.failed(now, well, fastrand::f64()) else {
+            let headway = desk.headway(now, spec.wait_for_server);
+            let Some(pause) = patience.failed(now, headway, fastrand::f64()) else {
                 return Err(given_up(failure, patience.waited(now)));
             };
             desk.tell(&Event::Waiting {

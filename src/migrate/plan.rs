@@ -107,8 +107,12 @@ impl PlannedTable {
     }
 
     /// As `apply` needs it; `None` until there is a target with its key. `pages_until`: where the
-    /// last page was read.
-    pub(super) fn for_apply(&self, pages_until: Option<Lsn>) -> Option<ApplyTable> {
+    /// last page was read. `ignores_new`: whether columns that it gets in mid-run are left out.
+    pub(super) fn for_apply(
+        &self,
+        pages_until: Option<Lsn>,
+        ignores_new: bool,
+    ) -> Option<ApplyTable> {
         let target = self.target.as_ref()?;
         let columns = self
             .source
@@ -137,6 +141,8 @@ impl PlannedTable {
                 .map(|c| c.name.clone())
                 .chain(self.new_columns.iter().cloned())
                 .collect(),
+            // Its partitions have them, too.
+            ignores_new: ignores_new && self.source.shape.partitions.is_empty(),
         })
     }
 }

@@ -20,11 +20,11 @@ use super::{
 use crate::{
     catalog::{
         Files, Key, Shape, Table, choose_key, load_key_order, load_prefixes, load_table,
-        matching_key,
+        matching_key, name_of_table,
     },
     conn::{Connection, Error},
     ledger::{Migration, Phase, TableRecord, pages_until, rows_copied},
-    pg::Ident,
+    pg::{Ident, QualifiedName},
     replication::find_slot,
     sql::quote_literal,
 };
@@ -254,8 +254,8 @@ pub(super) async fn unaltered(
     let at_source = |error: Error| Failure::refused_by("looking at the source", &error);
     let there = load_table(source, &record.source).await.map_err(at_source)?;
     if there.is_none_or(|there| there.oid != record.source_oid) {
-        let what = format!("{plain} is gone from the source, or another table of the same name");
-        return Err(Failure::seen(Sign::OtherServer, what));
+        let now = name_of_table(source, record.source_oid).await.map_err(at_source)?;
+        return Err(not_there(&record.source, now.as_ref()));
     }
     let mut table = load_source(source, &record.source).await?;
     let prefixes = load_prefixes(source, table.oid).await.map_err(at_source)?;
@@ -280,6 +280,45 @@ pub(super) async fn unaltered(
         }
         Difference::Other(what) => Err(Failure::seen(Sign::Altered, format!("{plain} {what}"))),
     }
+}
+
+/// A table is not where it was. `now`: what it is called.
+fn not_there(source: &QualifiedName, now: Option<&QualifiedName>) -> Failure {
+    let plain = source.plain();
+    let (what, hint) = match now {
+        Some(now) => (
+            format!(
+                "{plain} is gone from the source, or another table of the same name: it is called \
+                 {} now",
+                now.plain()
+            ),
+            format!(
+                "give it its name back ({}) and give the same command again; or {START_AGAIN}",
+                renames(now, source).join("; ")
+            ),
+        ),
+        None => (
+            format!("{plain} is gone from the source, or another table of the same name"),
+            format!(
+                "if it was dropped: {START_AGAIN}; else name the server that the migration was \
+                 begun on"
+            ),
+        ),
+    };
+    Failure { hint, ..Failure::seen(Sign::OtherServer, what) }
+}
+
+/// What gives a table another name.
+fn renames(from: &QualifiedName, to: &QualifiedName) -> Vec<String> {
+    let (mut at, mut statements) = (from.clone(), Vec::new());
+    if at.schema != to.schema {
+        statements.push(format!("ALTER TABLE {at} SET SCHEMA {}", to.schema));
+        at.schema = to.schema.clone();
+    }
+    if at.name != to.name {
+        statements.push(format!("ALTER TABLE {at} RENAME TO {}", to.name));
+    }
+    statements
 }
 
 /// Changes that were logged by another key than the table's can't be followed.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::{
-    Event, Failure, Listener, MigrationSpec, PhaseName, Seconds, Then, Verdict,
+    Event, Failure, Listener, MigrationSpec, PhaseName, Seconds, Then,
     check::{self, Findings},
     desk::Desk,
     earlier::no_writers_left,
@@ -17,14 +17,14 @@ use super::{
     preflight, prepare, publication, resume,
     servers::{self, Servers},
     standby,
-    watch_apply::ApplyView,
+    watch_apply::{ApplyView, left_out},
     watch_source::Watch,
 };
 use crate::{
     apply::{Apply, ApplyError, ApplyTable, Moment, Outcome, Stop},
     conn::Error,
     ledger::{self, Migration, Phase},
-    pg::{Ident, Lsn},
+    pg::Lsn,
     replication::take_checkpoint,
 };
 
@@ -80,10 +80,7 @@ pub(super) async fn begin<'a, 'l>(
         Some(migration) => {
             let tables = resume::check(&spec_now, &mut servers, &migration).await?;
             for table in tables.iter().filter(|table| !table.new_columns.is_empty()) {
-                let new: Vec<_> = table.new_columns.iter().map(Ident::as_str).collect();
-                let (name, new) = (table.source.name.plain(), new.join(", "));
-                let message = format!("new columns of {name} are left out: {new}");
-                listener.on(&Event::Notice { message });
+                listener.on(&left_out(&table.source.name, &table.new_columns));
             }
             (migration, tables)
         }
@@ -187,16 +184,9 @@ impl<'a, 'l> Journey<'a, 'l> {
         publication::still_brings_all(source, &self.migration, &self.tables).await
     }
 
-    /// A table is not what it was when this attempt began: says how, or has the next attempt leave
-    /// its new columns out.
+    /// A table is not what it was when this attempt began: says how, if that can still be seen.
     async fn altered(&mut self, failure: Failure) -> Failure {
-        match self.not_altered().await {
-            Err(why) => why.in_mid_run(),
-            Ok(()) if self.spec.ignore_new_columns => {
-                Failure { verdict: Verdict::Retry, ..failure }
-            }
-            Ok(()) => failure,
-        }
+        self.not_altered().await.map_or_else(Failure::in_mid_run, |()| failure)
     }
 
     /// Applies changes up to the checkpoint; or, when that was passed long ago, up to now.
@@ -283,7 +273,9 @@ impl<'a, 'l> Journey<'a, 'l> {
         let started = Instant::now();
         let (target, name) = (&mut self.servers.target, &self.migration.name);
         let until = ledger::pages_until(target, name).await.map_err(|error| at_ledger(&error))?;
-        let of_table = |table: &PlannedTable| table.for_apply(until.get(&table.ordinal).copied());
+        let ignores_new = self.spec.ignore_new_columns;
+        let of_table =
+            |table: &PlannedTable| table.for_apply(until.get(&table.ordinal).copied(), ignores_new);
         let tables: Vec<ApplyTable> = (self.tables.iter().map(of_table))
             .collect::<Option<_>>()
             .ok_or_else(|| at_ledger(&Error::Result("a table has no key on the target".into())))?;
@@ -291,6 +283,7 @@ impl<'a, 'l> Journey<'a, 'l> {
         let apply = Apply {
             migration: self.migration.name.clone(),
             source: self.spec.source.clone(),
+            identity: self.migration.source.clone(),
             target: self.spec.target.clone(),
             slot: self.migration.slot.clone(),
             publication: self.migration.publication.clone(),

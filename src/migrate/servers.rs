@@ -183,8 +183,10 @@ async fn check_source(source: &mut Connection, findings: &mut Findings) -> Resul
     let result = source.query(sql).await.map_err(failed)?;
     let row = result.row().map_err(failed)?;
     if row.get::<bool>("standby").map_err(failed)? {
-        let hint = "name its primary as the source";
-        let failure = Failure::refused("the source is a standby", hint);
+        let hint = "name its primary as the source; of several hosts \
+                    target_session_attrs=read-write finds it";
+        // Of several hosts the primary may be away, and come back.
+        let failure = Failure::busy("the source is a standby", hint);
         findings.refuse(At::source("recovery"), failure);
     }
     let wal_level: String = row.get("wal_level").map_err(failed)?;

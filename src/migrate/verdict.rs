@@ -233,7 +233,9 @@ pub static RULES: &[Rule] = &[
     rule(Sign::Counts, Anywhere, "a trigger or rule on the target keeps rows away", Stop,
         "drop or disable it and give the same command again"),
     rule(Sign::Diverged, Anywhere, "something else writes to the target", Stop,
-        "find out what else writes to the target table; start again once it doesn't"),
+        "stop what else writes to the target table and put back the rows that it took away, as \
+         the source has them now; then give the same command again, and let `pghost verify` \
+         compare; or `pghost cleanup`, empty the target table and start again"),
     // What can't be made good by going on.
     rule(Sign::Emptied, Anywhere,
         "the target was emptied, or dropped and made again, after rows were copied to it",
@@ -331,6 +333,8 @@ pub fn rule_of_page(error: &PageError) -> &'static Rule {
 pub fn rule_of_apply(error: &ApplyError) -> &'static Rule {
     match error {
         ApplyError::Stream(error) => rule_of_error(error, Slot),
+        // The next attempt finds the right one, or says for good that it is another.
+        ApplyError::Elsewhere { .. } => rule_of(Sign::Unreachable),
         ApplyError::Fetch { error, .. } | ApplyError::Target { error, .. } => {
             rule_of_error(error, Anywhere)
         }

@@ -5,8 +5,15 @@ use std::time::{Instant, SystemTime};
 use super::{Event, StepName, outlook::Approach};
 use crate::{
     apply::{ApplyProgress, Moment},
-    pg::PgTimestamp,
+    pg::{Ident, PgTimestamp, QualifiedName},
 };
+
+/// Columns of a source table are left out.
+pub(super) fn left_out(table: &QualifiedName, columns: &[Ident]) -> Event {
+    let columns: Vec<_> = columns.iter().map(Ident::as_str).collect();
+    let (name, columns) = (table.plain(), columns.join(", "));
+    Event::Notice { message: format!("new columns of {name} are left out: {columns}") }
+}
 
 /// What has been seen.
 #[derive(Debug)]
@@ -31,6 +38,7 @@ impl ApplyView {
                 vec![self.event(progress, elapsed, now)]
             }
             Moment::CheckpointRaised(lsn) => vec![Event::Checkpoint { lsn: *lsn }],
+            Moment::LeftOut { table, columns } => vec![left_out(table, columns)],
             Moment::CheckpointPassed(lsn) => vec![
                 Event::Notice {
                     message: format!("the checkpoint {lsn} is passed: the target is exact"),

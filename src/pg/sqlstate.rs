@@ -23,6 +23,8 @@ impl SqlState {
     pub const TOO_MANY_CONNECTIONS: Self = Self(*b"53300");
     /// The role may not do that.
     pub const INSUFFICIENT_PRIVILEGE: Self = Self(*b"42501");
+    /// Something was divided by nothing.
+    pub const DIVISION_BY_ZERO: Self = Self(*b"22012");
     /// The object (slot, row) is in use by another session.
     pub const OBJECT_IN_USE: Self = Self(*b"55006");
     /// The object can't be used as it is; for slots: invalidated, or of another database.

@@ -118,3 +118,58 @@ async fn new_columns_are_left_out_if_that_is_asked_for() {
         }
     }
 }
+
+/// The stream still has a column that the table has no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_column_that_has_gone_again_is_left_out_too() {
+    for binaries in versions_to_test() {
+        let db = Database::create(&server(&binaries), "went").await;
+        db.sql(SIXTY).await;
+        let mut spec = spec(&db, &db, "source", "target");
+        spec.ignore_new_columns = true;
+        migrate(&spec).await.unwrap();
+        for sql in [
+            "UPDATE source SET n = n + 1 WHERE id < 9",
+            "ALTER TABLE source ADD came integer",
+            "UPDATE source SET came = 1, n = n + 1 WHERE id < 20",
+            "ALTER TABLE source DROP came",
+            "UPDATE source SET id = id + 1000 WHERE id > 50",
+        ] {
+            db.sql(sql).await;
+        }
+        let events = migrate(&spec).await.unwrap();
+        assert!(!events.iter().any(|event| matches!(event, Event::Waiting { .. })), "{events:#?}");
+        let told = |event: &Event| matches!(event, Event::Notice { message } if message.ends_with("left out: came"));
+        assert_eq!(events.iter().filter(|event| told(event)).count(), 1, "{events:#?}");
+        assert_same((&db, "source"), (&db, "target"), "id").await;
+        drop_slot(&db, &spec).await;
+    }
+}
+
+/// What is said helps.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_was_given_another_name_goes_on_under_its_own() {
+    for binaries in versions_to_test() {
+        let db = Database::create(&server(&binaries), "renamed").await;
+        db.sql(SIXTY).await;
+        let spec = spec(&db, &db, "source", "target");
+        migrate(&spec).await.unwrap();
+        let away = "CREATE SCHEMA attic; ALTER TABLE source RENAME TO away; ALTER TABLE away SET SCHEMA attic";
+        let back = "ALTER TABLE \"attic\".\"away\" SET SCHEMA \"public\"; \
+                    ALTER TABLE \"public\".\"away\" RENAME TO \"source\"";
+        db.sql(away).await;
+        let failure = migrate(&spec).await.map(|_| "well").unwrap_err();
+        assert_eq!(failure.exit, Exit::CannotResume, "{failure}");
+        assert!(failure.message.contains("it is called attic.away now"), "{failure}");
+        assert!(failure.hint.contains(back), "{failure}");
+        db.sql(back).await;
+        db.sql("UPDATE source SET n = n + 1").await;
+        migrate(&spec).await.unwrap();
+        assert_same((&db, "source"), (&db, "target"), "id").await;
+        db.sql("DROP TABLE source").await;
+        let failure = migrate(&spec).await.map(|_| "well").unwrap_err();
+        assert_eq!(failure.exit, Exit::CannotResume, "{failure}");
+        assert!(failure.hint.starts_with("if it was dropped: `pghost cleanup`"), "{failure}");
+        drop_slot(&db, &spec).await;
+    }
+}

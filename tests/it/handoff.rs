@@ -22,7 +22,7 @@ use crate::{
     support::status,
 };
 use bed::{Bed, PAIRS, pair};
-pub(crate) use dies::dies_at;
+pub(crate) use dies::{STEPS, dies_at};
 
 /// One command under load compares both sides and hands over; then the source crashes before the
 /// slot's new position is anywhere on its disk, and both sides stay equal.
@@ -104,7 +104,7 @@ async fn a_handover_tells_its_steps() {
         let events = crate::support::migrate(&bed.spec()).await.unwrap();
         let at = events.iter().position(|event| begins(event, PhaseName::Handoff)).unwrap();
         let steps: Vec<_> = events[at..].iter().filter_map(bed::step).collect();
-        assert_eq!(steps, dies::STEPS);
+        assert_eq!(steps, STEPS);
         bed.ends_equal().await;
     }
 }

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)] // clippy.toml leaves it to test functions, not to their helpers
 
+mod adrift;
 mod alongside;
 mod between;
 mod binary;
@@ -43,6 +44,7 @@ mod order;
 mod outage;
 mod paging;
 mod partitions;
+mod patience;
 mod program;
 mod provoked;
 mod proxy;
@@ -53,6 +55,7 @@ mod servers;
 mod session;
 mod shapes;
 mod shared;
+mod signals;
 mod soak;
 mod stage;
 mod stalls;

@@ -4,20 +4,21 @@
 //! Twice: in this process, where a run's task ends exactly at the event and its connections with
 //! it; and as a process that is killed as soon as the event's line is read, a little later.
 
-use std::{panic::resume_unwind, thread};
+use std::{collections::BTreeSet, fs, panic::resume_unwind, path::Path, thread};
 
 use pghost::{
     demo::{
         orders,
         workload::{Workload, WorkloadOptions},
     },
-    migrate::{self, CleanupSpec, Event, MigrationSpec},
+    migrate::{self, CleanupSpec, Event, MigrationSpec, Then},
     pg::QualifiedName,
 };
 use serde_json::Value;
 use tokio::{runtime::Handle, sync::watch};
 
 use crate::{
+    handoff,
     program::Program,
     stage::{now, sums},
     support::{self, Database, assert_same, server, spec, versions_to_test},
@@ -27,6 +28,8 @@ use crate::{
 type Moment = (&'static [(&'static str, &'static str)], usize);
 
 const CATCH_UP: &[(&str, &str)] = &[("event", "phase"), ("phase", "catch_up")];
+
+const FOLLOW: &[(&str, &str)] = &[("event", "phase"), ("phase", "follow")];
 
 const MOMENTS: &[Moment] = &[
     (&[("event", "phase"), ("phase", "prepare")], 1),
@@ -48,6 +51,8 @@ const MOMENTS: &[Moment] = &[
     (&[("phase", "finish")], 1),
     (&[("step", "object_made")], 1),
     (&[("step", "object_made")], 2),
+    (&[("phase", "verify")], 1),
+    (FOLLOW, 1),
     (&[("phase", "done")], 1),
     (&[("event", "finished")], 1),
 ];
@@ -68,7 +73,10 @@ const CHANGES: &str = "UPDATE source SET n = n + 1 WHERE id % 5 = 0;
 /// A run whose task dies at a moment; `false` if the run never came to it.
 async fn dies_at(db: &Database, moment: Moment) -> bool {
     let mut spec = spec(db, db, "source", "target");
-    spec.page_rows = Some(10);
+    (spec.page_rows, spec.verify) = (Some(10), true);
+    if moment.0 == FOLLOW {
+        spec.then = Then::Follow;
+    }
     let (db, mut seen) = (db.clone(), 0);
     let handle = Handle::current();
     let run = thread::spawn(move || {
@@ -140,7 +148,9 @@ async fn killed_at((from, to): (&Database, &Database), number: usize, moment: Mo
     let mut workload = Workload::start(options).await.unwrap();
     workload.reaches(50).await;
     let args = ["--table", &table, "--name", &name, "--page-rows", "200"];
-    let mut run = Program::migrate(from, to, &args);
+    let then = if moment.0 == FOLLOW { "follow" } else { "stop" };
+    let killed = [&args[..], &["--verify", "--then", then]].concat();
+    let mut run = Program::migrate(from, to, &killed);
     for _ in 0..moment.1 {
         run.event(|event| is_of(event, moment)).await;
     }
@@ -167,4 +177,41 @@ async fn a_process_that_is_killed_at_any_event_loses_nothing() {
             killed_at((&from, &to), number, *moment).await;
         }
     }
+}
+
+/// The variants of an enum of `event.rs`, as they are serialised.
+fn variants(of: &str) -> BTreeSet<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/migrate/event.rs");
+    let text = fs::read_to_string(path).unwrap();
+    let (_, body) = text.split_once(&format!("pub enum {of} {{\n")).unwrap();
+    let (body, _) = body.split_once("\n}").unwrap();
+    let names = body.lines().filter_map(|line| line.trim().strip_suffix(','));
+    let in_snake_case = |name: &str| {
+        let mut text = String::new();
+        for letter in name.chars() {
+            if letter.is_uppercase() && !text.is_empty() {
+                text.push('_');
+            }
+            text.extend(letter.to_lowercase());
+        }
+        text
+    };
+    names.map(in_snake_case).collect()
+}
+
+/// Whoever adds a phase or a step adds a moment at which a run dies.
+#[test]
+fn a_run_dies_in_every_phase_and_at_every_step() {
+    let named = |field: &str| -> BTreeSet<String> {
+        let of = MOMENTS.iter().flat_map(|moment| moment.0).filter(|(key, _)| *key == field);
+        of.map(|(_, value)| (*value).to_owned()).collect()
+    };
+    let of_handover = handoff::STEPS.iter().map(|step| serde_json::to_value(step).unwrap());
+    let of_handover = of_handover.map(|step| step.as_str().unwrap().to_owned()).collect();
+    let (steps, phases) = (named("step"), named("phase"));
+    assert!(variants("StepName").len() > handoff::STEPS.len());
+    assert_eq!(variants("StepName"), steps.union(&of_handover).cloned().collect());
+    // The handover's begins with its first step.
+    let of_handover = BTreeSet::from(["handoff".to_owned()]);
+    assert_eq!(variants("PhaseName"), phases.union(&of_handover).cloned().collect());
 }

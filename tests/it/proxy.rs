@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -37,6 +37,8 @@ struct Harm {
 /// A proxy. Gone with the test.
 pub(crate) struct Proxy {
     pub(crate) port: u16,
+    /// Where new connections go.
+    server: Arc<AtomicU16>,
     harm: Arc<Harm>,
     /// Connections that began before this number are to be closed.
     cut: watch::Sender<u64>,
@@ -66,11 +68,13 @@ impl Proxy {
         let (cut, cuts) = watch::channel(0);
         let (lost, losses) = watch::channel(0);
         let (cleared, clearings) = watch::channel(0);
-        let of_task = harm.clone();
+        let server = Arc::new(AtomicU16::new(server));
+        let (of_task, leads_to) = (harm.clone(), server.clone());
         let task = tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 let (harm, mut cuts, mut losses) = (of_task.clone(), cuts.clone(), losses.clone());
                 let now = (*cuts.borrow_and_update(), *losses.borrow_and_update());
+                let server = leads_to.load(Ordering::Relaxed);
                 let mut clearings = clearings.clone();
                 tokio::spawn(async move {
                     // A server that is down closes what is asked of it.
@@ -88,7 +92,7 @@ impl Proxy {
                 });
             }
         });
-        Self { port, harm, cut, lost, cleared, task }
+        Self { port, server, harm, cut, lost, cleared, task }
     }
 
     /// Loses every connection as a network does that is gone: whatever the client sends is not even
@@ -97,6 +101,11 @@ impl Proxy {
     /// The server has noticed, and ended its sessions.
     pub(crate) fn lose(&self) {
         self.lost.send_modify(|lost| *lost += 1);
+    }
+
+    /// Has new connections go to another server.
+    pub(crate) fn lead_to(&self, port: u16) {
+        self.server.store(port, Ordering::Relaxed);
     }
 
     /// Clears away what was lost. As long as it is there, a new connection that happens to come from

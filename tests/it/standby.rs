@@ -1,5 +1,7 @@
 //! Pages read from a hot standby.
 
+mod elsewhere;
+
 use std::{
     fs,
     process::Command,

@@ -4,14 +4,15 @@ use std::{thread::JoinHandle, time::Duration};
 
 use pghost::{
     cluster::{Binaries, StopMode},
+    conn::{Connection, SessionKind},
     migrate::{self, Event, Failure, MigrationSpec, PhaseName},
 };
 use tokio::sync::watch;
 
 use crate::{
     outage::{Own, Two},
-    stage::{begins, migrate_with},
-    support::versions_to_test,
+    stage::{Following, begins, migrate_with},
+    support::{oldest_and_newest, versions_to_test},
 };
 
 const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, n int NOT NULL, v text);
@@ -110,5 +111,39 @@ async fn a_run_outlives_fast_restarts_of_either_server() {
 async fn a_run_outlives_crashes_of_either_server() {
     for binaries in versions_to_test() {
         all_ways(&binaries, StopMode::Immediate).await;
+    }
+}
+
+/// It waits for the last session, a walsender's too, and lets none in meanwhile: what is there goes
+/// on, and what is told to stop lets it stop.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_smart_shutdown_of_the_source_goes_by_a_run_that_follows_until_that_is_told_to_stop() {
+    for binaries in oldest_and_newest() {
+        let two = Two::start(&binaries);
+        two.source.sql("CREATE TABLE source (id int PRIMARY KEY, v text)").await;
+        two.source.sql("INSERT INTO source VALUES (1, 'old')").await;
+        let following = Following::start(&two.spec()).await;
+        let streams = "SELECT count(*) > 0 FROM pg_replication_slots WHERE active";
+        two.source.until(streams).await;
+        let mut session = two.source.connect().await;
+        let source = two.source.clone();
+        let stopping = std::thread::spawn(move || source.stop(StopMode::Smart));
+        // Who comes now is told so.
+        loop {
+            let connected = Connection::connect(&two.source.config(), SessionKind::Sql).await;
+            let Ok(connection) = connected else { break };
+            connection.close().await;
+        }
+        session.query("UPDATE source SET v = 'new'").await.unwrap();
+        two.target.until("SELECT v = 'new' FROM target").await;
+        session.close().await;
+        assert!(!stopping.is_finished());
+        following.end().await;
+        tokio::task::spawn_blocking(|| stopping.join().unwrap()).await.unwrap();
+        two.source.start_again();
+        two.source.sql("INSERT INTO source VALUES (2, 'more')").await;
+        let events = migrate_with(&two.spec(), |_| {}).await.unwrap();
+        assert_eq!(waited(&events), (0, 0));
+        two.are_equal().await;
     }
 }

@@ -67,6 +67,7 @@ fn tables(world: &World) -> Vec<ApplyTable> {
         target_key: vec![key.clone()],
         replica_identity: table.identity(),
         left_out: Vec::new(),
+        ignores_new: false,
         keys_are_bytes: true,
         pages_until: pages_until(ordinal),
     };

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// In the order in which they are taken.
-pub(super) const STEPS: [StepName; 5] = [
+pub(crate) const STEPS: [StepName; 5] = [
     StepName::HandoffBegun,
     StepName::SubscriptionMade,
     StepName::OriginAdvanced,
