@@ -109,7 +109,11 @@ async fn replicate(
         Some(SqlState::INSUFFICIENT_PRIVILEGE) => {
             format!("ALTER ROLE {role} REPLICATION on the source")
         }
-        _ => format!("ALTER ROLE {role} REPLICATION, and see that max_wal_senders is not used up"),
+        Some(_) => {
+            format!("ALTER ROLE {role} REPLICATION, and see that max_wal_senders is not used up")
+        }
+        // No server has answered.
+        None => Failure::refused_by("", &error).hint,
     };
     let full = error.sqlstate() == Some(SqlState::TOO_MANY_CONNECTIONS);
     let sql = "SELECT current_setting('max_wal_senders') AS most";
