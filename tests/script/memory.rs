@@ -84,7 +84,8 @@ async fn a_large_row_of_a_copy_is_not_held_as_a_whole() {
     let (bytes, most) = timeout(Duration::from_secs(60), work).await.expect("this hangs");
     assert_eq!(bytes, ROW_BYTES);
     let grown = most.saturating_sub(before);
-    assert!(grown < 32 << 20, "{grown} bytes more");
+    // Other tests have some of it.
+    assert!(grown < ROW_BYTES / 2, "{grown} bytes more");
     peer.say("< C Z").await;
     soon(copy.finish()).await.unwrap();
 }
