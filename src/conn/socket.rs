@@ -13,7 +13,7 @@ use std::{
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpStream, UnixStream, lookup_host},
+    net::{TcpSocket, TcpStream, UnixStream, lookup_host},
 };
 use tokio_rustls::client::TlsStream;
 
@@ -92,19 +92,26 @@ impl Socket {
         match address {
             Address::Unix(name) => Ok(Self::Unix(UnixStream::connect(name).await?)),
             Address::Tcp(address) => {
-                let stream = TcpStream::connect(address).await?;
-                // Without it a small request waits for the acknowledgement of the one before.
-                stream.set_nodelay(true)?;
-                let socket = SockRef::from(&stream);
-                if config.keepalives.enabled {
-                    socket.set_tcp_keepalive(&keepalive(config))?;
-                }
-                #[cfg(target_os = "linux")]
-                socket.set_tcp_user_timeout(config.tcp_user_timeout.or(Some(USER_TIMEOUT)))?;
-                Ok(Self::Tcp(stream))
+                let socket =
+                    if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+                // Before connecting, as libpq does: what is never answered is given up sooner too.
+                set_options(&socket, config)?;
+                Ok(Self::Tcp(socket.connect(*address).await?))
             }
         }
     }
+}
+
+fn set_options(socket: &TcpSocket, config: &Config) -> io::Result<()> {
+    // Without it a small request waits for the acknowledgement of the one before.
+    socket.set_nodelay(true)?;
+    let socket = SockRef::from(socket);
+    if config.keepalives.enabled {
+        socket.set_tcp_keepalive(&keepalive(config))?;
+    }
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(config.tcp_user_timeout.or(Some(USER_TIMEOUT)))?;
+    Ok(())
 }
 
 /// libpq's `keepalives_*`, and ours for what they leave open.
@@ -157,5 +164,31 @@ impl AsyncWrite for Socket {
             Self::Unix(s) => Pin::new(s).poll_shutdown(cx),
             Self::Tls(s) => Pin::new(s).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::{Domain, Socket as RawSocket, Type};
+    use tokio::time::timeout;
+
+    use super::{super::parse_dsn, *};
+
+    /// A server that takes no more connections doesn't even refuse them.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_user_timeout_holds_for_connecting_too() {
+        let listener = RawSocket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        // The smallest queue there is takes one.
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let _first = TcpStream::connect(address).await.unwrap();
+        let config = parse_dsn("postgresql://u@h/d?tcp_user_timeout=100").unwrap();
+        let address = Address::Tcp(address);
+        // Left to itself, the system goes on for two minutes.
+        let opened = timeout(Duration::from_mins(1), Socket::open(&address, &config));
+        let opened = opened.await.expect("the timeout holds");
+        assert_eq!(opened.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -44,7 +44,7 @@ pub(crate) struct Proxy {
     cut: watch::Sender<u64>,
     /// And those before this one to be lost.
     lost: watch::Sender<u64>,
-    /// How often those that were lost were cleared away.
+    /// Those before this one that are lost are cleared away.
     cleared: watch::Sender<u64>,
     task: JoinHandle<()>,
 }
@@ -87,8 +87,10 @@ impl Proxy {
                         Ok(_) = losses.wait_for(|lost| *lost > now.1) => {}
                     }
                     drop(server);
-                    clearings.mark_unchanged();
-                    never_heard_of_again(client, clearings).await;
+                    lose(&client);
+                    let _ = clearings.wait_for(|cleared| *cleared > now.1).await;
+                    // Without a farewell, for which it would stay and wait.
+                    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
                 });
             }
         });
@@ -111,7 +113,7 @@ impl Proxy {
     /// Clears away what was lost. As long as it is there, a new connection that happens to come from
     /// the same port is lost too.
     pub(crate) fn clear(&self) {
-        self.cleared.send_modify(|cleared| *cleared += 1);
+        self.cleared.send_replace(*self.lost.borrow());
     }
 
     /// Closes every connection.
@@ -141,18 +143,16 @@ impl Proxy {
     }
 }
 
-/// Keeps a connection whose packets are dropped before the system looks at them, until it is cleared
-/// away.
-async fn never_heard_of_again(client: TcpStream, mut cleared: watch::Receiver<u64>) {
+/// Has the system drop the packets of a connection before it looks at them.
+fn lose(client: &TcpStream) {
     #[cfg(target_os = "linux")]
     {
         // A packet filter's `ret #0`, which takes nothing.
         let nothing = socket2::SockFilter::new(0x06, 0, 0, 0);
-        socket2::SockRef::from(&client).attach_filter(&[nothing]).unwrap();
+        socket2::SockRef::from(client).attach_filter(&[nothing]).unwrap();
     }
-    let _ = cleared.changed().await;
-    // Without a farewell, for which it would stay and wait.
-    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    #[cfg(not(target_os = "linux"))]
+    let _ = client;
 }
 
 async fn between(client: &mut TcpStream, server: &mut TcpStream, harm: &Harm) {
