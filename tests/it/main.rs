@@ -7,6 +7,7 @@
 
 mod adrift;
 mod alongside;
+mod bed;
 mod between;
 mod binary;
 mod blocked;
