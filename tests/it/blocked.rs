@@ -22,9 +22,6 @@ use crate::{
 const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, n int);
     INSERT INTO source SELECT i, 0 FROM generate_series(1, 100) i";
 
-const SOMEBODY_WAITS: &str = "SELECT count(*) > 0 FROM pg_stat_activity
-    WHERE datname = current_database() AND wait_event_type = 'Lock'";
-
 /// From when on a wait is told of.
 const LONG: Duration = Duration::from_secs(7);
 
@@ -110,7 +107,13 @@ async fn the_table_on_the_source(binaries: Binaries) {
         }
     };
     let script = async {
-        until(&bed.from, SOMEBODY_WAITS).await;
+        // That one has its lock, and somebody else waits for it.
+        let is_held_up = format!(
+            "SELECT bool_or(pid = {short} AND state = 'idle in transaction')
+                AND bool_or(wait_event_type = 'Lock')
+               FROM pg_stat_activity WHERE datname = current_database()"
+        );
+        until(&bed.from, &is_held_up).await;
         bed.from.sql(&format!("SELECT pg_terminate_backend({short}, 60000)")).await;
         lasted.set(began.elapsed()).unwrap();
         let message = within("the notice", told.wait_for(|told| !told.is_empty())).await;
