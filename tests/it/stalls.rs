@@ -13,12 +13,14 @@ use pghost::{
 };
 
 use crate::{
-    bed::Bed,
     outage::Two,
     program::{Program, is},
     proxy::Proxy,
     stage::{Following, Gate, migrate_with, until},
-    support::{nothing_is_left_open, oldest_and_newest, versions_to_test},
+    support::{
+        Database, assert_same, nothing_is_left_open, oldest_and_newest, server, spec,
+        versions_to_test,
+    },
 };
 
 /// Rows of more bytes in a page than sockets hold, so that a page stands still with its snapshot.
@@ -30,22 +32,26 @@ const BIG: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_that_stands_still_does_not_hold_its_snapshot() {
     for binaries in oldest_and_newest() {
-        let mut bed = Bed::make(&binaries, "stall", BIG).await;
-        bed.to.sql("CREATE TABLE target (id int PRIMARY KEY, v text)").await;
-        (bed.spec.page_rows, bed.spec.copy_jobs) = (Some(10_000), 1);
-        bed.spec.stall = Duration::from_secs(1);
-        let gate = Gate::close(&bed.to, "target", 1, "NEW.id = 10").await;
+        let server = server(&binaries);
+        let from = Database::create(&server, "stall").await;
+        let to = Database::create(&server, "stall").await;
+        from.sql(BIG).await;
+        to.sql("CREATE TABLE target (id int PRIMARY KEY, v text)").await;
+        let mut spec = spec(&from, &to, "source", "target");
+        (spec.page_rows, spec.copy_jobs) = (Some(10_000), 1);
+        spec.stall = Duration::from_secs(1);
+        let gate = Gate::close(&to, "target", 1, "NEW.id = 10").await;
         let script = async {
             gate.reached().await;
             let holds = "SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_xmin IS NOT NULL
                 AND datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'COPY%'";
-            until(&bed.from, holds).await;
+            until(&from, holds).await;
             // The target's session stands before the gate for as long as it is closed.
-            until(&bed.from, &holds.replace("> 0", "= 0")).await;
+            until(&from, &holds.replace("> 0", "= 0")).await;
             gate.open().await;
         };
         let mut waited = None;
-        let run = migrate_with(&bed.spec, |event| {
+        let run = migrate_with(&spec, |event| {
             if let Event::Waiting { reason, .. } = event {
                 waited.get_or_insert_with(|| reason.clone());
             }
@@ -60,8 +66,12 @@ async fn a_page_that_stands_still_does_not_hold_its_snapshot() {
         );
         // What a page held counts that was given up.
         let longest = "SELECT longest_snapshot_seconds >= 1 FROM pghost.migration";
-        assert_eq!(bed.to.value(longest).await, "t");
-        bed.ends().await;
+        assert_eq!(to.value(longest).await, "t");
+        for database in [&from, &to] {
+            nothing_is_left_open(&database.config()).await;
+        }
+        assert_same((&from, "source"), (&to, "target"), "id").await;
+        crate::stage::drop_slot(&from, &spec).await;
     }
 }
 
@@ -125,21 +135,22 @@ async fn a_network_that_goes_silent_in_the_catch_up_is_noticed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_of_an_earlier_run_are_not_waited_for_for_ever() {
     for binaries in oldest_and_newest() {
-        let table = "CREATE TABLE source (id int PRIMARY KEY);
-            INSERT INTO source SELECT generate_series(1, 500)";
-        let bed = Bed::make(&binaries, "earlier", table).await;
-        let Bed { from, to, .. } = &bed;
-        to.sql("CREATE TABLE target (id int PRIMARY KEY)").await;
-        let args = ["--table", "source=target", "--name", &from.name, "--wait-for-server", "0"];
-        let gate = Gate::close(to, "target", 1, "NEW.id = 300").await;
-        let mut killed = Program::migrate(from, to, &args);
+        let server = server(&binaries);
+        let from = Database::create(&server, "earlier").await;
+        let to = Database::create(&server, "earlier").await;
+        from.sql("CREATE TABLE t AS SELECT i AS id FROM generate_series(1, 500) i").await;
+        from.sql("ALTER TABLE t ADD PRIMARY KEY (id)").await;
+        to.sql("CREATE TABLE t (id int PRIMARY KEY)").await;
+        let args = ["--table", "t", "--name", &from.name, "--wait-for-server", "0"];
+        let gate = Gate::close(&to, "t", 1, "NEW.id = 300").await;
+        let mut killed = Program::migrate(&from, &to, &args);
         killed.meets(gate.reached()).await;
         killed.kill();
         let pid = "SELECT pid FROM pg_locks l JOIN pg_database d ON d.oid = database
             WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted";
         let pid = to.value(pid).await;
 
-        let ended = Program::migrate(from, to, &args).ends_with(1).await;
+        let ended = Program::migrate(&from, &to, &args).ends_with(1).await;
         let error = ended.error();
         let says = |field: &str, word: &str| error[field].as_str().unwrap().contains(word);
         assert!(says("message", &format!("pid {pid}")), "{error}");
@@ -152,8 +163,9 @@ async fn sessions_of_an_earlier_run_are_not_waited_for_for_ever() {
         nothing_is_left_open(&to.config()).await;
 
         gate.open().await;
-        Program::migrate(from, to, &args).ends_with(0).await.finished();
-        bed.ends().await;
+        Program::migrate(&from, &to, &args).ends_with(0).await.finished();
+        assert_same((&from, "t"), (&to, "t"), "id").await;
+        from.sql(&format!("SELECT pg_drop_replication_slot('pghost_{}')", from.name)).await;
     }
 }
 
