@@ -45,6 +45,7 @@ mod outage;
 mod paging;
 mod partitions;
 mod patience;
+mod places;
 mod program;
 mod provoked;
 mod proxy;
