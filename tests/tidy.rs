@@ -41,6 +41,7 @@ const IO: &[&str] = &[
     "backfill/find.rs",
     "backfill/page.rs",
     "backfill/run.rs",
+    "backfill/session.rs",
     "catalog/extras.rs",
     "catalog/ordering.rs",
     "catalog/prefixes.rs",

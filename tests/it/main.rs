@@ -46,6 +46,7 @@ mod outage;
 mod paging;
 mod partitions;
 mod patience;
+mod places;
 mod program;
 mod provoked;
 mod proxy;

@@ -8,8 +8,8 @@ use pghost::migrate::verdict::{
     Sign::{self, State},
 };
 
-/// A server's codes, wherever they come from, are raised one after the other.
-const EVERY_CODE: &str = "verdicts::every_code_has_the_verdict_that_the_table_says";
+/// A server's codes are raised one after the other, wherever they may come from.
+const EVERY_CODE: &str = "places::every_code_has_the_verdict_that_the_table_says";
 
 /// The others, each by its module and name.
 const PROVOKED: &[(Sign, Place, &str)] = &[
