@@ -12,6 +12,7 @@ use crate::{
     support::{self, Database, assert_same, server, spec},
 };
 
+/// Where a table goes from and to, and how.
 pub(crate) struct Bed {
     pub(crate) from: Database,
     pub(crate) to: Database,
@@ -38,6 +39,7 @@ impl Bed {
         }
     }
 
+    /// Panics unless both databases are rid of every session of pghost's, and of what it held.
     pub(crate) async fn nothing_is_left_open(&self) {
         for database in [&self.from, &self.to] {
             support::nothing_is_left_open(&database.config()).await;
