@@ -15,7 +15,7 @@ use pghost::{
     pg::QualifiedName,
 };
 
-use crate::support;
+use crate::{limit::within, support};
 
 /// A server that several may restart.
 #[derive(Clone)]
@@ -60,14 +60,17 @@ impl Own {
     /// Waits until a query gives true.
     pub(crate) async fn until(&self, sql: &str) {
         let mut connection = self.connect().await;
-        for _ in 0..12_000 {
-            let result = connection.query(sql).await.unwrap();
-            if result.row().unwrap().values()[0].as_deref() == Some(b"t") {
-                return connection.close().await;
+        let looking = async {
+            loop {
+                let result = connection.query(sql).await.unwrap();
+                if result.row().unwrap().values()[0].as_deref() == Some(b"t") {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("never came true: {sql}");
+        };
+        within(sql, looking).await;
+        connection.close().await;
     }
 
     /// Stops it and starts it again after a while, beside whatever goes on here.
@@ -81,10 +84,24 @@ impl Own {
         })
     }
 
-    /// Which standbys commits wait for.
+    /// Which standbys commits wait for. When this returns, they do.
     pub(crate) async fn standby_names(&self, names: &str) {
         self.sql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'")).await;
         self.server(|server| server.reload().unwrap());
+        // The checkpointer has all sessions wait, or none, when it comes to it.
+        let waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        while !names.is_empty() {
+            let mut trial = self.connect().await;
+            let pid = trial.process_id();
+            let commit = "SELECT pg_logical_emit_message(true, 'test', 'trial')";
+            tokio::select! {
+                committed = trial.query(commit) => drop(committed.unwrap()),
+                () = self.until(waits) => {
+                    self.sql(&format!("SELECT pg_terminate_backend({pid}, 60000)")).await;
+                    break;
+                }
+            }
+        }
     }
 
     pub(crate) fn stop(&self, how: StopMode) {

@@ -32,6 +32,8 @@ struct Harm {
     delay: AtomicU64,
     /// The next piece from the server begins with another byte than was sent.
     damages: AtomicBool,
+    /// Bytes of the server's that the client has been sent.
+    brought: AtomicU64,
 }
 
 /// A proxy. Gone with the test.
@@ -64,6 +66,7 @@ impl Proxy {
             passes: AtomicI64::new(i64::MAX),
             delay: AtomicU64::new(0),
             damages: AtomicBool::new(false),
+            brought: AtomicU64::new(0),
         });
         let (cut, cuts) = watch::channel(0);
         let (lost, losses) = watch::channel(0);
@@ -137,6 +140,11 @@ impl Proxy {
         self.harm.damages.store(true, Ordering::Relaxed);
     }
 
+    /// How many bytes of the server's have been passed on so far.
+    pub(crate) fn brought(&self) -> u64 {
+        self.harm.brought.load(Ordering::Relaxed)
+    }
+
     /// Every piece comes late.
     pub(crate) fn delay(&self, milliseconds: u64) {
         self.harm.delay.store(milliseconds, Ordering::Relaxed);
@@ -186,6 +194,9 @@ async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, harm: &Harm, from_s
         }
         if n == 0 || to.write_all(bytes).await.is_err() {
             return;
+        }
+        if from_server {
+            harm.brought.fetch_add(n as u64, Ordering::Relaxed);
         }
     }
 }

@@ -126,7 +126,7 @@ async fn a_host_that_is_silent_or_starting_up_is_passed_over() {
     // Somebody who takes connections and says nothing.
     let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let silent_port = silent.local_addr().unwrap().port();
-    let dsn = Pair::dsn(&[silent_port, server.port()], "connect_timeout=1");
+    let dsn = Pair::dsn(&[silent_port, server.port()], "connect_timeout=5");
     assert_eq!(port(&dsn).await.unwrap(), server.port());
     // A server that says 57P03, as one does while it starts.
     let starting = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

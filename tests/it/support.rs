@@ -158,14 +158,36 @@ const OPEN: &str = "SELECT concat_ws(chr(10),
 /// of each open transaction, snapshot, lock and walsender.
 pub(crate) async fn nothing_is_left_open(config: &Config) {
     let mut open = String::new();
-    for _ in 0..3000 {
-        open = value(config, OPEN).await;
-        if open.is_empty() {
-            return;
+    let looking = async {
+        loop {
+            open = value(config, OPEN).await;
+            if open.is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    if limit::of(looking).await.is_none() {
+        panic!("left open on {}: {open}", config.dbname);
     }
-    panic!("left open on {}: {open}", config.dbname);
+}
+
+/// A migration's slot.
+pub(crate) fn slot_of(spec: &MigrationSpec) -> String {
+    let name = spec.name.as_deref().unwrap();
+    spec.slot.clone().unwrap_or_else(|| format!("pghost_{name}"))
+}
+
+/// Waits until nobody reads a slot: a walsender notices a little later that nobody listens any more.
+pub(crate) async fn nobody_reads(source: &Config, slot: &str) {
+    let read = "SELECT count(*) FROM pg_replication_slots WHERE active AND slot_name =";
+    let read = format!("{read} '{slot}'");
+    let looking = async {
+        while value(source, &read).await != "0" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within("the end of a slot's reader", looking).await;
 }
 
 /// A migration of `public.source` to `public.target`.
