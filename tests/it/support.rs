@@ -2,7 +2,7 @@
 //! test's own process.
 
 use std::{
-    env,
+    env, fs,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -77,6 +77,12 @@ pub(crate) fn version_to_test(major: u32) -> Option<Binaries> {
 
 pub(crate) fn in_ci() -> bool {
     env::var("CI").is_ok_and(|value| !["", "0", "false"].contains(&value.as_str()))
+}
+
+/// All that a server has said; [`Server::log_tail`] looks at the end only.
+pub(crate) fn whole_log(server: &Server) -> String {
+    String::from_utf8_lossy(&fs::read(server.data_dir().with_file_name("log")).unwrap())
+        .into_owned()
 }
 
 /// A database of a test's own.
