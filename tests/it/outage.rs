@@ -8,7 +8,7 @@ use std::{
 
 use pghost::{
     backfill::Paging,
-    cluster::{Binaries, Server, StopMode},
+    cluster::{Binaries, ClusterError, Server, StopMode},
     config::Config,
     conn::{Connection, QueryResult, parse_dsn},
     migrate::{HandoffSpec, MigrationSpec, TableSpec, Then},
@@ -80,7 +80,7 @@ impl Own {
             let mut server = server.lock().unwrap();
             server.stop(how).unwrap();
             thread::sleep(after);
-            server.start_again().unwrap();
+            start_again(&mut server);
         })
     }
 
@@ -109,12 +109,25 @@ impl Own {
     }
 
     pub(crate) fn start_again(&self) {
-        self.server.lock().unwrap().start_again().unwrap();
+        start_again(&mut self.server.lock().unwrap());
     }
 
     pub(crate) fn server<T>(&self, with: impl FnOnce(&mut Server) -> T) -> T {
         with(&mut self.server.lock().unwrap())
     }
+}
+
+/// Starts a server that was stopped. Its port was anybody's meanwhile, and is given back soon.
+fn start_again(server: &mut Server) {
+    for _ in 0..100 {
+        match server.start_again() {
+            Err(ClusterError::NotStarted { log, .. }) if log.contains("already in use") => {
+                thread::sleep(Duration::from_millis(100));
+            }
+            started => return started.unwrap(),
+        }
+    }
+    panic!("somebody has the port {}", server.port());
 }
 
 /// A source and a target.
