@@ -10,7 +10,8 @@ use std::{
 use super::{
     ApplyError, ApplyTable, Fold,
     fold::Entry,
-    writer::{How, Writer, Written},
+    work::Written,
+    writer::{How, Writer},
 };
 use crate::{
     conn::{Connection, Pipeline},

@@ -12,7 +12,7 @@ use tokio::{sync::watch, task::JoinSet};
 use super::{
     Event, Failure, Listener, StepName, build_key,
     servers::CANCEL_AGAIN,
-    watch_index::{Building, TELL_AGAIN, how_far},
+    watch::index::{Building, TELL_AGAIN, how_far},
 };
 use crate::{
     apply,
