@@ -95,7 +95,7 @@ async fn kinds(
     let mut decoder = stream.decoder();
     let mut kinds = Vec::new();
     let decoded = 'reading: loop {
-        let chunk = tokio::time::timeout(Duration::from_secs(60), stream.chunk()).await;
+        let chunk = tokio::time::timeout(Duration::from_mins(3), stream.chunk()).await;
         for message in chunk.unwrap().unwrap().messages() {
             let StreamMessage::XLogData { payload, .. } = message.unwrap() else { continue };
             match decoder.decode(payload) {
