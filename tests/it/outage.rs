@@ -60,7 +60,7 @@ impl Own {
     /// Waits until a query gives true.
     pub(crate) async fn until(&self, sql: &str) {
         let mut connection = self.connect().await;
-        let looking = async {
+        let looking = Box::pin(async {
             loop {
                 let result = connection.query(sql).await.unwrap();
                 if result.row().unwrap().values()[0].as_deref() == Some(b"t") {
@@ -68,7 +68,7 @@ impl Own {
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-        };
+        });
         within(sql, looking).await;
         connection.close().await;
     }

@@ -18,7 +18,7 @@ use crate::{
 
 /// What is not done in a time that is far longer than anything here takes hangs.
 async fn patiently<T>(work: impl Future<Output = T>) -> T {
-    limit::of(work).await.expect("it hangs")
+    limit::of(Box::pin(work)).await.expect("it hangs")
 }
 
 /// A database of each release under test.

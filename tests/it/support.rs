@@ -164,7 +164,7 @@ const OPEN: &str = "SELECT concat_ws(chr(10),
 /// of each open transaction, snapshot, lock and walsender.
 pub(crate) async fn nothing_is_left_open(config: &Config) {
     let mut open = String::new();
-    let looking = async {
+    let looking = Box::pin(async {
         loop {
             open = value(config, OPEN).await;
             if open.is_empty() {
@@ -172,7 +172,7 @@ pub(crate) async fn nothing_is_left_open(config: &Config) {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-    };
+    });
     if limit::of(looking).await.is_none() {
         panic!("left open on {}: {open}", config.dbname);
     }
@@ -188,11 +188,11 @@ pub(crate) fn slot_of(spec: &MigrationSpec) -> String {
 pub(crate) async fn nobody_reads(source: &Config, slot: &str) {
     let read = "SELECT count(*) FROM pg_replication_slots WHERE active AND slot_name =";
     let read = format!("{read} '{slot}'");
-    let looking = async {
+    let looking = Box::pin(async {
         while value(source, &read).await != "0" {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-    };
+    });
     within("the end of a slot's reader", looking).await;
 }
 
