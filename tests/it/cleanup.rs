@@ -6,7 +6,7 @@ use pghost::migrate::{Cleaned, CleanupSpec, Event, MigrationSpec, StepName, Then
 
 use crate::{
     handoff::dies_at,
-    made::{IS_WAITING, hold_the_key_off},
+    made::{IS_WAITING, held_off_the_key},
     program::{Program, enters},
     stage::{Gate, until},
     support::{Database, migrate, server, spec, status, versions_to_test},
@@ -92,6 +92,7 @@ async fn a_run_that_was_stopped_half_way_is_seen_and_cleaned_up() {
         let gone = "SELECT count(*) = 0 FROM pg_stat_activity
                      WHERE datname = current_database() AND application_name = 'pghost'";
         until(&to, gone).await;
+        until(&from, gone).await;
         assert!(!status(&to.config(), Some(&from.name)).await.unwrap()[0].running);
         assert_eq!(cleanup(&cleanup_spec(&from, &to, false)).await.unwrap().removed.len(), 3);
         assert!(status(&to.config(), None).await.unwrap().is_empty());
@@ -151,13 +152,9 @@ async fn a_half_copied_table_is_said_to_be_without_its_key() {
         let from = Database::create(&server, "keyless").await;
         let to = Database::create(&server, "keyless").await;
         from.sql(TABLES).await;
-        // Enough that it can be held before it comes to the key.
-        from.sql("INSERT INTO source SELECT i, 'row ' || i FROM generate_series(1001, 40000) i")
-            .await;
         let args = ["--table", "source=target", "--name", &from.name, "--page-rows", "100"];
-        let mut run = Program::migrate(&from, &to, &args);
-        run.event(|event| enters(event, "backfill")).await;
-        let mut holder = hold_the_key_off(&to, "target").await;
+        let begins = || Program::migrate(&from, &to, &args);
+        let (mut run, mut holder) = held_off_the_key((&from, &to), "target", begins).await;
         run.meets(until(&to, IS_WAITING)).await;
         run.kill();
         until(&to, &format!("SELECT NOT ({IS_WAITING})")).await;

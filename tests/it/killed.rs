@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::{
     program::{Ended, Program, enters, is},
     stage::{Gate, until},
-    support::{Database, assert_same, server, versions_to_test},
+    support::{Database, assert_same, nobody_reads, server, versions_to_test},
 };
 
 const ROWS: u64 = 12_000;
@@ -119,14 +119,9 @@ impl Bed {
     }
 
     async fn drop_slot(&self) {
-        // A killed run's walsender may hold it until it notices.
         let slot = format!("pghost_{}", self.name());
-        let free = format!(
-            "SELECT count(*) = 0 FROM pg_replication_slots WHERE slot_name = '{slot}' AND active"
-        );
-        until(&self.from, &free).await;
-        let drop = format!("SELECT pg_drop_replication_slot('{slot}')");
-        self.from.sql(&drop).await;
+        nobody_reads(&self.from.config(), &slot).await;
+        self.from.sql(&format!("SELECT pg_drop_replication_slot('{slot}')")).await;
     }
 
     /// Ends the writing, brings the rest, and compares both sides whole.

@@ -7,7 +7,7 @@ use pghost::{
 };
 
 use crate::{
-    program::{Program, enters},
+    program::Program,
     stage::{drop_slot, until},
     support::{Database, assert_same, migrate as run, server, spec, versions_to_test},
 };
@@ -32,13 +32,24 @@ fn migrate(from: &Database, to: &Database) -> Program {
     Program::migrate(from, to, &args)
 }
 
-/// A session that lets rows be written to the new table, and no key be built.
-pub(crate) async fn hold_the_key_off(to: &Database, table: &str) -> Connection {
-    until(to, &format!("SELECT to_regclass('public.{table}') IS NOT NULL")).await;
+/// A run, and a session that lets rows be written to the new table, and no key be built. The run can't
+/// have come to it before: its slot waits for a transaction of this test's.
+pub(crate) async fn held_off_the_key(
+    (from, to): (&Database, &Database),
+    table: &str,
+    begins: impl FnOnce() -> Program,
+) -> (Program, Connection) {
+    let mut open = from.connect().await;
+    open.query("BEGIN; SELECT pg_current_xact_id()").await.unwrap();
+    let mut run = begins();
+    let is_made = format!("SELECT to_regclass('public.{table}') IS NOT NULL");
+    run.meets(until(to, &is_made)).await;
     let mut holder = to.connect().await;
     let lock = format!("BEGIN; LOCK TABLE {table} IN ACCESS SHARE MODE");
     holder.query(&lock).await.unwrap();
-    holder
+    open.query("COMMIT").await.unwrap();
+    open.close().await;
+    (run, holder)
 }
 
 pub(crate) const IS_WAITING: &str = "SELECT count(*) > 0 FROM pg_stat_activity
@@ -69,9 +80,9 @@ async fn goes_on(from: &Database, to: &Database, pages_before: &str) {
 async fn a_run_that_is_killed_while_it_builds_the_key_goes_on() {
     for binaries in versions_to_test() {
         let (from, to) = bed(&binaries).await;
-        let run = migrate(&from, &to);
-        let mut holder = hold_the_key_off(&to, "t").await;
-        until(&to, IS_WAITING).await;
+        let begins = || migrate(&from, &to);
+        let (mut run, mut holder) = held_off_the_key((&from, &to), "t", begins).await;
+        run.meets(until(&to, IS_WAITING)).await;
         let before = pages(&to).await;
         run.kill();
         // The server notices that its client is gone, and gives the build up.
@@ -85,9 +96,8 @@ async fn a_run_that_is_killed_while_it_builds_the_key_goes_on() {
 async fn a_run_that_is_told_to_stop_while_it_builds_the_key_stops_and_goes_on() {
     for binaries in versions_to_test() {
         let (from, to) = bed(&binaries).await;
-        let mut run = migrate(&from, &to);
-        run.event(|event| enters(event, "backfill")).await;
-        let mut holder = hold_the_key_off(&to, "t").await;
+        let begins = || migrate(&from, &to);
+        let (mut run, mut holder) = held_off_the_key((&from, &to), "t", begins).await;
         run.meets(until(&to, IS_WAITING)).await;
         let before = pages(&to).await;
         run.signal("-INT");

@@ -21,7 +21,7 @@ use crate::{
     handoff,
     program::Program,
     stage::{now, sums},
-    support::{self, Database, assert_same, server, spec, versions_to_test},
+    support::{self, Database, assert_same, nobody_reads, server, slot_of, spec, versions_to_test},
 };
 
 /// A moment: what its event holds, and which of several of the kind it is.
@@ -132,6 +132,7 @@ async fn a_run_that_dies_at_any_event_goes_on_as_if_it_had_not() {
 
 /// Removes all that a migration has made but its tables.
 pub(crate) async fn forget(spec: &MigrationSpec) -> Cleaned {
+    nobody_reads(&spec.source, &slot_of(spec)).await;
     let (source, target) = (spec.source.clone(), spec.target.clone());
     let name = spec.name.clone().unwrap();
     migrate::cleanup(&CleanupSpec { source, target, name, dry_run: false }).await.unwrap()

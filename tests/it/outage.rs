@@ -8,14 +8,14 @@ use std::{
 
 use pghost::{
     backfill::Paging,
-    cluster::{Binaries, Server, StopMode},
+    cluster::{Binaries, ClusterError, Server, StopMode},
     config::Config,
     conn::{Connection, QueryResult, parse_dsn},
     migrate::{HandoffSpec, MigrationSpec, TableSpec, Then},
     pg::QualifiedName,
 };
 
-use crate::support;
+use crate::{limit::within, support};
 
 /// A server that several may restart.
 #[derive(Clone)]
@@ -60,14 +60,17 @@ impl Own {
     /// Waits until a query gives true.
     pub(crate) async fn until(&self, sql: &str) {
         let mut connection = self.connect().await;
-        for _ in 0..12_000 {
-            let result = connection.query(sql).await.unwrap();
-            if result.row().unwrap().values()[0].as_deref() == Some(b"t") {
-                return connection.close().await;
+        let looking = Box::pin(async {
+            loop {
+                let result = connection.query(sql).await.unwrap();
+                if result.row().unwrap().values()[0].as_deref() == Some(b"t") {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("never came true: {sql}");
+        });
+        within(sql, looking).await;
+        connection.close().await;
     }
 
     /// Stops it and starts it again after a while, beside whatever goes on here.
@@ -77,14 +80,28 @@ impl Own {
             let mut server = server.lock().unwrap();
             server.stop(how).unwrap();
             thread::sleep(after);
-            server.start_again().unwrap();
+            start_again(&mut server);
         })
     }
 
-    /// Which standbys commits wait for.
+    /// Which standbys commits wait for. When this returns, they do.
     pub(crate) async fn standby_names(&self, names: &str) {
         self.sql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'")).await;
         self.server(|server| server.reload().unwrap());
+        // The checkpointer has all sessions wait, or none, when it comes to it.
+        let waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        while !names.is_empty() {
+            let mut trial = self.connect().await;
+            let pid = trial.process_id();
+            let commit = "SELECT pg_logical_emit_message(true, 'test', 'trial')";
+            tokio::select! {
+                committed = trial.query(commit) => drop(committed.unwrap()),
+                () = self.until(waits) => {
+                    self.sql(&format!("SELECT pg_terminate_backend({pid}, 60000)")).await;
+                    break;
+                }
+            }
+        }
     }
 
     pub(crate) fn stop(&self, how: StopMode) {
@@ -92,12 +109,25 @@ impl Own {
     }
 
     pub(crate) fn start_again(&self) {
-        self.server.lock().unwrap().start_again().unwrap();
+        start_again(&mut self.server.lock().unwrap());
     }
 
     pub(crate) fn server<T>(&self, with: impl FnOnce(&mut Server) -> T) -> T {
         with(&mut self.server.lock().unwrap())
     }
+}
+
+/// Starts a server that was stopped. Its port was anybody's meanwhile, and is given back soon.
+fn start_again(server: &mut Server) {
+    for _ in 0..100 {
+        match server.start_again() {
+            Err(ClusterError::NotStarted { log, .. }) if log.contains("already in use") => {
+                thread::sleep(Duration::from_millis(100));
+            }
+            started => return started.unwrap(),
+        }
+    }
+    panic!("somebody has the port {}", server.port());
 }
 
 /// A source and a target.

@@ -113,7 +113,9 @@ impl Bed {
 
     async fn meets(&self, code: &str, rule: &Rule) {
         let what = format!("{code} at {:?}", self.spot);
-        let (end, trouble) = ("TRUNCATE trouble", format!("INSERT INTO trouble VALUES ('{code}')"));
+        // Not a TRUNCATE, which would wait for whoever has met it.
+        let (end, trouble) =
+            ("DELETE FROM trouble", format!("INSERT INTO trouble VALUES ('{code}')"));
         if self.spot == Written {
             self.to.sql("CREATE TABLE target (k key PRIMARY KEY, v text)").await;
         }

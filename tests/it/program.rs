@@ -142,11 +142,12 @@ impl Program {
         }
     }
 
-    /// The most memory that it has held so far, in MB.
-    pub(crate) fn memory_mb(&self) -> u64 {
+    /// The most memory that it has held so far, in MB; `None` once it has ended, which may be before
+    /// its last events are read here.
+    pub(crate) fn memory_mb(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024)
     }
 
     /// Sends a signal that can be listened to: `-INT`, `-TERM`.

@@ -30,8 +30,11 @@ struct Harm {
     passes: AtomicI64,
     /// So many milliseconds late.
     delay: AtomicU64,
-    /// The next piece from the server begins with another byte than was sent.
-    damages: AtomicBool,
+    /// The first piece from the server begins with another byte than was sent, once, on a connection
+    /// of this number or a later one.
+    damages: AtomicU64,
+    /// Bytes of the server's that the client has been sent.
+    brought: AtomicU64,
 }
 
 /// A proxy. Gone with the test.
@@ -46,6 +49,8 @@ pub(crate) struct Proxy {
     lost: watch::Sender<u64>,
     /// Those before this one that are lost are cleared away.
     cleared: watch::Sender<u64>,
+    /// How many connections there have been.
+    count: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
@@ -63,26 +68,30 @@ impl Proxy {
             holds: AtomicBool::new(false),
             passes: AtomicI64::new(i64::MAX),
             delay: AtomicU64::new(0),
-            damages: AtomicBool::new(false),
+            damages: AtomicU64::new(u64::MAX),
+            brought: AtomicU64::new(0),
         });
         let (cut, cuts) = watch::channel(0);
         let (lost, losses) = watch::channel(0);
         let (cleared, clearings) = watch::channel(0);
         let server = Arc::new(AtomicU16::new(server));
         let (of_task, leads_to) = (harm.clone(), server.clone());
+        let count = Arc::new(AtomicU64::new(0));
+        let counts = count.clone();
         let task = tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 let (harm, mut cuts, mut losses) = (of_task.clone(), cuts.clone(), losses.clone());
                 let now = (*cuts.borrow_and_update(), *losses.borrow_and_update());
                 let server = leads_to.load(Ordering::Relaxed);
                 let mut clearings = clearings.clone();
+                let number = counts.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(async move {
                     // A server that is down closes what is asked of it.
                     let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await else {
                         return;
                     };
                     tokio::select! {
-                        () = between(&mut client, &mut server, &harm) => return,
+                        () = between(&mut client, &mut server, number, &harm) => return,
                         _ = cuts.wait_for(|cut| *cut > now.0) => return,
                         Ok(_) = losses.wait_for(|lost| *lost > now.1) => {}
                     }
@@ -94,7 +103,7 @@ impl Proxy {
                 });
             }
         });
-        Self { port, server, harm, cut, lost, cleared, task }
+        Self { port, server, harm, cut, lost, cleared, count, task }
     }
 
     /// Loses every connection as a network does that is gone: whatever the client sends is not even
@@ -132,9 +141,15 @@ impl Proxy {
         self.harm.passes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Damages the first byte that the server sends next.
+    /// Damages the first byte that the server sends on the next connection that begins. (On one that is
+    /// there it might be a watch's, which goes on by another one and says nothing.)
     pub(crate) fn damage(&self) {
-        self.harm.damages.store(true, Ordering::Relaxed);
+        self.harm.damages.store(self.count.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// How many bytes of the server's have been passed on so far.
+    pub(crate) fn brought(&self) -> u64 {
+        self.harm.brought.load(Ordering::Relaxed)
     }
 
     /// Every piece comes late.
@@ -155,22 +170,26 @@ fn lose(client: &TcpStream) {
     let _ = client;
 }
 
-async fn between(client: &mut TcpStream, server: &mut TcpStream, harm: &Harm) {
+async fn between(client: &mut TcpStream, server: &mut TcpStream, number: u64, harm: &Harm) {
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
     tokio::select! {
-        () = pass(from_client, to_server, harm, false) => {}
-        () = pass(from_server, to_client, harm, true) => {}
+        () = pass(from_client, to_server, harm, None) => {}
+        () = pass(from_server, to_client, harm, Some(number)) => {}
     }
 }
 
-async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, harm: &Harm, from_server: bool) {
+/// Passes on what comes; `server` is the number of the connection if it comes from there.
+async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, harm: &Harm, server: Option<u64>) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(n) = from.read(&mut buffer).await {
         let bytes = &mut buffer[..n];
-        if n > 0 && from_server && harm.damages.swap(false, Ordering::Relaxed) {
+        if n > 0
+            && server.is_some_and(|number| number >= harm.damages.load(Ordering::Relaxed))
+            && harm.damages.swap(u64::MAX, Ordering::Relaxed) != u64::MAX
+        {
             bytes[0] = !bytes[0];
         }
         let passed = i64::try_from(n).unwrap();
@@ -186,6 +205,9 @@ async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, harm: &Harm, from_s
         }
         if n == 0 || to.write_all(bytes).await.is_err() {
             return;
+        }
+        if server.is_some() {
+            harm.brought.fetch_add(n as u64, Ordering::Relaxed);
         }
     }
 }

@@ -1,7 +1,5 @@
 //! What is refused: with exit code 2, the thing by its name, and nothing left behind.
 
-use std::net::TcpListener;
-
 use pghost::{
     cluster::Server,
     conn::parse_dsn,
@@ -383,14 +381,15 @@ async fn a_server_that_cannot_be_used_is_refused() {
         let server = server(&binaries);
         let db = Database::create(&server, "servers").await;
         db.sql("CREATE TABLE source (id integer PRIMARY KEY)").await;
-        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // The port is reserved, and nobody has it.
+        let nobody = 1;
         let mut spec = spec(&db, &db, "source", "target");
         let nowhere = format!("host=127.0.0.1 port={nobody} user=postgres dbname=x");
         spec.target = parse_dsn(&nowhere).unwrap();
-        refused(&db, &db, &spec, &["target", &nobody.to_string()]).await;
+        refused(&db, &db, &spec, &["target", &format!("127.0.0.1:{nobody}")]).await;
         spec.target = db.config();
         spec.source = parse_dsn(&nowhere).unwrap();
-        refused(&db, &db, &spec, &["source", &nobody.to_string()]).await;
+        refused(&db, &db, &spec, &["source", &format!("127.0.0.1:{nobody}")]).await;
         spec.source = db.config();
         spec.source.dbname = "not there".into();
         refused(&db, &db, &spec, &["source", "not there"]).await;

@@ -194,7 +194,7 @@ impl Secure {
     pub(crate) fn dsn(&self, method: &str, database: &str, more: &str) -> String {
         format!(
             "host=localhost hostaddr=127.0.0.1 port={} user=u_{method} dbname={database} \
-             connect_timeout=20 {more}",
+             connect_timeout=120 {more}",
             self.server.port()
         )
     }

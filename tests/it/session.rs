@@ -11,15 +11,14 @@ use pghost::{
 use tokio::time::timeout;
 
 use crate::{
+    limit,
     secure::{PASSWORD, Secure, connect, of, settings},
     support::{Database, selected, server, versions_to_test},
 };
 
-/// Far longer than anything here takes; what is not done by then hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
-
+/// What is not done in a time that is far longer than anything here takes hangs.
 async fn patiently<T>(work: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, work).await.expect("it hangs")
+    limit::of(Box::pin(work)).await.expect("it hangs")
 }
 
 /// A database of each release under test.
@@ -252,6 +251,10 @@ async fn an_abandoned_request_poisons_the_connection_and_hangs_nothing() {
         let error = patiently(connection.query("SELECT 1")).await.unwrap_err();
         assert!(matches!(error, Error::Poisoned), "{error:?}");
         assert!(matches!(Pipeline::new(connection), Err(Error::Poisoned)));
+        // The server would sleep on, beside the next test.
+        let end = "SELECT count(pg_terminate_backend(pid, 60000)) FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        database.sql(end).await;
     })
     .await;
 }

@@ -15,7 +15,7 @@ use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 use crate::{
     limit,
-    support::{Database, assert_same, migrate, server, spec},
+    support::{Database, assert_same, migrate, nobody_reads, server, slot_of, spec},
 };
 
 /// How long something is waited for that must come: far longer than it can take.
@@ -195,10 +195,9 @@ pub(crate) fn sums(events: &[Event]) -> (u64, TableReport) {
 
 /// Drops a migration's slot: there is a limit to them on a shared server.
 pub(crate) async fn drop_slot(database: &Database, spec: &MigrationSpec) {
-    let name = spec.name.clone().unwrap();
-    let slot = spec.slot.clone().unwrap_or_else(|| format!("pghost_{name}"));
-    let sql = format!("SELECT pg_drop_replication_slot('{slot}')");
-    database.sql(&sql).await;
+    let slot = slot_of(spec);
+    nobody_reads(&database.config(), &slot).await;
+    database.sql(&format!("SELECT pg_drop_replication_slot('{slot}')")).await;
 }
 
 /// A table that is moved while it is changed.

@@ -13,6 +13,7 @@ use pghost::{
 };
 
 use crate::{
+    limit::within,
     outage::Two,
     program::{Program, is},
     proxy::Proxy,
@@ -50,20 +51,20 @@ async fn a_page_that_stands_still_does_not_hold_its_snapshot() {
             until(&from, &holds.replace("> 0", "= 0")).await;
             gate.open().await;
         };
-        let mut waited = None;
+        let mut reasons = Vec::new();
         let run = migrate_with(&spec, |event| {
             if let Event::Waiting { reason, .. } = event {
-                waited.get_or_insert_with(|| reason.clone());
+                reasons.push(reason.clone());
             }
         });
         let (ended, ()) = tokio::join!(run, script);
         ended.unwrap();
-        let reason = waited.unwrap();
-        assert!(
+        // On a busy machine other things may stand still for so long, too.
+        let is_the_page = |reason: &String| {
             reason.contains("writing page 0 of public.target (all keys)")
-                && reason.contains("has not moved"),
-            "{reason}"
-        );
+                && reason.contains("has not moved")
+        };
+        assert!(reasons.iter().any(is_the_page), "{reasons:?}");
         // What a page held counts that was given up.
         let longest = "SELECT longest_snapshot_seconds >= 1 FROM pghost.migration";
         assert_eq!(to.value(longest).await, "t");
@@ -195,10 +196,16 @@ async fn a_walsender_that_says_nothing_is_given_up_and_one_that_answers_is_not()
         }
         // Asked after a minute, it answers.
         stream.report(Instant::now() + Duration::from_secs(61)).await.unwrap();
-        let answer = tokio::time::timeout(Duration::from_secs(20), stream.chunk()).await;
-        answer.expect("an answer").unwrap();
+        within("an answer", stream.chunk()).await.unwrap();
         // What has come and was not taken counts, however long that is.
+        let before = proxy.brought();
         stream.report(Instant::now() + Duration::from_secs(61)).await.unwrap();
+        let answer = async {
+            while proxy.brought() == before {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        within("another answer", answer).await;
         tokio::time::sleep(quiet).await;
         stream.report(Instant::now() + Duration::from_secs(130)).await.unwrap();
         stream.chunk().await.unwrap();

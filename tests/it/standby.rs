@@ -31,9 +31,9 @@ struct Pair {
 /// Makes a standby by copying the primary's directory while it is stopped: not every release here
 /// comes with pg_basebackup.
 fn pair(binaries: &Binaries) -> Pair {
-    // Recovery conflicts come at once.
+    // Recovery conflicts come at once; a vacuum that nobody asked for would end the tests' own queries.
     let at_once = [("max_standby_streaming_delay", "0"), ("hot_standby_feedback", "off")];
-    let mut primary = Server::start(binaries, &[]).unwrap();
+    let mut primary = Server::start(binaries, &[("autovacuum", "off")]).unwrap();
     let mut standby = Server::start(binaries, &at_once).unwrap();
     primary.stop(StopMode::Fast).unwrap();
     standby.stop(StopMode::Fast).unwrap();

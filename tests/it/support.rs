@@ -2,7 +2,7 @@
 //! test's own process.
 
 use std::{
-    env,
+    env, fs,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -77,6 +77,12 @@ pub(crate) fn version_to_test(major: u32) -> Option<Binaries> {
 
 pub(crate) fn in_ci() -> bool {
     env::var("CI").is_ok_and(|value| !["", "0", "false"].contains(&value.as_str()))
+}
+
+/// All that a server has said; [`Server::log_tail`] looks at the end only.
+pub(crate) fn whole_log(server: &Server) -> String {
+    String::from_utf8_lossy(&fs::read(server.data_dir().with_file_name("log")).unwrap())
+        .into_owned()
 }
 
 /// A database of a test's own.
@@ -164,14 +170,36 @@ const OPEN: &str = "SELECT concat_ws(chr(10),
 /// of each open transaction, snapshot, lock and walsender.
 pub(crate) async fn nothing_is_left_open(config: &Config) {
     let mut open = String::new();
-    for _ in 0..3000 {
-        open = value(config, OPEN).await;
-        if open.is_empty() {
-            return;
+    let looking = Box::pin(async {
+        loop {
+            open = value(config, OPEN).await;
+            if open.is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    });
+    if limit::of(looking).await.is_none() {
+        panic!("left open on {}: {open}", config.dbname);
     }
-    panic!("left open on {}: {open}", config.dbname);
+}
+
+/// A migration's slot.
+pub(crate) fn slot_of(spec: &MigrationSpec) -> String {
+    let name = spec.name.as_deref().unwrap();
+    spec.slot.clone().unwrap_or_else(|| format!("pghost_{name}"))
+}
+
+/// Waits until nobody reads a slot: a walsender notices a little later that nobody listens any more.
+pub(crate) async fn nobody_reads(source: &Config, slot: &str) {
+    let read = "SELECT count(*) FROM pg_replication_slots WHERE active AND slot_name =";
+    let read = format!("{read} '{slot}'");
+    let looking = Box::pin(async {
+        while value(source, &read).await != "0" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    within("the end of a slot's reader", looking).await;
 }
 
 /// A migration of `public.source` to `public.target`.

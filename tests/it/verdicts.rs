@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pghost::{
     cluster::StopMode,
-    conn::parse_dsn,
+    conn::{Connection, SessionKind, parse_dsn},
     migrate::{
         Event, Exit, Failure, MigrationSpec,
         verdict::{Sign, rule_of},
@@ -16,6 +16,7 @@ use pghost::{
 };
 
 use crate::{
+    limit::within,
     outage::{Own, Two},
     program::{Program, is},
     stage::{migrate_with, now, sums},
@@ -189,10 +190,11 @@ async fn a_smart_shutdown_is_waited_out() {
         let mut restart = None;
         let spec = two.spec();
         let events = migrate_with(&spec, |event| {
-            if let Event::Progress { .. } = event {
-                restart.get_or_insert_with(|| {
-                    two.target.restart(StopMode::Smart, Duration::from_millis(200))
-                });
+            if let Event::Progress { .. } = event
+                && restart.is_none()
+            {
+                restart = Some(two.target.restart(StopMode::Smart, Duration::from_millis(200)));
+                now(lets_nobody_in(&two.target));
             }
         });
         let events = events.await.unwrap();
@@ -203,6 +205,16 @@ async fn a_smart_shutdown_is_waited_out() {
     }
 }
 
+/// Waits until a server that is told to stop has heard of it.
+async fn lets_nobody_in(server: &Own) {
+    let knocking = async {
+        while let Ok(session) = Connection::connect(&server.config(), SessionKind::Sql).await {
+            session.close().await;
+        }
+    };
+    within("a server that lets nobody in", knocking).await;
+}
+
 /// As a process: it says that it waits, gives up when the time is over, and is told to stop.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn patience_has_an_end_and_waiting_can_be_interrupted() {
@@ -211,7 +223,7 @@ async fn patience_has_an_end_and_waiting_can_be_interrupted() {
     source.sql(&TABLE.replace("600", "60000")).await;
     let target = Own::start(&binaries, &[]);
     let args = ["--table", "source", "--page-rows", "100", "--wait-for-server"];
-    for (patience, code) in [("0", 1), ("1s", 1), ("5m", 1)] {
+    for (patience, code) in [("0", 1), ("3s", 1), ("5m", 1)] {
         let mut run = Program::migrate_between(
             source.dsn(),
             target.dsn(),
@@ -230,7 +242,7 @@ async fn patience_has_an_end_and_waiting_can_be_interrupted() {
         let waited = ended.events.iter().filter(|event| is(event, "waiting")).count();
         match patience {
             "0" => assert_eq!(waited, 0, "{message}"),
-            "1s" => assert!(waited > 1 && message.contains("--wait-for-server"), "{message}"),
+            "3s" => assert!(waited > 1 && message.contains("--wait-for-server"), "{message}"),
             _ => assert_eq!(message, "interrupted"),
         }
         assert!(ended.error()["hint"].as_str().unwrap().contains("same command"));

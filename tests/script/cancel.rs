@@ -10,8 +10,8 @@ use super::{
 };
 
 /// A token of a session on this listener.
-async fn token(listener: &Listener) -> CancelToken {
-    session_with(listener, "connect_timeout=1", STARTS).await.0.cancel_token().unwrap()
+async fn token(listener: &Listener, settings: &str) -> CancelToken {
+    session_with(listener, settings, STARTS).await.0.cancel_token().unwrap()
 }
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn only_the_end_answers_a_cancel_request() {
     for sent in Sent::all() {
         attempts.spawn(async move {
             let listener = Listener::unix();
-            let token = token(&listener).await;
+            let token = token(&listener, "").await;
             let serving = async {
                 let mut peer = listener.accept().await;
                 assert_eq!(peer.untagged().await.unwrap(), b"\x04\xd2\x16\x2e\0\0\0\x07keys");
@@ -48,7 +48,7 @@ async fn only_the_end_answers_a_cancel_request() {
 #[tokio::test]
 async fn silence_after_a_cancel_request_ends_in_time() {
     let listener = Listener::unix();
-    let token = token(&listener).await;
+    let token = token(&listener, "connect_timeout=2").await;
     let serving = async { listener.accept().await.drain().await };
     let ((), cancelled) = soon(async { tokio::join!(serving, token.cancel()) }).await;
     assert_eq!(kind(&cancelled.unwrap_err()), Kind::ConnectTimeout);

@@ -1,7 +1,5 @@
 //! What a server can make us hold or do, at each limit and one past it, through whole sessions.
 
-use std::time::{Duration, Instant};
-
 use pghost::{
     auth::ITERATIONS_MAX,
     conn::{Connection, Error, NOTICES_MAX, NOTIFICATIONS_MAX, PARAMETERS_MAX},
@@ -193,14 +191,12 @@ async fn more_rounds_of_scram_than_anybody_needs_are_refused_at_once() {
         peer.send(&scram.continues_with(ITERATIONS_MAX + 1)).await.unwrap();
         peer.drain().await;
     };
-    let began = Instant::now();
     let connecting = connect(&config);
+    // Who goes through all the rounds sends a proof, and nothing answers it.
     let ((), connected) = soon(async { tokio::join!(serving, connecting) }).await;
     let error = connected.unwrap_err();
     assert_discreet(&error);
     assert_eq!(kind(&error), Kind::Authentication);
-    // One round more than is allowed would take seconds here.
-    assert!(began.elapsed() < Duration::from_secs(1));
 }
 
 /// The whole login by SCRAM, as the walk's own way through it.

@@ -29,7 +29,7 @@ use super::{backend::named, scram::Scram};
 pub(crate) const PASSWORD: &str = "gR8-unheard-of";
 
 /// How long anything may take before it counts as hanging.
-pub(crate) const HANGS: Duration = Duration::from_secs(10);
+pub(crate) const HANGS: Duration = Duration::from_mins(3);
 
 /// Where clients connect to.
 pub(crate) enum Listener {

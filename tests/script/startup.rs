@@ -12,7 +12,7 @@ use super::{
 
 /// Gives up on a server that says nothing after its `lead`.
 async fn give_up(listener: Listener, state: State) {
-    let config = listener.config(&format!("connect_timeout=1 {}", state.settings));
+    let config = listener.config(&format!("connect_timeout=3 {}", state.settings));
     let serving = async {
         let mut peer = listener.accept().await;
         peer.say(state.lead).await;
@@ -24,7 +24,7 @@ async fn give_up(listener: Listener, state: State) {
     let error = connected.unwrap_err();
     assert_discreet(&error);
     assert_eq!(kind(&error), Kind::ConnectTimeout, "{}: {error}", state.name);
-    assert!(began.elapsed() >= Duration::from_secs(1), "{}", state.name);
+    assert!(began.elapsed() >= Duration::from_secs(3), "{}", state.name);
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     outage::{Own, Two},
-    support::selected,
+    support::{selected, whole_log},
 };
 
 /// From which release to which.
@@ -131,7 +131,7 @@ impl Bed {
             churning.await.unwrap();
         }
         self.is_equal("busy").await;
-        let log = self.two.target.server(|server| server.log_tail(100_000));
+        let log = self.two.target.server(|server| whole_log(server));
         // 23505 of up to 17, and the conflicts that 18 counts. A batch of pghost's own that meets an
         // exchange of two rows' values writes change by change then.
         let bad = |line: &&str| {

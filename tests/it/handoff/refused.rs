@@ -5,7 +5,7 @@ use pghost::{
     migrate::{Conninfo, Failure, MigrationSpec, Then},
 };
 
-use crate::support::{Database, migrate, selected, server, spec, versions_to_test};
+use crate::support::{Database, migrate, selected, server, spec, versions_to_test, whole_log};
 
 const TABLE: &str =
     "CREATE TABLE t (id int PRIMARY KEY, v text, g int GENERATED ALWAYS AS (id + 1) STORED);
@@ -98,7 +98,7 @@ async fn a_conninfo_is_tried_from_the_target_and_its_password_not_shown() {
         assert!(failure.hint.contains("--subscription-conninfo"), "{failure}");
         let elsewhere = "host=127.0.0.1 password=sub5cription dbname=elsewhere";
         refused(&given(elsewhere), &from, &to, "the database elsewhere").await;
-        let log = from.server.log_tail(10_000);
+        let log = whole_log(&from.server);
         assert!(
             !failure.to_string().contains("sub5cription") && !log.contains("sub5cription"),
             "{failure}"

@@ -6,7 +6,7 @@ use pghost::{
 };
 
 use super::bed::{Bed, pair};
-use crate::support::migrate;
+use crate::support::{migrate, whole_log};
 
 /// The walsender needs a password; the subscription has it from its conninfo alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -51,7 +51,7 @@ async fn a_role_that_is_no_superuser_hands_over() {
         // out.
         let nowhere = conninfo.replace(&source.port.to_string(), "1");
         spec.handoff.conninfo = Some(Conninfo::given(&nowhere).unwrap());
-        let is_logged = || target.server(|server| server.log_tail(100_000)).contains("hunter2");
+        let is_logged = || target.server(|server| whole_log(server)).contains("hunter2");
         target.sql("GRANT SET ON PARAMETER log_min_error_statement TO mover").await;
         let refused = migrate(&spec).await.unwrap_err();
         assert!(refused.exit.code() == 2 && !is_logged(), "{refused}");

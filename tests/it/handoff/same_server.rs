@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::bed::step;
 use crate::{
     stage::{begins, drop_slot, now, until},
-    support::{Database, assert_same, migrate as run, server, spec, versions_to_test},
+    support::{Database, assert_same, migrate as run, server, spec, versions_to_test, whole_log},
 };
 
 /// A partitioned table and one with a sequence that nobody owns.
@@ -62,8 +62,8 @@ async fn two_databases_of_one_server_and_their_sequences() {
         spec.handoff.conninfo = Some(Conninfo::given(&conninfo).unwrap());
         let events = run(&spec).await.unwrap();
         assert!(events.iter().any(|e| step(e) == Some(super::dies::STEPS[4])));
-        let log = server.log_tail(1_000_000);
-        assert!(log.contains("ENABLE") && !log.contains("n0t-us3d"), "{log}");
+        let log = whole_log(&server);
+        assert!(log.contains("ENABLE") && !log.contains("n0t-us3d"));
 
         from.sql(
             "UPDATE parted SET day = (day + 10) % 20, v = 'moved' WHERE id % 3 = 0;

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// Far longer than a server of this machine takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 pub(super) async fn run(inputs: &Inputs, os_user: &str) -> Outcome {
     let env = |name: &str| {

@@ -7,7 +7,7 @@ use super::{ROWS, SOURCE};
 use crate::{
     program::{Program, enters},
     stage::{drop_slot, migrate_with, now, until},
-    support::{Database, assert_same, migrate, server, spec, versions_to_test},
+    support::{Database, assert_same, migrate, nobody_reads, server, spec, versions_to_test},
 };
 
 async fn bed(binaries: &pghost::cluster::Binaries) -> (Database, Database) {
@@ -95,11 +95,8 @@ async fn a_partition_that_is_emptied_while_changes_are_followed_ends_the_run() {
         let ended = run.ends_with(4).await;
         let message = ended.error()["message"].as_str().unwrap().to_owned();
         assert!(message.contains("public.source_jan") && message.contains("TRUNCATE"), "{message}");
-        // The walsender notices a little later that nobody listens.
         let slot = format!("pghost_{}", from.name);
-        let free =
-            format!("SELECT NOT active FROM pg_replication_slots WHERE slot_name = '{slot}'");
-        until(&from, &free).await;
+        nobody_reads(&from.config(), &slot).await;
         from.sql(&format!("SELECT pg_drop_replication_slot('{slot}')")).await;
     }
 }

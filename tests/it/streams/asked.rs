@@ -15,13 +15,15 @@ use pghost::{
 };
 
 use super::{Slot, make_slot};
-use crate::support::{Database, server, versions_to_test};
+use crate::support::{Database, nobody_reads, server, versions_to_test};
 
 async fn start(
     database: &Database,
     slot: &Slot,
     options: &StreamOptions,
 ) -> Result<ReplicationStream, Error> {
+    // Who was refused has heard of it before its walsender lets go of the slot.
+    nobody_reads(&database.config(), &slot.name).await;
     let walsender = Connection::connect(&database.config(), SessionKind::Replication).await?;
     let from = DurableLsn::assertion(slot.from);
     replication::start(walsender, &slot.name, options, from).await
@@ -93,7 +95,7 @@ async fn kinds(
     let mut decoder = stream.decoder();
     let mut kinds = Vec::new();
     let decoded = 'reading: loop {
-        let chunk = tokio::time::timeout(Duration::from_secs(60), stream.chunk()).await;
+        let chunk = tokio::time::timeout(Duration::from_mins(3), stream.chunk()).await;
         for message in chunk.unwrap().unwrap().messages() {
             let StreamMessage::XLogData { payload, .. } = message.unwrap() else { continue };
             match decoder.decode(payload) {

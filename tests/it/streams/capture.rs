@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Far longer than a whole script takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 pub(super) struct Capture {
     pub(super) options: StreamOptions,
