@@ -231,9 +231,11 @@ async fn a_lost_answer_as_the_migration_begins_undoes_nothing() {
         let target = parse_dsn(&bed.to.dsn_by(proxy.port)).unwrap();
         let spec = MigrationSpec { target, ..bed.spec.clone() };
         const SLOWLY: &str = "CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS
-                'BEGIN PERFORM pg_sleep(1); RETURN NULL; END';
+                'BEGIN PERFORM pg_advisory_xact_lock(9); RETURN NULL; END';
             CREATE TRIGGER slowly AFTER UPDATE ON pghost.migration FOR EACH ROW
                 WHEN (NEW.phase = 'backfill' AND OLD.phase = 'prepare') EXECUTE FUNCTION slowly()";
+        let mut holder = bed.to.connect().await;
+        holder.query("SELECT pg_advisory_lock(9)").await.unwrap();
         let mut waits = 0;
         let run = migrate_with(&spec, |event| {
             if matches!(event, Event::Step { step: StepName::SlotMade, .. }) {
@@ -242,10 +244,11 @@ async fn a_lost_answer_as_the_migration_begins_undoes_nothing() {
             waits += u32::from(matches!(event, Event::Waiting { .. }));
         });
         let cut = async {
-            let sleeps = "SELECT count(*) > 0 FROM pg_stat_activity
-                           WHERE wait_event = 'PgSleep' AND datname = current_database()";
-            until(&bed.to, sleeps).await;
+            let stands = "SELECT count(*) > 0 FROM pg_stat_activity
+                           WHERE wait_event = 'advisory' AND datname = current_database()";
+            until(&bed.to, stands).await;
             proxy.cut();
+            holder.close().await;
         };
         let (ended, ()) = tokio::join!(run, cut);
         ended.unwrap();

@@ -28,7 +28,8 @@ const LONG: Duration = Duration::from_secs(7);
 async fn make_bed(binaries: &Binaries) -> Bed {
     let mut bed = Bed::make(binaries, "blocked", TABLE).await;
     bed.to.sql("CREATE TABLE target (id int PRIMARY KEY, n int)").await;
-    bed.spec.page_rows = Some(10);
+    // Many, and few of them ahead of what is told.
+    (bed.spec.page_rows, bed.spec.copy_jobs) = (Some(5), 1);
     bed
 }
 

@@ -94,13 +94,13 @@ async fn a_run_that_follows_a_source_at_rest_outlives_one_outage_after_the_other
     for binaries in oldest_and_newest() {
         let two = Two::start(&binaries);
         two.source.sql(TABLE).await;
-        let wait_for_server = Duration::from_secs(1);
+        let wait_for_server = Duration::from_secs(3);
         let following = Following::start(&MigrationSpec { wait_for_server, ..two.spec() }).await;
         let reader = "SELECT coalesce(max(active_pid), 0) FROM pg_replication_slots";
-        for _ in 0..3 {
+        for _ in 0..2 {
             two.source.until(&format!("SELECT ({reader}) > 0")).await;
             let of_before = two.source.value(reader).await;
-            tokio::time::sleep(Duration::from_millis(2500)).await;
+            tokio::time::sleep(Duration::from_secs(4)).await;
             two.source.sql(END).await;
             two.source.until(&format!("SELECT ({reader}) NOT IN (0, {of_before})")).await;
         }

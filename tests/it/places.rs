@@ -8,16 +8,16 @@
 use pghost::{
     cluster::Binaries,
     migrate::{
-        Event, Exit, MigrationSpec, PhaseName, Verdict,
+        Event, Exit, PhaseName, Verdict,
         verdict::{Place, RULES, Rule, Sign},
     },
 };
 use tokio::task::JoinSet;
 
 use crate::{
-    moments::forget,
+    bed::Bed,
     stage::{begins, migrate_with, now},
-    support::{Database, assert_same, nothing_is_left_open, oldest_and_newest, server, spec},
+    support::{Database, oldest_and_newest},
 };
 
 /// A number in a row, with an order of its own.
@@ -81,33 +81,25 @@ impl Spot {
     }
 }
 
-/// Two databases between which a table moves, once for each code.
-struct Bed {
+/// A spot, and a table that moves past it, once for each code.
+struct Scene {
     spot: Spot,
-    from: Database,
-    to: Database,
-    spec: MigrationSpec,
+    bed: Bed,
 }
 
-impl Bed {
+impl Scene {
     async fn make(binaries: &Binaries, spot: Spot) -> Self {
-        let server = server(binaries);
-        let from = Database::create(&server, "places").await;
-        let to = Database::create(&server, "places").await;
-        for database in [&from, &to] {
-            database.sql(&order()).await;
-        }
-        from.sql(TABLE).await;
-        let mut spec = spec(&from, &to, "source", "target");
-        (spec.page_rows, spec.copy_jobs) = (Some(10), 1);
-        spec.verify = spot == Verified;
-        Self { spot, from, to, spec }
+        let mut bed = Bed::make(binaries, "places", &format!("{}; {TABLE}", order())).await;
+        bed.to.sql(&order()).await;
+        (bed.spec.page_rows, bed.spec.copy_jobs) = (Some(10), 1);
+        bed.spec.verify = spot == Verified;
+        Self { spot, bed }
     }
 
     const fn troubled(&self) -> &Database {
         match self.spot {
-            Read | Verified => &self.from,
-            Written | Key | Applied | Index => &self.to,
+            Read | Verified => &self.bed.from,
+            Written | Key | Applied | Index => &self.bed.to,
         }
     }
 
@@ -117,12 +109,12 @@ impl Bed {
         let (end, trouble) =
             ("DELETE FROM trouble", format!("INSERT INTO trouble VALUES ('{code}')"));
         if self.spot == Written {
-            self.to.sql("CREATE TABLE target (k key PRIMARY KEY, v text)").await;
+            self.bed.to.sql("CREATE TABLE target (k key PRIMARY KEY, v text)").await;
         }
         let (mut came, mut waited) = (false, Vec::new());
-        let ended = migrate_with(&self.spec, |event| {
+        let ended = migrate_with(&self.bed.spec, |event| {
             if self.spot == Applied && matches!(event, Event::Progress { pages_done: 1, .. }) {
-                now(self.from.sql("UPDATE source SET v = v || '!' WHERE (k).n % 7 = 3"));
+                now(self.bed.from.sql("UPDATE source SET v = v || '!' WHERE (k).n % 7 = 3"));
             }
             if !came && self.spot.is_next(event) {
                 came = true;
@@ -153,41 +145,37 @@ impl Bed {
                 );
                 assert!(failure.message.contains("provoked"), "{what}: {failure}");
                 assert!(waited.is_empty(), "{what}: {waited:?}");
-                nothing_is_left_open(&self.from.config()).await;
-                nothing_is_left_open(&self.to.config()).await;
-                migrate_with(&self.spec, |_| {}).await.unwrap();
+                self.bed.nothing_is_left_open().await;
+                migrate_with(&self.bed.spec, |_| {}).await.unwrap();
             }
             (verdict, ended) => panic!("{what}, {verdict:?}: {:?} {waited:?}", ended.map(|_| ())),
         }
-        assert_same((&self.from, "source"), (&self.to, "target"), "k").await;
-        nothing_is_left_open(&self.from.config()).await;
-        nothing_is_left_open(&self.to.config()).await;
-        forget(&self.spec).await;
-        self.to.sql("DROP TABLE target").await;
+        self.bed.ends().await;
+        self.bed.to.sql("DROP TABLE target").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_code_has_the_verdict_that_the_table_says() {
-    let mut beds = JoinSet::new();
+    let mut scenes = JoinSet::new();
     let all = [Read, Applied, Written, Key, Index, Verified];
     for (release, binaries) in oldest_and_newest().into_iter().rev().enumerate() {
         // On the oldest one of each side: there are many codes.
         for spot in if release == 0 { &all[..] } else { &all[..2] } {
             let (binaries, spot) = (binaries.clone(), *spot);
-            beds.spawn(async move {
-                let bed = Bed::make(&binaries, spot).await;
+            scenes.spawn(async move {
+                let scene = Scene::make(&binaries, spot).await;
                 for rule in RULES {
                     match rule.sign {
                         Sign::State(code) if rule.place == Place::Anywhere => {
-                            bed.meets(&format!("{code:0<5}"), rule).await;
+                            scene.meets(&format!("{code:0<5}"), rule).await;
                         }
-                        Sign::Other => bed.meets("XX000", rule).await,
+                        Sign::Other => scene.meets("XX000", rule).await,
                         _ => {}
                     }
                 }
             });
         }
     }
-    beds.join_all().await;
+    scenes.join_all().await;
 }
