@@ -5,17 +5,25 @@ use std::time::Duration;
 
 use pghost::{
     cluster::Binaries,
-    migrate::{Event, Exit, Failure, MigrationSpec},
+    migrate::{
+        Event, Exit, Failure, MigrationSpec,
+        verdict::{Sign, rule_of},
+    },
 };
 
 use crate::{
     outage::{Own, Two},
     stage::{migrate_with, now},
-    support::{selected, versions_to_test},
+    support::{oldest_and_newest, selected, versions_to_test},
 };
 
 const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
     INSERT INTO source SELECT i, repeat('x', 100) FROM generate_series(1, 20000) i";
+
+/// So much log, and no checkpoint.
+const WRITE: &str = "SELECT pg_switch_wal(); CREATE TABLE w AS SELECT 1 a; SELECT pg_switch_wal(); INSERT INTO w
+    VALUES (1); SELECT pg_switch_wal(); INSERT INTO w VALUES (1); SELECT pg_switch_wal(); INSERT INTO w
+    VALUES (1); SELECT pg_switch_wal(); INSERT INTO w VALUES (1)";
 
 /// A backfill in which every page waits for a lock, once there are some.
 struct Held {
@@ -96,10 +104,8 @@ async fn a_slot_that_is_lost_ends_the_backfill_at_once_and_was_told_before() {
             ("min_wal_size", "32MB"),
         ];
         let held = Held::start(&binaries, &settings).await;
-        let write = "SELECT pg_switch_wal(); CREATE TABLE w AS SELECT 1 a; SELECT pg_switch_wal(); INSERT INTO w
-            VALUES (1); SELECT pg_switch_wal(); INSERT INTO w VALUES (1); SELECT pg_switch_wal(); INSERT INTO w
-            VALUES (1); SELECT pg_switch_wal(); INSERT INTO w VALUES (1); CHECKPOINT";
-        let seen = held.ends_by(write, "max_slot_wal_keep_size").await;
+        let write = format!("{WRITE}; CHECKPOINT");
+        let seen = held.ends_by(&write, "max_slot_wal_keep_size").await;
         let told = |is: &dyn Fn(&Event) -> bool| seen.iter().any(is);
         assert!(told(
             &|event| matches!(event, Event::Notice { message } if message.contains("at most 32 MB"))
@@ -108,6 +114,65 @@ async fn a_slot_that_is_lost_ends_the_backfill_at_once_and_was_told_before() {
             told(&|event| matches!(event, Event::Slot { safe_bytes: Some(1..), .. })),
             "{seen:#?}"
         );
+    }
+}
+
+/// The watch's session is ended, and the slot dropped before there is another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_is_dropped_while_nobody_watches_ends_the_backfill_all_the_same() {
+    for binaries in oldest_and_newest() {
+        let held = Held::start(&binaries, &[]).await;
+        let unwatched = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE query LIKE '%FROM pg_replication_slots s WHERE%' AND pid <> pg_backend_pid();
+            SELECT pg_drop_replication_slot('pghost_outage')";
+        held.ends_by(unwatched, "dropped").await;
+    }
+}
+
+/// More log than is kept for a slot, and no checkpoint yet: people are told what is to be done at
+/// once. A run that catches up in time has lost nothing; and between two runs a slot is lost, which
+/// the next one says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_is_about_to_be_lost_is_told_and_may_just_be_caught() {
+    for binaries in oldest_and_newest() {
+        let settings = [("max_slot_wal_keep_size", "32MB"), ("checkpoint_timeout", "1h")];
+        let held = Held::start(&binaries, &settings).await;
+        let two = &held.two;
+        let (mut lock, mut written) = (Some(two.target.connect().await), false);
+        let mut seen = Vec::new();
+        let ended = migrate_with(&held.spec, |event| {
+            match event {
+                Event::Progress { .. } if !std::mem::replace(&mut written, true) => {
+                    let lock = lock.as_mut().unwrap();
+                    now(lock.query("BEGIN; LOCK TABLE public.target IN EXCLUSIVE MODE")).unwrap();
+                    now(two.source.sql(WRITE));
+                    now(two.source.sql("UPDATE source SET v = 'new' WHERE id % 10 = 0"));
+                }
+                Event::Slot { wal_status, safe_bytes, .. } if wal_status == "unreserved" => {
+                    assert_eq!(*safe_bytes, Some(0));
+                    drop(lock.take());
+                }
+                _ => {}
+            }
+            seen.push(event.clone());
+        });
+        ended.await.unwrap();
+        let told = |event: &Event| match event {
+            Event::Notice { message } => message.contains("max_slot_wal_keep_size = -1"),
+            _ => false,
+        };
+        assert_eq!(seen.iter().filter(|event| told(event)).count(), 1, "{seen:#?}");
+        migrate_with(&held.spec, |_| {}).await.unwrap();
+        two.are_equal().await;
+        two.nothing_is_left_open().await;
+        two.source.sql(&format!("{WRITE}; CHECKPOINT").replace("w AS", "more AS")).await;
+        let failure = migrate_with(&held.spec, |_| {}).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::CannotResume, "{failure}");
+        for part in ["pghost_outage was invalidated", "max_slot_wal_keep_size"] {
+            assert!(failure.message.contains(part), "{failure}");
+        }
+        assert_eq!(failure.hint, rule_of(Sign::Slot).next);
+        two.nothing_is_left_open().await;
     }
 }
 

@@ -1,0 +1,339 @@
+//! What stops a run, by its genuine causes: rights that are taken away, columns that become too
+//! narrow or go, constraints, and limits of a server. Each stops it with what the table of verdicts
+//! says, and names the table; once it is mended the same command goes on, and both sides are equal.
+
+use pghost::{
+    cluster::Binaries,
+    migrate::{
+        Event, Exit, Failure, MigrationSpec, PhaseName,
+        verdict::{Place, rule_of_state},
+    },
+    pg::SqlState,
+};
+use tokio::task::JoinSet;
+
+use crate::{
+    moments::forget,
+    stage::{begins, beside, migrate_with, now, until},
+    support::{
+        Database, assert_same, migrate, nothing_is_left_open, oldest_and_newest, server, spec,
+    },
+};
+
+/// The last row is one that a column of fewer digits has no room for.
+const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, n numeric, v text);
+    INSERT INTO source SELECT i, 0.5, 'row ' || i FROM generate_series(1, 1500) i;
+    UPDATE source SET n = 5000 WHERE id = 1500";
+
+/// Something that stops a run, where `{role}` is whose sessions those are.
+struct Cause {
+    /// Made on the source before the run, which has nothing but these changes to bring; else it is
+    /// in its pages.
+    changes: Option<&'static str>,
+    on_source: bool,
+    harm: &'static str,
+    code: &'static str,
+    says: &'static [&'static str],
+    mend: &'static str,
+}
+
+const fn page(
+    on_source: bool,
+    harm: &'static str,
+    (code, says): (&'static str, &'static [&'static str]),
+    mend: &'static str,
+) -> Cause {
+    Cause { changes: None, on_source, harm, code, says, mend }
+}
+
+const fn change(
+    changes: &'static str,
+    harm: &'static str,
+    (code, says): (&'static str, &'static [&'static str]),
+    mend: &'static str,
+) -> Cause {
+    Cause { changes: Some(changes), on_source: false, harm, code, says, mend }
+}
+
+const PAGE: &str = "reading page ";
+const WRITES_PAGE: &str = "writing page ";
+const TARGET: &str = "public.target";
+
+/// One after the other, of one migration.
+const CAUSES: &[Cause] = &[
+    page(
+        true,
+        "REVOKE SELECT ON source FROM {role}",
+        ("42501", &[PAGE, "of public.source (keys "]),
+        "GRANT SELECT ON source TO {role}",
+    ),
+    page(
+        false,
+        "REVOKE INSERT ON target FROM {role}",
+        ("42501", &[WRITES_PAGE, "of public.target (keys "]),
+        "GRANT INSERT ON target TO {role}",
+    ),
+    page(
+        false,
+        "ALTER TABLE target RENAME v TO w",
+        ("42703", &[WRITES_PAGE, TARGET, "\"v\""]),
+        "ALTER TABLE target RENAME w TO v",
+    ),
+    page(
+        false,
+        "ALTER TABLE target RENAME TO elsewhere",
+        ("42P01", &[WRITES_PAGE, TARGET]),
+        "ALTER TABLE elsewhere RENAME TO target",
+    ),
+    page(
+        false,
+        "ALTER TABLE target ADD CONSTRAINT small CHECK (id < 0) NOT VALID",
+        ("23514", &[WRITES_PAGE, TARGET, "small"]),
+        "ALTER TABLE target DROP CONSTRAINT small",
+    ),
+    page(
+        false,
+        "ALTER TABLE target ADD more int NOT NULL DEFAULT 1;
+         ALTER TABLE target ALTER more DROP DEFAULT",
+        ("23502", &[WRITES_PAGE, TARGET, "more"]),
+        "ALTER TABLE target DROP more",
+    ),
+    // The last page of all.
+    page(
+        false,
+        "ALTER TABLE target ALTER n TYPE numeric(4, 2)",
+        ("22003", &[WRITES_PAGE, TARGET, "precision 4"]),
+        "ALTER TABLE target ALTER n TYPE numeric",
+    ),
+    // Before the checkpoint.
+    change(
+        "UPDATE source SET v = 'too long for twelve' WHERE id < 9",
+        "ALTER TABLE target ALTER v TYPE varchar(12)",
+        ("22001", &["writing changes", TARGET, "character varying(12)"]),
+        "ALTER TABLE target ALTER v TYPE text",
+    ),
+    // And from here on after it.
+    change(
+        "UPDATE source SET v = 'forbidden' WHERE id = 7",
+        "ALTER TABLE target ADD CONSTRAINT allowed CHECK (v <> 'forbidden')",
+        ("23514", &["writing changes", TARGET, "allowed"]),
+        "ALTER TABLE target DROP CONSTRAINT allowed",
+    ),
+    change(
+        "INSERT INTO source SELECT i, 1, NULL FROM generate_series(-2000, -1) i",
+        "ALTER TABLE target ALTER v SET NOT NULL",
+        ("23502", &["writing changes", TARGET, "\"v\""]),
+        "ALTER TABLE target ALTER v DROP NOT NULL",
+    ),
+    change(
+        "UPDATE source SET v = 'x' WHERE id = 7; DELETE FROM source WHERE id = 8",
+        "ALTER TABLE target RENAME v TO w",
+        ("42703", &["writing changes", TARGET, "\"v\""]),
+        "ALTER TABLE target RENAME w TO v",
+    ),
+    change(
+        "DELETE FROM source WHERE id = 9",
+        "ALTER TABLE target RENAME TO elsewhere",
+        ("42P01", &["writing changes", TARGET]),
+        "ALTER TABLE elsewhere RENAME TO target",
+    ),
+    change(
+        "UPDATE source SET v = 'y' WHERE id = 7",
+        "REVOKE UPDATE ON target FROM {role}",
+        ("42501", &["writing changes", TARGET]),
+        "GRANT UPDATE ON target TO {role}",
+    ),
+    change(
+        "DELETE FROM source WHERE id = 10",
+        "ALTER ROLE {role} NOREPLICATION",
+        ("42501", &["reading changes from the source", "replication"]),
+        "ALTER ROLE {role} REPLICATION",
+    ),
+];
+
+/// Two databases, and a role that may do in them what it must and nothing more.
+struct Bed {
+    from: Database,
+    to: Database,
+    role: String,
+    spec: MigrationSpec,
+}
+
+impl Bed {
+    async fn make(binaries: &Binaries, table: &str) -> Self {
+        let server = server(binaries);
+        let from = Database::create(&server, "causes").await;
+        let to = Database::create(&server, "causes").await;
+        let role = format!("{}_mover", from.name);
+        from.sql(table).await;
+        let may = format!(
+            "CREATE ROLE {role} LOGIN REPLICATION; ALTER TABLE source OWNER TO {role};
+             GRANT CREATE ON DATABASE {}, {} TO {role}",
+            from.name, to.name
+        );
+        from.sql(&may).await;
+        to.sql(&format!("GRANT ALL ON SCHEMA public TO {role}")).await;
+        let mut spec = spec(&from, &to, "source", "target");
+        spec.source.user.clone_from(&role);
+        spec.target.user.clone_from(&role);
+        (spec.page_rows, spec.copy_jobs) = (Some(25), 1);
+        Self { from, to, role, spec }
+    }
+
+    /// A run with something done at a moment.
+    async fn with(
+        &self,
+        is_time: impl Fn(&Event) -> bool + Send + Sync,
+        db: &Database,
+        sql: &str,
+    ) -> Result<Vec<Event>, Failure> {
+        let mut sql = Some(sql);
+        let ended = migrate_with(&self.spec, |event| {
+            if is_time(event)
+                && let Some(sql) = sql.take()
+            {
+                now(db.sql(sql));
+            }
+        })
+        .await;
+        assert_eq!(sql, None, "the moment never came: {ended:?}");
+        ended
+    }
+
+    async fn stopped_by(&self, cause: &Cause) {
+        if let Some(changes) = cause.changes {
+            self.from.sql(changes).await;
+        }
+        let db = if cause.on_source { &self.from } else { &self.to };
+        let [harm, mend] = [cause.harm, cause.mend].map(|sql| sql.replace("{role}", &self.role));
+        let is_time = |event: &Event| match cause.changes {
+            None => matches!(event, Event::Progress { .. }),
+            Some(_) => begins(event, PhaseName::CatchUp),
+        };
+        let ended = self.with(is_time, db, &harm).await;
+        self.judged(ended, cause.code, cause.says).await;
+        db.sql(&mend).await;
+    }
+
+    /// It has ended with this code as the table says. Gives the failure.
+    async fn judged(
+        &self,
+        ended: Result<Vec<Event>, Failure>,
+        code: &str,
+        says: &[&str],
+    ) -> Failure {
+        let failure = ended.map(|_| code).unwrap_err();
+        let state = SqlState::from_bytes(code.as_bytes()).unwrap();
+        let rule = rule_of_state(state, Place::Anywhere);
+        assert_eq!(failure.sqlstate, Some(state), "{failure}");
+        assert_eq!((failure.exit, failure.verdict), (Exit::Stopped, rule.verdict), "{failure}");
+        let has_own_hint = failure.hint.contains("UPDATE pghost.object");
+        assert!(failure.hint == rule.next || has_own_hint, "{failure}");
+        assert!(failure.state.contains("stay"), "{failure}");
+        for part in says {
+            assert!(failure.message.contains(part), "no {part} in {failure}");
+        }
+        self.nothing_is_left_open().await;
+        failure
+    }
+
+    async fn nothing_is_left_open(&self) {
+        for database in [&self.from, &self.to] {
+            nothing_is_left_open(&database.config()).await;
+        }
+    }
+
+    async fn ends(self) {
+        for _ in 0..2 {
+            migrate(&self.spec).await.unwrap_or_else(|failure| panic!("{failure}"));
+        }
+        assert_same((&self.from, "source"), (&self.to, "target"), "id").await;
+        self.nothing_is_left_open().await;
+        forget(&self.spec).await;
+    }
+}
+
+async fn one_after_the_other(binaries: Binaries) {
+    let bed = Bed::make(&binaries, TABLE).await;
+    for cause in CAUSES {
+        bed.stopped_by(cause).await;
+    }
+    bed.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_taken_away_or_too_narrow_stops_the_run_until_it_is_mended() {
+    let mut scenes = JoinSet::new();
+    for binaries in oldest_and_newest() {
+        scenes.spawn(one_after_the_other(binaries));
+    }
+    scenes.join_all().await;
+}
+
+/// Sorted by several processes together, which goes by files however little it is.
+async fn indexes(binaries: Binaries) {
+    let table = format!(
+        "{TABLE}; ALTER TABLE source ADD u int; UPDATE source SET u = id;
+        CREATE INDEX on_n ON source (n); CREATE UNIQUE INDEX on_u ON source (u)"
+    );
+    let bed = Bed::make(&binaries, &table).await;
+    let set = |what: &str| format!("ALTER DATABASE {} {what}", bed.to.name);
+    bed.to.sql(&set("SET min_parallel_table_scan_size = 0")).await;
+    let [limit, no_limit] = ["SET temp_file_limit = 0", "RESET temp_file_limit"].map(set);
+
+    bed.to.sql(&limit).await;
+    let ended = migrate(&bed.spec).await;
+    let says = ["building the key of public.target", "temp_file_limit"];
+    bed.judged(ended, "53400", &says).await;
+    bed.to.sql(&no_limit).await;
+
+    let is_time = |event: &Event| matches!(event, Event::Checkpoint { .. });
+    let ended = bed.with(is_time, &bed.to, &limit).await;
+    let failure = bed.judged(ended, "53400", &["CREATE ", "public.target", "temp_file_limit"]);
+    assert!(failure.await.hint.contains("skipped = 'by hand'"));
+    bed.to.sql(&no_limit).await;
+
+    // Rows that the source does not have.
+    bed.to.sql("INSERT INTO target VALUES (-1, 0, '', 7)").await;
+    let ended = migrate(&bed.spec).await;
+    bed.judged(ended, "23505", &["making unique index", "of public.target", "(u)=(7)"]).await;
+    bed.to.sql("DELETE FROM target WHERE id = -1").await;
+
+    // A build that somebody cancels, and one whose session somebody ends.
+    let mut holder = bed.to.connect().await;
+    holder.query("BEGIN; LOCK TABLE target IN ROW EXCLUSIVE MODE").await.unwrap();
+    let mut reasons = Vec::new();
+    let script = async {
+        for end in ["pg_cancel_backend", "pg_terminate_backend"] {
+            let builds = "FROM pg_stat_activity WHERE datname = current_database()
+                AND query LIKE 'CREATE UNIQUE INDEX%' AND wait_event_type = 'Lock'";
+            until(&bed.to, &format!("SELECT count(*) > 0 {builds}")).await;
+            bed.to.sql(&format!("SELECT {end}(pid) {builds}")).await;
+            until(&bed.to, &format!("SELECT count(*) = 0 {builds}")).await;
+        }
+        holder.query("COMMIT").await.unwrap();
+    };
+    let on = |event: &Event| {
+        if let Event::Waiting { reason, .. } = event {
+            reasons.push(reason.clone());
+        }
+    };
+    beside(&bed.spec, on, script).await.unwrap();
+    holder.close().await;
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    for (reason, code) in reasons.iter().zip(["57014", "57P01"]) {
+        assert!(reason.contains(code) && reason.contains("unique index"), "{reasons:?}");
+    }
+    let made = "SELECT count(*) FROM pg_index WHERE indrelid = 'target'::regclass AND indisvalid";
+    assert_eq!(bed.to.value(made).await, "3");
+    bed.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_cannot_be_built_stops_the_run_until_it_can() {
+    let mut scenes = JoinSet::new();
+    for binaries in oldest_and_newest() {
+        scenes.spawn(indexes(binaries));
+    }
+    scenes.join_all().await;
+}

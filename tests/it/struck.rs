@@ -1,0 +1,221 @@
+//! Sessions that somebody ends or cancels, one kind after the other, and server processes that die:
+//! on either side, while pages are copied and while changes are applied. All of it passes, and the
+//! run goes on by itself.
+
+use std::process::Command;
+
+use pghost::{cluster::Binaries, migrate::Event};
+use tokio::task::JoinSet;
+
+use crate::{
+    outage::{Own, Two},
+    stage::{Following, migrate_with, now},
+    support::oldest_and_newest,
+};
+
+const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
+    INSERT INTO source SELECT i, 'row ' || i FROM generate_series(1, 3000) i";
+
+/// Kinds of sessions, by what they hold or have asked last: conditions on pg_stat_activity.
+const HOLDS_THE_RUN: &str = "pid IN (SELECT pid FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND mode = 'ExclusiveLock')";
+const WRITES: &str = "pid IN (SELECT pid FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND mode = 'ShareLock')";
+const READS_PAGES: &str = "(query LIKE '%pg_current_wal_flush_lsn()%' OR query LIKE 'COPY %')";
+const FINDS_PAGES: &str = "query = 'COMMIT'";
+const OF_THE_RUN: &str = "(query LIKE 'SELECT pg_advisory_lock_shared(%'
+    OR query LIKE 'SET enable_seqscan = off; SET enable_hashjoin%')";
+const WALSENDER: &str = "backend_type = 'walsender'";
+const WATCHES_THE_SLOT: &str = "query LIKE '%FROM pg_replication_slots s WHERE%'";
+const WATCHES_LOCKS: &str = "query LIKE '%WHERE wait_event_type = ''Lock'' AND datname%'";
+
+const ENDS: &str = "pg_terminate_backend";
+const CANCELS: &str = "pg_cancel_backend";
+
+/// How many of a kind were struck: with how, which.
+fn strike(how: &str, kind: &str) -> String {
+    format!(
+        "SELECT count({how}(pid)) FROM pg_stat_activity
+          WHERE application_name NOT LIKE 'test%' AND usename IS NOT NULL AND {kind}"
+    )
+}
+
+fn are_there(kind: &str) -> String {
+    format!(
+        "SELECT count(*) > 0 FROM pg_stat_activity
+          WHERE application_name NOT LIKE 'test%' AND usename IS NOT NULL AND {kind}"
+    )
+}
+
+/// Less than any session here waits, for locks or for work.
+fn timeouts(binaries: &Binaries) -> Vec<(&'static str, &'static str)> {
+    let always = [
+        "statement_timeout",
+        "lock_timeout",
+        "idle_in_transaction_session_timeout",
+        "idle_session_timeout",
+    ];
+    let since_17 = (binaries.version.major() >= 17).then_some("transaction_timeout");
+    always.into_iter().chain(since_17).map(|name| (name, "250ms")).collect()
+}
+
+async fn in_the_backfill(two: &Two) {
+    let mut strikes = [
+        (&two.source, READS_PAGES),
+        (&two.target, WRITES),
+        (&two.source, FINDS_PAGES),
+        (&two.source, OF_THE_RUN),
+        (&two.source, WATCHES_THE_SLOT),
+        (&two.target, HOLDS_THE_RUN),
+    ]
+    .into_iter()
+    .peekable();
+    let (mut reasons, mut cancelled) = (Vec::new(), false);
+    let spec = two.spec();
+    let ended = migrate_with(&spec, |event| match event {
+        Event::Waiting { reason, .. } => reasons.push(reason.clone()),
+        Event::Progress { .. } if let Some((server, kind)) = strikes.peek() => {
+            // One that is not there yet is waited for.
+            if now(server.value(&strike(ENDS, kind))) != "0" {
+                strikes.next();
+            }
+        }
+        Event::Progress { .. } if !cancelled => {
+            cancelled = true;
+            now(while_it_waits_for_a_lock(&two.source));
+        }
+        _ => {}
+    });
+    ended.await.unwrap_or_else(|failure| panic!("{failure}: {reasons:?}"));
+    assert!(strikes.next().is_none() && cancelled, "{reasons:?}");
+    let all = reasons.join("\n");
+    for part in ["57P01", "57014", "from the source", "to the target"] {
+        assert!(all.contains(part), "no {part} in {all}");
+    }
+    two.are_equal().await;
+    two.nothing_is_left_open().await;
+}
+
+/// Cancels the reading of a page.
+async fn while_it_waits_for_a_lock(source: &Own) {
+    const WAITS: &str = "wait_event_type = 'Lock'";
+    let mut holder = source.connect().await;
+    holder.query("BEGIN; LOCK TABLE source").await.unwrap();
+    source.until(&are_there(WAITS)).await;
+    source.sql(&strike(CANCELS, WAITS)).await;
+    holder.close().await;
+}
+
+async fn while_it_follows(two: &Two) {
+    let mut following = Following::start(&two.spec()).await;
+    // Where nothing moves, somebody looks for locks. They come back, and the run does not wait.
+    let watchers = [
+        (&two.source, WATCHES_LOCKS),
+        (&two.target, WATCHES_LOCKS),
+        (&two.source, WATCHES_THE_SLOT),
+    ];
+    for how in [CANCELS, ENDS, ENDS] {
+        for (server, kind) in watchers {
+            server.until(&are_there(kind)).await;
+            server.sql(&strike(how, kind)).await;
+        }
+    }
+    assert_eq!(following.reasons(), [""; 0]);
+    let strikes = [
+        (&two.source, ENDS, WALSENDER, "57P01"),
+        (&two.source, CANCELS, WALSENDER, "57014"),
+        (&two.target, ENDS, WRITES, "57P01"),
+        (&two.source, ENDS, OF_THE_RUN, ""),
+        (&two.target, ENDS, HOLDS_THE_RUN, ""),
+    ];
+    for (number, (server, how, kind, code)) in strikes.into_iter().enumerate() {
+        server.until(&are_there(kind)).await;
+        server.sql(&strike(how, kind)).await;
+        two.source.sql(&format!("INSERT INTO source VALUES (-1 - {number}, '{kind:.9}')")).await;
+        if !code.is_empty() {
+            let reason = following.waits().await;
+            assert!(reason.contains(code), "no {code} in {reason}");
+        }
+        two.target
+            .until(&format!("SELECT count(*) = 1 FROM target WHERE id = -1 - {number}"))
+            .await;
+    }
+    // Told to stop, with the session gone that has held the migration all the while.
+    following.end().await;
+    two.are_equal().await;
+    two.nothing_is_left_open().await;
+}
+
+async fn sessions(binaries: Binaries) {
+    let timeouts = timeouts(&binaries);
+    let two = Two::with(&binaries, &timeouts, &timeouts);
+    two.source.sql(TABLE).await;
+    in_the_backfill(&two).await;
+    while_it_follows(&two).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_that_somebody_ends_or_cancels_are_opened_again() {
+    let mut scenes = JoinSet::new();
+    for binaries in oldest_and_newest() {
+        scenes.spawn(sessions(binaries));
+    }
+    scenes.join_all().await;
+}
+
+/// Kills a server's process that serves nobody but the test. The server ends all the others, and
+/// recovers.
+async fn crashes(server: &Own) {
+    let (victim, mut witness) = (server.connect().await, server.connect().await);
+    let pid = victim.process_id().to_string();
+    assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+    witness.query("SELECT pg_sleep(600)").await.unwrap_err();
+}
+
+async fn processes(binaries: Binaries) {
+    let two = Two::start(&binaries);
+    two.source.sql(TABLE).await;
+    let is_page = |event: &Event| matches!(event, Event::Progress { .. });
+    let is_change = |event: &Event| matches!(event, Event::CatchUp { .. });
+    type Moment = fn(&Event) -> bool;
+    let crash: [(&Own, Moment); 4] = [
+        (&two.source, is_page),
+        (&two.target, is_page),
+        (&two.source, is_change),
+        (&two.target, is_change),
+    ];
+    let (mut crash, mut reasons) = (crash.into_iter().peekable(), Vec::new());
+    let (mut resumed, mut pages) = (true, 0);
+    let spec = two.spec();
+    let ended = migrate_with(&spec, |event| {
+        match event {
+            Event::Waiting { reason, .. } => reasons.push(reason.clone()),
+            Event::Resumed { .. } => resumed = true,
+            _ => {}
+        }
+        pages += u32::from(is_page(event));
+        if pages == 10 && is_page(event) {
+            now(two.source.sql("UPDATE source SET v = v || '!'; DELETE FROM source WHERE id < 9"));
+        }
+        if resumed && let Some((server, _)) = crash.next_if(|(_, is_time)| is_time(event)) {
+            resumed = false;
+            now(crashes(server));
+        }
+    });
+    ended.await.unwrap_or_else(|failure| panic!("{failure}: {reasons:?}"));
+    assert!(crash.next().is_none(), "{reasons:?}");
+    let first = |side| reasons.iter().filter(|r| r.contains("57P02") && r.contains(side)).count();
+    assert!(first("source") >= 2 && first("target") >= 2, "{reasons:#?}");
+    migrate_with(&two.spec(), |_| {}).await.unwrap();
+    two.are_equal().await;
+    two.nothing_is_left_open().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_process_that_dies_is_outlived() {
+    let mut scenes = JoinSet::new();
+    for binaries in oldest_and_newest() {
+        scenes.spawn(processes(binaries));
+    }
+    scenes.join_all().await;
+}
