@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::{sync::watch, time::MissedTickBehavior};
 
-use super::{ApplyError, ApplyTable, driver::Driver};
+use super::{ApplyError, ApplyTable, driver::Driver, error::TARGET};
 use crate::{
     config::Config,
     conn::{Connection, Error},
@@ -201,7 +201,7 @@ async fn no_writers_left(
     apply: &Apply,
     interrupt: watch::Receiver<bool>,
 ) -> Result<(), ApplyError> {
-    let failed = |error| ApplyError::Target { after: Lsn::INVALID, error };
+    let failed = |error| ApplyError::Target { place: TARGET.into(), after: Lsn::INVALID, error };
     let since = Instant::now();
     while !ledger::writers(target, &apply.migration).await.map_err(failed)?.is_empty() {
         if since.elapsed() > apply.stall {

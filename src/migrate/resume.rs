@@ -148,6 +148,7 @@ async fn check_table(
     let found =
         found.ok_or_else(|| cannot(format!("the target {} is gone", record.target.plain())))?;
     has_its_rows(&mut servers.target, migration, record, &found).await?;
+    has_its_columns(&source, &found)?;
     lasts(&found)?;
     // Once the target was exact, its owner may have added indexes and constraints.
     let target_key = if migration.phase == Phase::Done {
@@ -169,6 +170,26 @@ async fn check_table(
         target_key,
         new_columns,
         is_arithmetic,
+    })
+}
+
+/// With a column all that was copied of it has gone; to add it again would not bring that back.
+fn has_its_columns(source: &Table, target: &Table) -> Result<(), Failure> {
+    let gone = source.stored_columns().find(|column| target.column(&column.name).is_none());
+    gone.map_or(Ok(()), |column| {
+        Err(Failure::cannot_resume(
+            format!(
+                "the target {} has no column {} any more, and with it what was copied of it has \
+                 gone",
+                target.name.plain(),
+                column.name
+            ),
+            format!(
+                "if it was only given another name, give it its own again (ALTER TABLE {} RENAME \
+                 COLUMN), and then the same command. Else {START_AGAIN}",
+                target.name
+            ),
+        ))
     })
 }
 

@@ -14,7 +14,7 @@ use crate::{
 };
 
 const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
-    INSERT INTO source SELECT i, 'row ' || i FROM generate_series(1, 3000) i";
+    INSERT INTO source SELECT i, 'row ' || i FROM generate_series(1, 6000) i";
 
 /// Kinds of sessions, by what they hold or have asked last: conditions on pg_stat_activity.
 const HOLDS_THE_RUN: &str = "pid IN (SELECT pid FROM pg_locks
@@ -74,15 +74,15 @@ async fn in_the_backfill(two: &Two) {
     let spec = two.spec();
     let ended = migrate_with(&spec, |event| match event {
         Event::Waiting { reason, .. } => reasons.push(reason.clone()),
+        Event::Progress { .. } if !cancelled => {
+            cancelled = true;
+            now(while_it_waits_for_a_lock(&two.source));
+        }
         Event::Progress { .. } if let Some((server, kind)) = strikes.peek() => {
             // One that is not there yet is waited for.
             if now(server.value(&strike(ENDS, kind))) != "0" {
                 strikes.next();
             }
-        }
-        Event::Progress { .. } if !cancelled => {
-            cancelled = true;
-            now(while_it_waits_for_a_lock(&two.source));
         }
         _ => {}
     });
@@ -194,7 +194,7 @@ async fn processes(binaries: Binaries) {
             _ => {}
         }
         pages += u32::from(is_page(event));
-        if pages == 10 && is_page(event) {
+        if pages == 1 && is_page(event) {
             now(two.source.sql("UPDATE source SET v = v || '!'; DELETE FROM source WHERE id < 9"));
         }
         if resumed && let Some((server, _)) = crash.next_if(|(_, is_time)| is_time(event)) {

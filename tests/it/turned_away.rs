@@ -84,7 +84,6 @@ async fn by_the_source(binaries: Binaries) {
     ended.unwrap();
     assert!(waited.is_some_and(|reason| reason.contains("mover")));
 
-    // One slot for a walsender, which is another's now; the sessions go on.
     for (hba, code, password) in
         [(ASKS, "28P01", "another"), (ASKS, "28P01", "a third"), (KEEPS_OUT, "28000", "secret")]
     {
@@ -128,7 +127,7 @@ async fn hog(server: &Own) -> Connection {
     let mut hog = server.connect().await;
     let all = "SELECT count(pg_advisory_lock(i)) FROM generate_series(1, 10000000) i";
     let full = hog.query(all).await.unwrap_err();
-    assert_eq!(full.sqlstate().map(|code| code.to_string()).as_deref(), Some("53200"));
+    assert_eq!(full.sqlstate().map(|code| code.to_string()).as_deref(), Some("53200"), "{full}");
     hog
 }
 
