@@ -213,6 +213,10 @@ impl Bed {
         let ended = self.with(is_time, db, &harm).await;
         self.judged(ended, cause.code, cause.says).await;
         db.sql(&mend).await;
+        if cause.changes.is_some() {
+            // All of them, so that the next ones are the first that come.
+            migrate(&self.spec).await.unwrap_or_else(|failure| panic!("{failure}"));
+        }
     }
 
     /// It has ended with this code as the table says. Gives the failure.
@@ -222,7 +226,7 @@ impl Bed {
         code: &str,
         says: &[&str],
     ) -> Failure {
-        let failure = ended.map(|_| code).unwrap_err();
+        let failure = ended.map(|_| (code, says)).unwrap_err();
         let state = SqlState::from_bytes(code.as_bytes()).unwrap();
         let rule = rule_of_state(state, Place::Anywhere);
         assert_eq!(failure.sqlstate, Some(state), "{failure}");
@@ -248,7 +252,10 @@ impl Bed {
         self.to.sql("ALTER TABLE target RENAME v TO w").await;
         let failure = migrate(&self.spec).await.map(|_| "it ended well").unwrap_err();
         assert_eq!(failure.exit, Exit::CannotResume, "{failure}");
-        assert!(failure.message.contains("public.target has no column v any more"), "{failure}");
+        assert!(
+            failure.message.contains("public.target has no column \"v\" any more"),
+            "{failure}"
+        );
         assert!(!failure.hint.contains("ADD COLUMN"), "{failure}");
         self.to.sql("ALTER TABLE target RENAME w TO v").await;
         self.ends().await;
@@ -283,11 +290,11 @@ async fn what_is_taken_away_or_too_narrow_stops_the_run_until_it_is_mended() {
 
 /// Sorted by several processes together, which goes by files however little it is.
 async fn indexes(binaries: Binaries) {
-    let table = format!(
-        "{TABLE}; ALTER TABLE source ADD u int; UPDATE source SET u = id;
-        CREATE INDEX on_n ON source (n); CREATE UNIQUE INDEX on_u ON source (u)"
-    );
-    let bed = Bed::make(&binaries, &table).await;
+    const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, n int, u int);
+        INSERT INTO source SELECT i, i, i FROM generate_series(1, 30000) i;
+        CREATE INDEX on_n ON source (n); CREATE UNIQUE INDEX on_u ON source (u)";
+    let mut bed = Bed::make(&binaries, TABLE).await;
+    bed.spec.page_rows = Some(5000);
     let set = |what: &str| format!("ALTER DATABASE {} {what}", bed.to.name);
     bed.to.sql(&set("SET min_parallel_table_scan_size = 0")).await;
     let [limit, no_limit] = ["SET temp_file_limit = '100kB'", "RESET temp_file_limit"].map(set);

@@ -60,27 +60,30 @@ fn timeouts(binaries: &Binaries) -> Vec<(&'static str, &'static str)> {
 }
 
 async fn in_the_backfill(two: &Two) {
+    // Which are noticed at once, the others when they are needed.
     let mut strikes = [
-        (&two.source, READS_PAGES),
-        (&two.target, WRITES),
-        (&two.source, FINDS_PAGES),
-        (&two.source, OF_THE_RUN),
-        (&two.source, WATCHES_THE_SLOT),
-        (&two.target, HOLDS_THE_RUN),
+        (&two.source, READS_PAGES, true),
+        (&two.target, WRITES, true),
+        (&two.source, FINDS_PAGES, false),
+        (&two.source, OF_THE_RUN, false),
+        (&two.source, WATCHES_THE_SLOT, false),
+        (&two.target, HOLDS_THE_RUN, false),
     ]
     .into_iter()
     .peekable();
-    let (mut reasons, mut cancelled) = (Vec::new(), false);
+    let (mut reasons, mut cancelled, mut goes_on) = (Vec::new(), false, true);
     let spec = two.spec();
     let ended = migrate_with(&spec, |event| match event {
         Event::Waiting { reason, .. } => reasons.push(reason.clone()),
         Event::Progress { .. } if !cancelled => {
-            cancelled = true;
+            (cancelled, goes_on) = (true, false);
             now(while_it_waits_for_a_lock(&two.source));
         }
-        Event::Progress { .. } if let Some((server, kind)) = strikes.peek() => {
+        Event::Resumed { .. } => goes_on = true,
+        Event::Progress { .. } if goes_on && let Some((server, kind, at_once)) = strikes.peek() => {
             // One that is not there yet is waited for.
             if now(server.value(&strike(ENDS, kind))) != "0" {
+                goes_on = !at_once;
                 strikes.next();
             }
         }
@@ -204,8 +207,9 @@ async fn processes(binaries: Binaries) {
     });
     ended.await.unwrap_or_else(|failure| panic!("{failure}: {reasons:?}"));
     assert!(crash.next().is_none(), "{reasons:?}");
-    let first = |side| reasons.iter().filter(|r| r.contains("57P02") && r.contains(side)).count();
-    assert!(first("source") >= 2 && first("target") >= 2, "{reasons:#?}");
+    // A walsender says nothing as it dies.
+    let told = |side| reasons.iter().filter(|r| r.contains("57P02") && r.contains(side)).count();
+    assert!(told("source") >= 1 && told("target") >= 2, "{reasons:#?}");
     migrate_with(&two.spec(), |_| {}).await.unwrap();
     two.are_equal().await;
     two.nothing_is_left_open().await;

@@ -118,9 +118,9 @@ async fn a_source_that_lets_nobody_in_stops_the_run_or_is_waited_for() {
 const PARTED: &str = "CREATE TABLE source (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
     DO $$ BEGIN FOR i IN 0..29 LOOP
         EXECUTE format('CREATE TABLE part_%s PARTITION OF source FOR VALUES FROM (%s) TO (%s)',
-                       i, i * 20, i * 20 + 20);
+                       i, i * 50, i * 50 + 50);
     END LOOP; END $$;
-    INSERT INTO source SELECT i, 'row ' || i FROM generate_series(0, 599) i";
+    INSERT INTO source SELECT i, 'row ' || i FROM generate_series(0, 1499) i";
 
 /// Takes every lock that is left.
 async fn hog(server: &Own) -> Connection {
@@ -138,7 +138,8 @@ async fn by_the_table_of_locks(binaries: Binaries) {
     let is_page = |event: &Event| matches!(event, Event::Progress { .. });
     for server in [&two.source, &two.target] {
         let mut holder = None;
-        let spec = MigrationSpec { wait_for_server: Duration::ZERO, ..two.spec() };
+        let wait_for_server = Duration::ZERO;
+        let spec = MigrationSpec { wait_for_server, page_rows: Some(10), ..two.spec() };
         let harm = || holder = Some(now(hog(server)));
         let (ended, _) = run(&spec, is_page, harm, ("never", || {})).await;
         let failure = judged(ended, "53200");
