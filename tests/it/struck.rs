@@ -4,13 +4,17 @@
 
 use std::process::Command;
 
-use pghost::{cluster::Binaries, migrate::Event};
+use pghost::{
+    cluster::Binaries,
+    migrate::{Event, MigrationSpec},
+};
 use tokio::task::JoinSet;
 
 use crate::{
+    moments::forget,
     outage::{Own, Two},
-    stage::{Following, migrate_with, now},
-    support::oldest_and_newest,
+    stage::{Following, migrate_with, now, until},
+    support::{Database, assert_same, nothing_is_left_open, oldest_and_newest, server, spec},
 };
 
 const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
@@ -32,52 +36,82 @@ const WATCHES_LOCKS: &str = "query LIKE '%WHERE wait_event_type = ''Lock'' AND d
 const ENDS: &str = "pg_terminate_backend";
 const CANCELS: &str = "pg_cancel_backend";
 
-/// How many of a kind were struck: with how, which.
-fn strike(how: &str, kind: &str) -> String {
+/// The sessions of a kind.
+fn of_kind(kind: &str) -> String {
     format!(
-        "SELECT count({how}(pid)) FROM pg_stat_activity
-          WHERE application_name NOT LIKE 'test%' AND usename IS NOT NULL AND {kind}"
+        "FROM pg_stat_activity WHERE datname = current_database()
+            AND application_name NOT LIKE 'test%' AND usename IS NOT NULL AND {kind}"
     )
+}
+
+/// Strikes a kind, and tells how many there were.
+fn strike(how: &str, kind: &str) -> String {
+    format!("SELECT count({how}(pid)) {}", of_kind(kind))
 }
 
 fn are_there(kind: &str) -> String {
-    format!(
-        "SELECT count(*) > 0 FROM pg_stat_activity
-          WHERE application_name NOT LIKE 'test%' AND usename IS NOT NULL AND {kind}"
-    )
+    format!("SELECT count(*) > 0 {}", of_kind(kind))
 }
 
-/// Less than any session here waits, for locks or for work.
-fn timeouts(binaries: &Binaries) -> Vec<(&'static str, &'static str)> {
-    let always = [
-        "statement_timeout",
-        "lock_timeout",
-        "idle_in_transaction_session_timeout",
-        "idle_session_timeout",
-    ];
-    let since_17 = (binaries.version.major() >= 17).then_some("transaction_timeout");
-    always.into_iter().chain(since_17).map(|name| (name, "250ms")).collect()
+struct Bed {
+    from: Database,
+    to: Database,
+    spec: MigrationSpec,
 }
 
-async fn in_the_backfill(two: &Two) {
+impl Bed {
+    /// Databases in which every timeout that there is is less than any session here waits, for
+    /// locks or for work.
+    async fn make(binaries: &Binaries) -> Self {
+        let server = server(binaries);
+        let from = Database::create(&server, "struck").await;
+        let to = Database::create(&server, "struck").await;
+        let mut timeouts = vec![
+            "statement_timeout",
+            "lock_timeout",
+            "idle_in_transaction_session_timeout",
+            "idle_session_timeout",
+        ];
+        if binaries.version.major() >= 17 {
+            timeouts.push("transaction_timeout");
+        }
+        for db in [&from, &to] {
+            for timeout in &timeouts {
+                db.sql(&format!("ALTER DATABASE {} SET {timeout} = '250ms'", db.name)).await;
+            }
+        }
+        from.sql(TABLE).await;
+        let mut spec = spec(&from, &to, "source", "target");
+        spec.page_rows = Some(50);
+        Self { from, to, spec }
+    }
+
+    async fn is_equal(&self) {
+        assert_same((&self.from, "source"), (&self.to, "target"), "id").await;
+        for database in [&self.from, &self.to] {
+            nothing_is_left_open(&database.config()).await;
+        }
+    }
+}
+
+async fn in_the_backfill(bed: &Bed) {
     // Which are noticed at once, the others when they are needed.
     let mut strikes = [
-        (&two.source, READS_PAGES, true),
-        (&two.target, WRITES, true),
-        (&two.source, FINDS_PAGES, false),
-        (&two.source, OF_THE_RUN, false),
-        (&two.source, WATCHES_THE_SLOT, false),
-        (&two.target, HOLDS_THE_RUN, false),
+        (&bed.from, READS_PAGES, true),
+        (&bed.to, WRITES, true),
+        (&bed.from, FINDS_PAGES, false),
+        (&bed.from, OF_THE_RUN, false),
+        (&bed.from, WATCHES_THE_SLOT, false),
+        (&bed.to, HOLDS_THE_RUN, false),
     ]
     .into_iter()
     .peekable();
     let (mut reasons, mut cancelled, mut goes_on) = (Vec::new(), false, true);
-    let spec = two.spec();
-    let ended = migrate_with(&spec, |event| match event {
+    let ended = migrate_with(&bed.spec, |event| match event {
         Event::Waiting { reason, .. } => reasons.push(reason.clone()),
         Event::Progress { .. } if !cancelled => {
             (cancelled, goes_on) = (true, false);
-            now(while_it_waits_for_a_lock(&two.source));
+            now(while_it_waits_for_a_lock(&bed.from));
         }
         Event::Resumed { .. } => goes_on = true,
         Event::Progress { .. } if goes_on && let Some((server, kind, at_once)) = strikes.peek() => {
@@ -95,66 +129,58 @@ async fn in_the_backfill(two: &Two) {
     for part in ["57P01", "57014", "from the source", "to the target"] {
         assert!(all.contains(part), "no {part} in {all}");
     }
-    two.are_equal().await;
-    two.nothing_is_left_open().await;
+    bed.is_equal().await;
 }
 
 /// Cancels the reading of a page.
-async fn while_it_waits_for_a_lock(source: &Own) {
+async fn while_it_waits_for_a_lock(source: &Database) {
     const WAITS: &str = "wait_event_type = 'Lock'";
     let mut holder = source.connect().await;
     holder.query("BEGIN; LOCK TABLE source").await.unwrap();
-    source.until(&are_there(WAITS)).await;
+    until(source, &are_there(WAITS)).await;
     source.sql(&strike(CANCELS, WAITS)).await;
     holder.close().await;
 }
 
-async fn while_it_follows(two: &Two) {
-    let mut following = Following::start(&two.spec()).await;
+async fn while_it_follows(bed: &Bed) {
+    let mut following = Following::start(&bed.spec).await;
     // Where nothing moves, somebody looks for locks. They come back, and the run does not wait.
-    let watchers = [
-        (&two.source, WATCHES_LOCKS),
-        (&two.target, WATCHES_LOCKS),
-        (&two.source, WATCHES_THE_SLOT),
-    ];
+    let watchers =
+        [(&bed.from, WATCHES_LOCKS), (&bed.to, WATCHES_LOCKS), (&bed.from, WATCHES_THE_SLOT)];
     for how in [CANCELS, ENDS, ENDS] {
         for (server, kind) in watchers {
-            server.until(&are_there(kind)).await;
+            until(server, &are_there(kind)).await;
             server.sql(&strike(how, kind)).await;
         }
     }
     assert_eq!(following.reasons(), [""; 0]);
     let strikes = [
-        (&two.source, ENDS, WALSENDER, "57P01"),
-        (&two.source, CANCELS, WALSENDER, "57014"),
-        (&two.target, ENDS, WRITES, "57P01"),
-        (&two.source, ENDS, OF_THE_RUN, ""),
-        (&two.target, ENDS, HOLDS_THE_RUN, ""),
+        (&bed.from, ENDS, WALSENDER, "57P01"),
+        (&bed.from, CANCELS, WALSENDER, "57014"),
+        (&bed.to, ENDS, WRITES, "57P01"),
+        (&bed.from, ENDS, OF_THE_RUN, ""),
+        (&bed.to, ENDS, HOLDS_THE_RUN, ""),
     ];
     for (number, (server, how, kind, code)) in strikes.into_iter().enumerate() {
-        server.until(&are_there(kind)).await;
+        until(server, &are_there(kind)).await;
         server.sql(&strike(how, kind)).await;
-        two.source.sql(&format!("INSERT INTO source VALUES (-1 - {number}, '{kind:.9}')")).await;
+        bed.from.sql(&format!("INSERT INTO source VALUES (-1 - {number}, '{kind:.9}')")).await;
         if !code.is_empty() {
             let reason = following.waits().await;
             assert!(reason.contains(code), "no {code} in {reason}");
         }
-        two.target
-            .until(&format!("SELECT count(*) = 1 FROM target WHERE id = -1 - {number}"))
-            .await;
+        until(&bed.to, &format!("SELECT count(*) = 1 FROM target WHERE id = -1 - {number}")).await;
     }
     // Told to stop, with the session gone that has held the migration all the while.
     following.end().await;
-    two.are_equal().await;
-    two.nothing_is_left_open().await;
+    bed.is_equal().await;
 }
 
 async fn sessions(binaries: Binaries) {
-    let timeouts = timeouts(&binaries);
-    let two = Two::with(&binaries, &timeouts, &timeouts);
-    two.source.sql(TABLE).await;
-    in_the_backfill(&two).await;
-    while_it_follows(&two).await;
+    let bed = Bed::make(&binaries).await;
+    in_the_backfill(&bed).await;
+    while_it_follows(&bed).await;
+    forget(&bed.spec).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

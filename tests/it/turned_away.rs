@@ -1,7 +1,7 @@
 //! Servers that turn a run away in its middle, by their genuine causes: a source that lets the role
 //! in no more, or has no room for its sessions; and a table of locks that is full.
 
-use std::time::Duration;
+use std::{sync::Mutex, time::Duration};
 
 use pghost::{
     cluster::Binaries,
@@ -15,9 +15,10 @@ use pghost::{
 use tokio::task::JoinSet;
 
 use crate::{
-    outage::{Own, Two},
+    moments::forget,
+    outage::Own,
     stage::{begins, migrate_with, now},
-    support::oldest_and_newest,
+    support::{Database, migrate, nothing_is_left_open, oldest_and_newest, server, spec, value},
 };
 
 const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
@@ -50,6 +51,10 @@ async fn run(
     (ended, waited)
 }
 
+const fn is_page(event: &Event) -> bool {
+    matches!(event, Event::Progress { .. })
+}
+
 /// It has ended as the table says of this code.
 fn judged(ended: Result<Vec<Event>, Failure>, code: &str) -> Failure {
     let failure = ended.map(|_| code).unwrap_err();
@@ -66,52 +71,53 @@ const ASKS: &str = "local all all trust\nhost all mover 127.0.0.1/32 scram-sha-2
 const KEEPS_OUT: &str = "local all all trust\nhost all mover 127.0.0.1/32 reject\n\
     host all all 127.0.0.1/32 trust";
 
-async fn by_the_source(binaries: Binaries) {
-    let two = Two::start(&binaries);
-    let mover = format!(
-        "{TABLE}; CREATE ROLE mover LOGIN REPLICATION PASSWORD 'secret';
-         ALTER TABLE source OWNER TO mover; GRANT CREATE ON DATABASE postgres TO mover"
-    );
-    two.source.sql(&mover).await;
-    let dsn = two.source.dsn().replace("postgres@", "mover:secret@");
-    let spec = MigrationSpec { source: parse_dsn(&dsn).unwrap(), ..two.spec() };
-    let do_ = |sql: &str| drop(now(two.source.sql(sql)));
+/// Panics unless both sides are the same, and rid of every session.
+async fn are_equal(spec: &MigrationSpec) {
+    let rows = async |config, table| {
+        let sql = "SELECT string_agg(t::text, chr(10) ORDER BY id) FROM public.";
+        value(config, &format!("{sql}{table} t")).await
+    };
+    assert_eq!(rows(&spec.source, "source").await, rows(&spec.target, "target").await);
+    for config in [&spec.source, &spec.target] {
+        nothing_is_left_open(config).await;
+    }
+}
+
+const MOVER: &str =
+    "CREATE ROLE mover LOGIN REPLICATION PASSWORD 'secret' IN ROLE pg_read_all_stats;
+    ALTER TABLE source OWNER TO mover; GRANT CREATE ON DATABASE postgres TO mover";
+
+/// By the role's own limit, then by its password and by the list of who may come.
+async fn by_the_source(own: &Own, shared: &Database) {
+    own.sql(&format!("{TABLE}; {MOVER}")).await;
+    let source = parse_dsn(&own.dsn().replace("postgres@", "mover:secret@")).unwrap();
+    let spec = spec(shared, shared, "source", "target");
+    let spec = MigrationSpec { source, page_rows: Some(25), ..spec };
+    let do_ = |sql: &str| drop(now(own.sql(sql)));
 
     let full = format!("ALTER ROLE mover CONNECTION LIMIT 0; {END_ALL}");
     let mend = || do_("ALTER ROLE mover CONNECTION LIMIT -1");
-    let is_page = |event: &Event| matches!(event, Event::Progress { .. });
     let (ended, waited) = run(&spec, is_page, || do_(&full), ("53300", mend)).await;
     ended.unwrap();
     assert!(waited.is_some_and(|reason| reason.contains("mover")));
 
-    for (hba, code, password) in
-        [(ASKS, "28P01", "another"), (ASKS, "28P01", "a third"), (KEEPS_OUT, "28000", "secret")]
-    {
-        two.source.sql("UPDATE source SET v = v || '!' WHERE id % 7 = 0").await;
+    for (hba, code, password) in [(ASKS, "28P01", "another"), (KEEPS_OUT, "28000", "secret")] {
+        own.sql("UPDATE source SET v = v || '!' WHERE id % 7 = 0").await;
         let harm = || {
-            two.source.server(|server| server.set_hba(hba).unwrap());
+            own.server(|server| server.set_hba(hba).unwrap());
             do_(&format!("ALTER ROLE mover PASSWORD '{password}'; {END_ALL}"));
         };
         let is_time = |event: &Event| begins(event, PhaseName::CatchUp);
         let (ended, _) = run(&spec, is_time, harm, ("never", || {})).await;
         let failure = judged(ended, code);
         assert!(failure.message.contains("source"), "{failure}");
-        two.nothing_is_left_open().await;
-        two.source.server(|server| server.set_hba(OPEN).unwrap());
-        two.source.sql("ALTER ROLE mover PASSWORD 'secret'").await;
+        own.server(|server| server.set_hba(OPEN).unwrap());
+        own.sql("ALTER ROLE mover PASSWORD 'secret'").await;
+        nothing_is_left_open(&own.config()).await;
     }
-    migrate_with(&spec, |_| {}).await.unwrap();
-    two.are_equal().await;
-    two.nothing_is_left_open().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_source_that_lets_nobody_in_stops_the_run_or_is_waited_for() {
-    let mut scenes = JoinSet::new();
-    for binaries in oldest_and_newest() {
-        scenes.spawn(by_the_source(binaries));
-    }
-    scenes.join_all().await;
+    migrate(&spec).await.unwrap();
+    are_equal(&spec).await;
+    forget(&spec).await;
 }
 
 /// More partitions than a session can lock without the table of locks that all share.
@@ -131,39 +137,56 @@ async fn hog(server: &Own) -> Connection {
     hog
 }
 
-async fn by_the_table_of_locks(binaries: Binaries) {
-    let few = [("max_locks_per_transaction", "10")];
-    let two = Two::with(&binaries, &few, &few);
-    two.source.sql(PARTED).await;
-    let is_page = |event: &Event| matches!(event, Event::Progress { .. });
-    for server in [&two.source, &two.target] {
+async fn by_the_table_of_locks(own: &Own, shared: &Database) {
+    let spec = spec(shared, shared, "source", "target");
+    let mut spec = MigrationSpec { page_rows: Some(10), ..spec };
+    spec.source = own.config();
+    own.sql(&format!("DROP TABLE source; {PARTED}")).await;
+    shared.sql(&format!("DROP TABLE target; {PARTED}")).await;
+    for is_source in [true, false] {
+        if !is_source {
+            (spec.source, spec.target) = (shared.config(), own.config());
+        }
         let mut holder = None;
-        let wait_for_server = Duration::ZERO;
-        let spec = MigrationSpec { wait_for_server, page_rows: Some(10), ..two.spec() };
-        let harm = || holder = Some(now(hog(server)));
+        let wait_for_server = spec.wait_for_server;
+        spec.wait_for_server = Duration::ZERO;
+        let harm = || holder = Some(now(hog(own)));
         let (ended, _) = run(&spec, is_page, harm, ("never", || {})).await;
         let failure = judged(ended, "53200");
-        assert!(failure.message.contains("max_locks_per_transaction"), "{failure}");
-        assert!(failure.hint.contains("max_locks_per_transaction"), "{failure}");
+        for said in [&failure.message, &failure.hint] {
+            assert!(said.contains("max_locks_per_transaction"), "{failure}");
+        }
         holder.unwrap().close().await;
-        two.nothing_is_left_open().await;
+        nothing_is_left_open(&spec.source).await;
+        nothing_is_left_open(&spec.target).await;
+
+        // It is waited out.
+        spec.wait_for_server = wait_for_server;
+        let holder = Mutex::new(None);
+        let harm = || *holder.lock().unwrap() = Some(now(hog(own)));
+        let mend = || drop(holder.lock().unwrap().take());
+        let (ended, waited) = run(&spec, is_page, harm, ("53200", mend)).await;
+        ended.unwrap();
+        let place = if is_source { "from the source" } else { "target" };
+        assert!(waited.is_some_and(|reason| reason.contains(place)));
+        are_equal(&spec).await;
+        forget(&spec).await;
     }
-    // It is waited out.
-    let holder = std::sync::Mutex::new(None);
-    let harm = || *holder.lock().unwrap() = Some(now(hog(&two.source)));
-    let mend = || drop(holder.lock().unwrap().take());
-    let (ended, waited) = run(&two.spec(), is_page, harm, ("53200", mend)).await;
-    ended.unwrap();
-    assert!(waited.is_some_and(|reason| reason.contains("public.source")));
-    two.are_equal().await;
-    two.nothing_is_left_open().await;
+}
+
+/// A server with a small table of locks.
+async fn turns_away(binaries: Binaries) {
+    let own = Own::start(&binaries, &[("max_locks_per_transaction", "10")]);
+    let shared = Database::create(&server(&binaries), "turned_away").await;
+    by_the_source(&own, &shared).await;
+    by_the_table_of_locks(&own, &shared).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_table_of_locks_that_is_full_is_waited_out() {
+async fn a_server_that_turns_the_run_away_stops_it_or_is_waited_for() {
     let mut scenes = JoinSet::new();
     for binaries in oldest_and_newest() {
-        scenes.spawn(by_the_table_of_locks(binaries));
+        scenes.spawn(turns_away(binaries));
     }
     scenes.join_all().await;
 }

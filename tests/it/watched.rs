@@ -12,9 +12,10 @@ use pghost::{
 };
 
 use crate::{
+    moments::forget,
     outage::{Own, Two},
     stage::{migrate_with, now},
-    support::{oldest_and_newest, selected, versions_to_test},
+    support::{selected, versions_to_test},
 };
 
 const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
@@ -62,6 +63,12 @@ impl Held {
         (ended.expect("the backfill goes on without its slot"), seen)
     }
 
+    /// As before the migration.
+    async fn anew(&self) {
+        forget(&self.spec).await;
+        self.two.target.sql("DROP TABLE target").await;
+    }
+
     /// It ends at once because of the slot, in these words, and nothing is left open.
     async fn ends_by(&self, what: &str, words: &str) -> Vec<Event> {
         let (ended, seen) = self.run(what).await;
@@ -80,7 +87,15 @@ impl Held {
 async fn a_slot_that_is_dropped_ends_the_backfill_at_once() {
     for binaries in versions_to_test() {
         let held = Held::start(&binaries, &[]).await;
-        held.ends_by("SELECT pg_drop_replication_slot('pghost_outage')", "dropped").await;
+        let drop = "SELECT pg_drop_replication_slot('pghost_outage')";
+        held.ends_by(drop, "dropped").await;
+        held.anew().await;
+        // And with nobody there to see it: the watch's session is ended as well.
+        let unwatched = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+              WHERE query LIKE '%FROM pg_replication_slots s WHERE%' AND pid <> pg_backend_pid(); {drop}"
+        );
+        held.ends_by(&unwatched, "dropped").await;
     }
 }
 
@@ -94,16 +109,59 @@ async fn a_slot_that_somebody_else_reads_ends_the_backfill_at_once() {
     }
 }
 
+/// More log is written than is kept for the slot, and no checkpoint comes: people are told what is to
+/// be done at once. A run that catches up before it comes has lost nothing.
+async fn is_just_caught(held: &Held) {
+    let (two, mut seen) = (&held.two, Vec::new());
+    let (mut lock, mut written) = (Some(two.target.connect().await), false);
+    let ended = migrate_with(&held.spec, |event| {
+        match event {
+            Event::Progress { .. } if !std::mem::replace(&mut written, true) => {
+                let lock = lock.as_mut().unwrap();
+                now(lock.query("BEGIN; LOCK TABLE public.target IN EXCLUSIVE MODE")).unwrap();
+                now(two.source.sql(&WRITE.replace("w ", "before ")));
+                now(two.source.sql("UPDATE source SET v = 'new' WHERE id % 10 = 0"));
+            }
+            Event::Slot { wal_status, safe_bytes, .. } if wal_status == "unreserved" => {
+                assert_eq!(*safe_bytes, Some(0));
+                drop(lock.take());
+            }
+            _ => {}
+        }
+        seen.push(event.clone());
+    });
+    ended.await.unwrap();
+    let told = |event: &Event| match event {
+        Event::Notice { message } => message.contains("max_slot_wal_keep_size = -1"),
+        _ => false,
+    };
+    assert_eq!(seen.iter().filter(|event| told(event)).count(), 1, "{seen:#?}");
+    migrate_with(&held.spec, |_| {}).await.unwrap();
+    two.are_equal().await;
+    two.nothing_is_left_open().await;
+}
+
+/// The same between two runs, with a checkpoint.
+async fn is_lost_between(held: &Held) {
+    held.two.source.sql(&format!("{WRITE}; CHECKPOINT").replace("w ", "between ")).await;
+    let failure = migrate_with(&held.spec, |_| {}).await.unwrap_err();
+    assert_eq!(failure.exit, Exit::CannotResume, "{failure}");
+    for part in ["pghost_outage was invalidated", "max_slot_wal_keep_size"] {
+        assert!(failure.message.contains(part), "{failure}");
+    }
+    assert_eq!(failure.hint, rule_of(Sign::Slot).next);
+    held.two.nothing_is_left_open().await;
+}
+
 /// With little log kept for a slot, it is told beforehand, then how little is left, then lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_is_lost_ends_the_backfill_at_once_and_was_told_before() {
     for binaries in versions_to_test() {
-        let settings = [
-            ("max_slot_wal_keep_size", "32MB"),
-            ("max_wal_size", "32MB"),
-            ("min_wal_size", "32MB"),
-        ];
+        let settings = [("max_slot_wal_keep_size", "32MB"), ("checkpoint_timeout", "1h")];
         let held = Held::start(&binaries, &settings).await;
+        is_just_caught(&held).await;
+        is_lost_between(&held).await;
+        held.anew().await;
         let write = format!("{WRITE}; CHECKPOINT");
         let seen = held.ends_by(&write, "max_slot_wal_keep_size").await;
         let told = |is: &dyn Fn(&Event) -> bool| seen.iter().any(is);
@@ -114,65 +172,6 @@ async fn a_slot_that_is_lost_ends_the_backfill_at_once_and_was_told_before() {
             told(&|event| matches!(event, Event::Slot { safe_bytes: Some(1..), .. })),
             "{seen:#?}"
         );
-    }
-}
-
-/// The watch's session is ended, and the slot dropped before there is another.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slot_that_is_dropped_while_nobody_watches_ends_the_backfill_all_the_same() {
-    for binaries in oldest_and_newest() {
-        let held = Held::start(&binaries, &[]).await;
-        let unwatched = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-             WHERE query LIKE '%FROM pg_replication_slots s WHERE%' AND pid <> pg_backend_pid();
-            SELECT pg_drop_replication_slot('pghost_outage')";
-        held.ends_by(unwatched, "dropped").await;
-    }
-}
-
-/// More log than is kept for a slot, and no checkpoint yet: people are told what is to be done at
-/// once. A run that catches up in time has lost nothing; and between two runs a slot is lost, which
-/// the next one says.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slot_that_is_about_to_be_lost_is_told_and_may_just_be_caught() {
-    for binaries in oldest_and_newest() {
-        let settings = [("max_slot_wal_keep_size", "32MB"), ("checkpoint_timeout", "1h")];
-        let held = Held::start(&binaries, &settings).await;
-        let two = &held.two;
-        let (mut lock, mut written) = (Some(two.target.connect().await), false);
-        let mut seen = Vec::new();
-        let ended = migrate_with(&held.spec, |event| {
-            match event {
-                Event::Progress { .. } if !std::mem::replace(&mut written, true) => {
-                    let lock = lock.as_mut().unwrap();
-                    now(lock.query("BEGIN; LOCK TABLE public.target IN EXCLUSIVE MODE")).unwrap();
-                    now(two.source.sql(WRITE));
-                    now(two.source.sql("UPDATE source SET v = 'new' WHERE id % 10 = 0"));
-                }
-                Event::Slot { wal_status, safe_bytes, .. } if wal_status == "unreserved" => {
-                    assert_eq!(*safe_bytes, Some(0));
-                    drop(lock.take());
-                }
-                _ => {}
-            }
-            seen.push(event.clone());
-        });
-        ended.await.unwrap();
-        let told = |event: &Event| match event {
-            Event::Notice { message } => message.contains("max_slot_wal_keep_size = -1"),
-            _ => false,
-        };
-        assert_eq!(seen.iter().filter(|event| told(event)).count(), 1, "{seen:#?}");
-        migrate_with(&held.spec, |_| {}).await.unwrap();
-        two.are_equal().await;
-        two.nothing_is_left_open().await;
-        two.source.sql(&format!("{WRITE}; CHECKPOINT").replace("w AS", "more AS")).await;
-        let failure = migrate_with(&held.spec, |_| {}).await.unwrap_err();
-        assert_eq!(failure.exit, Exit::CannotResume, "{failure}");
-        for part in ["pghost_outage was invalidated", "max_slot_wal_keep_size"] {
-            assert!(failure.message.contains(part), "{failure}");
-        }
-        assert_eq!(failure.hint, rule_of(Sign::Slot).next);
-        two.nothing_is_left_open().await;
     }
 }
 
