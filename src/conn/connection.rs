@@ -403,10 +403,11 @@ impl Connection {
         self.status = status;
     }
 
-    /// Whether a transaction is open, as the last ReadyForQuery told.
+    /// Whether a transaction is open that the session can be told to end, as the last ReadyForQuery
+    /// told: none is in a session that has ended, nor where a reply is still owed.
     #[must_use]
     pub fn in_transaction(&self) -> bool {
-        self.status != TransactionStatus::Idle
+        self.status != TransactionStatus::Idle && self.check_idle().is_ok()
     }
 
     pub(super) const fn check_idle(&self) -> Result<(), Error> {

@@ -22,8 +22,8 @@ use crate::{
 
 /// The last row is one that a column of fewer digits has no room for.
 const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, n numeric, v text);
-    INSERT INTO source SELECT i, 0.5, 'row ' || i FROM generate_series(1, 1500) i;
-    UPDATE source SET n = 5000 WHERE id = 1500";
+    INSERT INTO source SELECT i, 0.25, 'row ' || i FROM generate_series(1, 1500) i;
+    UPDATE source SET n = 5000.25 WHERE id = 1500";
 
 /// Something that stops a run, where `{role}` is whose sessions those are.
 struct Cause {
@@ -120,7 +120,7 @@ const CAUSES: &[Cause] = &[
         "ALTER TABLE target DROP CONSTRAINT allowed",
     ),
     change(
-        "INSERT INTO source SELECT i, 1, NULL FROM generate_series(-2000, -1) i",
+        "INSERT INTO source SELECT i, 1.25, NULL FROM generate_series(-2000, -1) i",
         "ALTER TABLE target ALTER v SET NOT NULL",
         ("23502", &["writing changes", TARGET, "\"v\""]),
         "ALTER TABLE target ALTER v DROP NOT NULL",

@@ -21,10 +21,11 @@ use crate::{
 const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
     INSERT INTO source SELECT i, repeat('x', 100) FROM generate_series(1, 20000) i";
 
-/// So much log, and no checkpoint.
-const WRITE: &str = "SELECT pg_switch_wal(); CREATE TABLE w AS SELECT 1 a; SELECT pg_switch_wal(); INSERT INTO w
-    VALUES (1); SELECT pg_switch_wal(); INSERT INTO w VALUES (1); SELECT pg_switch_wal(); INSERT INTO w
-    VALUES (1); SELECT pg_switch_wal(); INSERT INTO w VALUES (1)";
+/// Writes so much log, and makes no checkpoint.
+fn writes(table: &str) -> String {
+    let row = format!("SELECT pg_switch_wal(); INSERT INTO {table} VALUES (1);");
+    format!("SELECT pg_switch_wal(); CREATE TABLE {table} AS SELECT 1 a; {}", row.repeat(4))
+}
 
 /// A backfill in which every page waits for a lock, once there are some.
 struct Held {
@@ -119,7 +120,7 @@ async fn is_just_caught(held: &Held) {
             Event::Progress { .. } if !std::mem::replace(&mut written, true) => {
                 let lock = lock.as_mut().unwrap();
                 now(lock.query("BEGIN; LOCK TABLE public.target IN EXCLUSIVE MODE")).unwrap();
-                now(two.source.sql(&WRITE.replace("w ", "before ")));
+                now(two.source.sql(&writes("early")));
                 now(two.source.sql("UPDATE source SET v = 'new' WHERE id % 10 = 0"));
             }
             Event::Slot { wal_status, safe_bytes, .. } if wal_status == "unreserved" => {
@@ -143,7 +144,7 @@ async fn is_just_caught(held: &Held) {
 
 /// The same between two runs, with a checkpoint.
 async fn is_lost_between(held: &Held) {
-    held.two.source.sql(&format!("{WRITE}; CHECKPOINT").replace("w ", "between ")).await;
+    held.two.source.sql(&(writes("between") + "CHECKPOINT")).await;
     let failure = migrate_with(&held.spec, |_| {}).await.unwrap_err();
     assert_eq!(failure.exit, Exit::CannotResume, "{failure}");
     for part in ["pghost_outage was invalidated", "max_slot_wal_keep_size"] {
@@ -162,7 +163,7 @@ async fn a_slot_that_is_lost_ends_the_backfill_at_once_and_was_told_before() {
         is_just_caught(&held).await;
         is_lost_between(&held).await;
         held.anew().await;
-        let write = format!("{WRITE}; CHECKPOINT");
+        let write = writes("w") + "CHECKPOINT";
         let seen = held.ends_by(&write, "max_slot_wal_keep_size").await;
         let told = |is: &dyn Fn(&Event) -> bool| seen.iter().any(is);
         assert!(told(
