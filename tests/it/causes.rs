@@ -6,7 +6,7 @@ use pghost::{
     cluster::Binaries,
     migrate::{
         Event, Exit, Failure, MigrationSpec, PhaseName,
-        verdict::{Place, rule_of_state},
+        verdict::{Place, Sign, rule_of, rule_of_state},
     },
     pg::SqlState,
 };
@@ -247,6 +247,22 @@ impl Bed {
         }
     }
 
+    /// The rows that were copied have nothing in it.
+    async fn with_a_column_made_again(&self) {
+        let is_time = |event: &Event| matches!(event, Event::Progress { .. });
+        let ended = self.with(is_time, &self.to, "ALTER TABLE target DROP v").await;
+        self.judged(ended, "42703", &["writing page ", "public.target", "\"v\""]).await;
+        self.to.sql("ALTER TABLE target ADD v text").await;
+        let failure = migrate(&self.spec).await.map(|_| "it ended well").unwrap_err();
+        assert_eq!(
+            (failure.exit, &*failure.hint),
+            (Exit::CannotResume, rule_of(Sign::Emptied).next)
+        );
+        assert!(failure.message.contains("v stands behind it"), "{failure}");
+        forget(&self.spec).await;
+        self.to.sql("DROP TABLE target").await;
+    }
+
     /// What was copied of a column that has gone would not come again with another.
     async fn ends_but_for_a_column(self) {
         self.to.sql("ALTER TABLE target RENAME v TO w").await;
@@ -273,6 +289,7 @@ impl Bed {
 
 async fn one_after_the_other(binaries: Binaries) {
     let bed = Bed::make(&binaries, TABLE).await;
+    bed.with_a_column_made_again().await;
     for cause in CAUSES {
         bed.stopped_by(cause).await;
     }

@@ -24,7 +24,7 @@ const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
 /// Writes so much log, and makes no checkpoint.
 fn writes(table: &str) -> String {
     let row = format!("SELECT pg_switch_wal(); INSERT INTO {table} VALUES (1);");
-    format!("SELECT pg_switch_wal(); CREATE TABLE {table} AS SELECT 1 a; {}", row.repeat(4))
+    format!("SELECT pg_switch_wal(); CREATE TABLE {table} AS SELECT 1 a; {}", row.repeat(2))
 }
 
 /// A backfill in which every page waits for a lock, once there are some.
@@ -158,7 +158,7 @@ async fn is_lost_between(held: &Held) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_is_lost_ends_the_backfill_at_once_and_was_told_before() {
     for binaries in versions_to_test() {
-        let settings = [("max_slot_wal_keep_size", "32MB"), ("checkpoint_timeout", "1h")];
+        let settings = [("max_slot_wal_keep_size", "16MB"), ("checkpoint_timeout", "1h")];
         let held = Held::start(&binaries, &settings).await;
         is_just_caught(&held).await;
         is_lost_between(&held).await;
@@ -167,7 +167,7 @@ async fn a_slot_that_is_lost_ends_the_backfill_at_once_and_was_told_before() {
         let seen = held.ends_by(&write, "max_slot_wal_keep_size").await;
         let told = |is: &dyn Fn(&Event) -> bool| seen.iter().any(is);
         assert!(told(
-            &|event| matches!(event, Event::Notice { message } if message.contains("at most 32 MB"))
+            &|event| matches!(event, Event::Notice { message } if message.contains("at most 16 MB"))
         ));
         assert!(
             told(&|event| matches!(event, Event::Slot { safe_bytes: Some(1..), .. })),
