@@ -258,7 +258,7 @@ impl Bed {
             (failure.exit, &*failure.hint),
             (Exit::CannotResume, rule_of(Sign::Emptied).next)
         );
-        assert!(failure.message.contains("v stands behind it"), "{failure}");
+        assert!(failure.message.contains("\"v\" stands behind it"), "{failure}");
         forget(&self.spec).await;
         self.to.sql("DROP TABLE target").await;
     }

@@ -114,12 +114,14 @@ async fn in_the_backfill(bed: &Bed) {
             now(while_it_waits_for_a_lock(&bed.from));
         }
         Event::Resumed { .. } => goes_on = true,
-        Event::Progress { .. } if goes_on && let Some((server, kind, at_once)) = strikes.peek() => {
-            // One that is not there yet is waited for.
-            if now(server.value(&strike(ENDS, kind))) != "0" {
-                goes_on = !at_once;
-                strikes.next();
-            }
+        // One that is not there yet is waited for.
+        Event::Progress { .. }
+            if goes_on
+                && let Some((server, kind, at_once)) = strikes.peek()
+                && now(server.value(&strike(ENDS, kind))) != "0" =>
+        {
+            goes_on = !at_once;
+            strikes.next();
         }
         _ => {}
     });
@@ -147,11 +149,14 @@ async fn while_it_follows(bed: &Bed) {
     // Where nothing moves, somebody looks for locks. They come back, and the run does not wait.
     let watchers =
         [(&bed.from, WATCHES_LOCKS), (&bed.to, WATCHES_LOCKS), (&bed.from, WATCHES_THE_SLOT)];
-    for how in [CANCELS, ENDS, ENDS] {
+    for how in [CANCELS, ENDS] {
         for (server, kind) in watchers {
             until(server, &are_there(kind)).await;
             server.sql(&strike(how, kind)).await;
         }
+    }
+    for (server, kind) in watchers {
+        until(server, &are_there(kind)).await;
     }
     assert_eq!(following.reasons(), [""; 0]);
     let strikes = [
