@@ -17,7 +17,6 @@ use super::{
     lanes::Lanes,
     messages::{Ask, Inbox, key_bytes},
     open::open_stream,
-    run::TICK,
 };
 use crate::{
     conn::{Connection, SessionKind},
@@ -26,6 +25,9 @@ use crate::{
     pgoutput::{Decoder, Update},
     replication::{Chunk, DurableLsn, ReplicationStream, StreamMessage},
 };
+
+/// How often progress is told, and how late at most an answer to the walsender is.
+pub(super) const TICK: Duration = Duration::from_millis(250);
 
 /// How full the folds may get before they are handed over at the next commit. Statements of a
 /// thousand rows are as cheap per row as they get; a few of them make a batch.

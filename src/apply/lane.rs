@@ -11,7 +11,8 @@ use super::{
     ApplyError, ApplyTable, Fold,
     error::TARGET,
     fold::Entry,
-    writer::{How, Writer, Written},
+    work::Written,
+    writer::{How, Writer},
 };
 use crate::{
     conn::{Connection, Pipeline},

@@ -26,6 +26,7 @@ mod lane;
 mod lanes;
 mod messages;
 mod open;
+mod plan;
 mod run;
 #[cfg(test)]
 mod simulated;
@@ -36,5 +37,6 @@ mod writer;
 
 pub use error::ApplyError;
 pub use fold::{Cell, Entry, Fold, Folded, Span, State};
-pub use run::{Apply, ApplyProgress, Moment, Outcome, Stop, stopped};
+pub use plan::{Apply, ApplyProgress, Moment, Outcome, Stop};
+pub use run::stopped;
 pub use table::{ApplyColumn, ApplyTable};

@@ -12,8 +12,7 @@ use std::collections::HashMap;
 use super::{
     ApplyTable,
     fold::{Entry, Fold},
-    work::Work,
-    writer::Written,
+    work::{Work, Written},
 };
 use crate::{
     conn::Pipeline,

@@ -80,3 +80,16 @@ impl Work {
         self.deletes.len() + updates + self.upserts.len() + self.inserts.len()
     }
 }
+
+/// A statement that was queued, as the lane watches it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    /// The table's place among those of the run.
+    pub(super) table: usize,
+    /// For messages.
+    pub(super) what: &'static str,
+    /// How many rows it must find or bring, if that is known.
+    pub(super) must_find: Option<u64>,
+    /// Whether it brings them: where fewer come something on the target keeps rows away.
+    pub(super) brings: bool,
+}

@@ -15,7 +15,7 @@ use super::{
     ApplyTable,
     fold::{Cell, Entry, Fold},
     staged::{SETS_MAX, STAGED_ROWS, Staging},
-    work::{Target, Work},
+    work::{Target, Work, Written},
 };
 use crate::{
     conn::Pipeline,
@@ -48,19 +48,6 @@ enum Kind {
     Upsert,
     /// The columns that are set; always one row.
     Move(Vec<usize>),
-}
-
-/// A statement that was queued, as the lane watches it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Written {
-    /// The table's place among those of the run.
-    pub(super) table: usize,
-    /// For messages.
-    pub(super) what: &'static str,
-    /// How many rows it must find or bring, if that is known.
-    pub(super) must_find: Option<u64>,
-    /// Whether it brings them: where fewer come something on the target keeps rows away.
-    pub(super) brings: bool,
 }
 
 /// What a fold is written by.

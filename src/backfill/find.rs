@@ -9,12 +9,13 @@ use std::{
 use tokio::sync::{Mutex, mpsc};
 
 use super::{
-    Backfill, KeyRange, Pager, Progress, Search, Step,
-    door::Crew,
+    Backfill, KeyRange, Page, PageError, Pager, Progress, Search, Step, TablePlan,
+    door::{Crew, Door, Standing},
     named::bound_of,
-    page::{PageError, locked, queue_lock},
+    pace::Pace,
+    page::Tell,
     range::{Bound, integer},
-    run::{CONFLICT_WAIT, CONFLICTS_MAX, PageOf, Table, Tell, Waiting, connect_for_pages},
+    session::{CONFLICT_WAIT, CONFLICTS_MAX, connect_for_pages, locked, queue_lock},
 };
 use crate::{
     conn::{Connection, Error, QueryResult},
@@ -23,6 +24,20 @@ use crate::{
 
 /// How soon a lock is there that nobody else has, from far away too.
 const AT_ONCE: Duration = Duration::from_millis(250);
+
+/// A table that is being copied: what is fixed, and what its pages teach.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) plan: TablePlan,
+    pub(super) pace: Pace,
+    pub(super) door: Arc<Door>,
+}
+
+/// A table that nobody looks for pages of yet, and how many of them there are already.
+pub(super) type Waiting = (Arc<Table>, Pager, u64);
+
+/// A page on its way to the workers.
+pub(super) type PageOf = (Arc<Table>, Page, Standing);
 
 /// Looks for the pages of one table after the other, for as long as tables are waiting.
 pub(super) async fn find(

@@ -12,19 +12,24 @@
 //! any change is applied: only then does replaying everything on top end in the same state.
 
 mod door;
+mod error;
 mod find;
 mod named;
 mod pace;
 mod page;
 mod pager;
 mod paging;
+mod plan;
 mod range;
 mod run;
+mod session;
 mod size;
 
-pub use page::PageError;
+pub use error::PageError;
+pub use pace::PageRows;
 pub use pager::{Page, Pager, Search, Step};
 pub use paging::Paging;
+pub use plan::{Backfill, Origin, PageCopied, Progress, TableLeft, TablePlan};
 pub use range::KeyRange;
-pub use run::{Backfill, Origin, PageCopied, PageRows, Progress, TableLeft, TablePlan, run};
+pub use run::run;
 pub use size::rows_per_page;

@@ -9,10 +9,18 @@ use std::{
 
 use super::{
     range::{Bound, is_sparse},
-    run::PageRows,
     size::rows_after,
 };
 use crate::ledger::PageRecord;
+
+/// How many rows a page has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageRows {
+    /// Always this many.
+    Fixed(u64),
+    /// This many to begin with, then as the pages before have taught.
+    Adapting(u64),
+}
 
 /// How large the next page is to be, and how it is cut.
 #[derive(Debug)]

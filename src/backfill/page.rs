@@ -2,83 +2,29 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::timeout,
+};
 
-use super::{Backfill, Page, Progress, TablePlan, door::Standing, named::keys_of, run::Tell};
+use super::{
+    Backfill, Page, PageError, Progress, TablePlan,
+    door::Standing,
+    named::keys_of,
+    session::{locked, queue_lock},
+};
 use crate::{
     conn::{Connection, CopyIn, CopyOut, Error, Row},
     ledger::{self, PageRecord},
     pg::{Lsn, QualifiedName},
     replication::take_checkpoint,
-    sql::{copy_page_in, copy_page_out, quote_literal},
+    sql::{copy_page_in, copy_page_out},
 };
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// What failed, and on which side.
-#[derive(Debug, thiserror::Error)]
-pub enum PageError {
-    /// Getting there; no page had begun.
-    #[error("opening a session on the {side} to copy pages: {error}")]
-    Session {
-        /// The source or the target.
-        side: &'static str,
-        /// What happened.
-        error: Error,
-    },
-    /// Reading it, or looking for where it ends.
-    #[error("reading {what} from the source: {error}")]
-    Source {
-        /// The page, or the keys that were looked for.
-        what: String,
-        /// What happened.
-        error: Error,
-    },
-    /// Writing it.
-    #[error("writing {what} to the target: {error}")]
-    Target {
-        /// The page.
-        what: String,
-        /// What happened.
-        error: Error,
-    },
-    /// The two sides counted differently; nothing was committed.
-    #[error(
-        "the source sent {sent} rows for {what} and the target took {taken}: \
-         a trigger or rule on the target keeps rows away"
-    )]
-    Counts {
-        /// The page.
-        what: String,
-        /// The source's count.
-        sent: u64,
-        /// The target's.
-        taken: u64,
-    },
-}
-
-impl PageError {
-    /// The connection's error, if it is one.
-    #[must_use]
-    pub const fn connection_error(&self) -> Option<&Error> {
-        match self {
-            Self::Session { error, .. }
-            | Self::Source { error, .. }
-            | Self::Target { error, .. } => Some(error),
-            Self::Counts { .. } => None,
-        }
-    }
-
-    /// Whether a standby gave the page up because replaying the log would not wait for it any
-    /// longer (`ProcessInterrupts` in `postgres.c`: class 40, whether only the statement is ended
-    /// or the session).
-    pub(super) fn is_recovery_conflict(&self) -> bool {
-        match self {
-            Self::Source { error, .. } => error.sqlstate().is_some_and(|s| s.class() == "40"),
-            Self::Session { .. } | Self::Target { .. } | Self::Counts { .. } => false,
-        }
-    }
-}
+/// Where steps are told, each with its table's place in the migration.
+pub(super) type Tell = mpsc::Sender<(usize, Progress)>;
 
 /// Copies a page and commits it with its line in the ledger. Also gives how long its
 /// snapshot was held on the source; where the page fails that is told. It stops `standing` once
@@ -147,25 +93,6 @@ pub(super) async fn copy_page(
     told.into_iter().for_each(|told| told.send((ordinal, Progress::Read(record.number))));
     ledger::commit_page(target, migration, ordinal, &record).await.map_err(at_target)?;
     Ok((record, open))
-}
-
-/// Puts a transaction on its way that locks a table as reading it would; [`locked`] waits for it.
-/// While it waits it holds no snapshot, and nor does it before the first thing is asked: not even
-/// one of the catalog, with which LOCK would look the table up, and which it would keep. So that
-/// is done before the transaction, and LOCK finds everything in the session's cache.
-///
-/// The lock comes before the snapshot also because a table that is rewritten in between would be
-/// empty to it.
-pub(super) fn queue_lock(source: &mut Connection, begin: &str, table: &QualifiedName) {
-    let name = quote_literal(&table.to_string());
-    source.queue_query(&format!("SELECT has_table_privilege({name}, 'SELECT')"));
-    source.queue_query(&format!("{begin}; LOCK TABLE {table} IN ACCESS SHARE MODE"));
-}
-
-/// Waits for the lock that was queued.
-pub(super) async fn locked(source: &mut Connection) -> Result<(), Error> {
-    source.result().await?;
-    source.result().await.map(drop)
 }
 
 /// The page's transaction on the source, from its snapshot to its end; its rows are sent on.

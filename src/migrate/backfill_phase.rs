@@ -21,7 +21,7 @@ use super::{
     resume::still_to_copy,
     run::{Journey, at_ledger},
     standby,
-    watch_backfill::BackfillView,
+    watch::backfill::BackfillView,
 };
 use crate::{
     backfill::{self, Backfill, Origin, PageError, TableLeft},

@@ -13,7 +13,7 @@ use super::{
     plan::PlannedTable,
     servers::cancel,
     target,
-    watch_index::{Building, TELL_AGAIN, how_far},
+    watch::index::{Building, TELL_AGAIN, how_far},
 };
 use crate::{
     apply,

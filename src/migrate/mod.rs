@@ -14,7 +14,6 @@
 
 mod altered;
 mod backfill_phase;
-mod blocked_view;
 mod build_key;
 mod check;
 mod cleanup;
@@ -44,7 +43,6 @@ mod resume;
 mod run;
 mod sequences;
 mod servers;
-mod slot_view;
 mod spec;
 mod standby;
 mod status;
@@ -53,12 +51,7 @@ mod target;
 pub mod verdict;
 mod verify;
 mod verify_phase;
-mod watch_apply;
-mod watch_backfill;
-mod watch_blocked;
-mod watch_index;
-mod watch_slot;
-mod watch_source;
+mod watch;
 
 pub use check::{Checked, Finding, Planned, Severity, Side, check};
 pub use cleanup::{Cleaned, CleanupSpec, cleanup};

@@ -12,7 +12,7 @@ use tokio::{sync::watch, task::JoinSet};
 use super::{
     Event, Failure, Listener, StepName, build_key,
     servers::CANCEL_AGAIN,
-    watch_index::{Building, TELL_AGAIN, how_far},
+    watch::index::{Building, TELL_AGAIN, how_far},
 };
 use crate::{
     apply,
@@ -200,17 +200,16 @@ impl Making<'_> {
             }
             Err((statement, error)) => {
                 let what = format!("{}: {}", self.making(object), one_line(statement));
-                Some(Failure {
-                    hint: format!(
-                        "mend what the message names and give the same command again; or, to go \
-                         on without it, on the target: UPDATE pghost.object SET skipped = 'by \
-                         hand' WHERE migration = '{}' AND ordinal = {} AND position = {}",
-                        self.migration.name.replace('\'', "''"),
-                        object.ordinal,
-                        object.position
-                    ),
-                    ..Failure::stopped_by(&what, error)
-                })
+                let failure = Failure::stopped_by(&what, error);
+                let hint = format!(
+                    "{}; or, to go on without it, on the target: UPDATE pghost.object SET skipped \
+                     = 'by hand' WHERE migration = '{}' AND ordinal = {} AND position = {}",
+                    failure.hint,
+                    self.migration.name.replace('\'', "''"),
+                    object.ordinal,
+                    object.position
+                );
+                Some(Failure { hint, ..failure })
             }
         }
     }

@@ -22,8 +22,7 @@ use super::{
     run::at_ledger,
     run::begin,
     verdict::{Sign, Verdict},
-    watch_blocked::BlockWatch,
-    watch_slot::SlotWatch,
+    watch::{blocked::BlockWatch, slot::SlotWatch},
 };
 use crate::{
     config::Config,

@@ -13,9 +13,9 @@ use super::{
     preflight::{self, load_source},
     publication,
     servers::Servers,
-    slot_view::{Known, why_lost},
     target,
     verdict::{START_AGAIN, Sign},
+    watch::slot_view::{Known, why_lost},
 };
 use crate::{
     catalog::{

@@ -17,8 +17,10 @@ use super::{
     preflight, prepare, publication, resume,
     servers::{self, Servers},
     standby,
-    watch_apply::{ApplyView, left_out},
-    watch_source::Watch,
+    watch::{
+        apply::{ApplyView, left_out},
+        source::Watch,
+    },
 };
 use crate::{
     apply::{Apply, ApplyError, ApplyTable, Moment, Outcome, Stop},

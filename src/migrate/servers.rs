@@ -119,6 +119,7 @@ async fn replicate(
         Ok(opened) => return Ok(opened),
         Err(error) => error,
     };
+    let failure = Failure::refused_by("opening a replication connection to the source", &error);
     let role = Ident::new(&config.user);
     let mut hint = match error.sqlstate() {
         Some(SqlState::INSUFFICIENT_PRIVILEGE) => {
@@ -128,7 +129,7 @@ async fn replicate(
             format!("ALTER ROLE {role} REPLICATION, and see that max_wal_senders is not used up")
         }
         // No server has answered.
-        None => Failure::refused_by("", &error).hint,
+        None => failure.hint.clone(),
     };
     let full = error.sqlstate() == Some(SqlState::TOO_MANY_CONNECTIONS);
     let sql = "SELECT current_setting('max_wal_senders') AS most";
@@ -139,8 +140,7 @@ async fn replicate(
             most + 2
         );
     }
-    let what = "opening a replication connection to the source";
-    Err(Failure { hint, ..Failure::refused_by(what, &error) })
+    Err(Failure { hint, ..failure })
 }
 
 /// Who the source is, where no walsender can tell. Only the walsender knows the timeline, which is

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::timeout;
 
-use super::slot_view::{Known, why_lost};
+use super::watch::slot_view::{Known, why_lost};
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},

@@ -5,30 +5,30 @@
 use pghost::migrate::Exit;
 
 use crate::{
-    stage::{Following, drop_slot, until},
-    support::{Database, migrate, oldest_and_newest, server, spec},
+    bed::Bed,
+    stage::{Following, until},
+    support::{migrate, oldest_and_newest},
 };
+
+const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
+    INSERT INTO source SELECT i, 'old' FROM generate_series(1, 9) i";
 
 /// While a run follows, and what lies between would never be applied.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_position_that_goes_back_under_a_run_stops_it() {
     for binaries in oldest_and_newest() {
-        let server = server(&binaries);
-        let from = Database::create(&server, "adrift").await;
-        let to = Database::create(&server, "adrift").await;
-        from.sql("CREATE TABLE source (id int PRIMARY KEY, v text)").await;
-        from.sql("INSERT INTO source SELECT i, 'old' FROM generate_series(1, 9) i").await;
-        let spec = spec(&from, &to, "source", "target");
-        migrate(&spec).await.unwrap();
+        let bed = Bed::make(&binaries, "adrift", TABLE).await;
+        let Bed { from, to, spec } = &bed;
+        migrate(spec).await.unwrap();
         for has_written in [false, true] {
             let back = "UPDATE pghost.migration SET applied_lsn = slot_start_lsn";
-            let following = Following::start(&spec).await;
+            let following = Following::start(spec).await;
             let streams = "SELECT active FROM pg_replication_slots
                             WHERE database = current_database()";
-            until(&from, streams).await;
+            until(from, streams).await;
             if has_written {
                 from.sql("UPDATE source SET v = 'new' WHERE id = 1").await;
-                until(&to, "SELECT v = 'new' FROM target WHERE id = 1").await;
+                until(to, "SELECT v = 'new' FROM target WHERE id = 1").await;
             }
             let kept = to.value("SELECT applied_lsn FROM pghost.migration").await;
             // Nothing comes between the two: one commit of the source's is one of the target's.
@@ -37,7 +37,7 @@ async fn a_position_that_goes_back_under_a_run_stops_it() {
             from.sql("UPDATE source SET v = 'later' WHERE id = 2").await;
             let waits = "SELECT count(*) > 0 FROM pg_stat_activity
                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
-            until(&to, waits).await;
+            until(to, waits).await;
             ledger.query("COMMIT").await.unwrap();
             let failure = following.failed().await;
             assert_eq!(failure.exit, Exit::Stopped, "{failure}");
@@ -47,11 +47,11 @@ async fn a_position_that_goes_back_under_a_run_stops_it() {
             assert_eq!(to.value(stays).await, "t");
             // The ledger is put right by hand, and nothing was lost.
             to.sql(&format!("UPDATE pghost.migration SET applied_lsn = '{kept}'")).await;
-            migrate(&spec).await.unwrap();
+            migrate(spec).await.unwrap();
             assert_eq!(to.value("SELECT v FROM target WHERE id = 2").await, "later");
             from.sql("UPDATE source SET v = 'old' WHERE id = 2").await;
-            migrate(&spec).await.unwrap();
+            migrate(spec).await.unwrap();
         }
-        drop_slot(&from, &spec).await;
+        bed.ends().await;
     }
 }

@@ -11,38 +11,26 @@ use pghost::{
 use tokio::sync::watch;
 
 use crate::{
+    bed::Bed,
     moments::forget,
     outage::Two,
     proxy::Proxy,
     stage::{Following, begins, migrate_with, now, until},
-    support::{Database, migrate, oldest_and_newest, server, spec},
+    support::{migrate, oldest_and_newest},
 };
 
 const TABLE: &str = "CREATE TABLE source (id text COLLATE \"C\" PRIMARY KEY, v int);
     INSERT INTO source SELECT 'k' || i, i FROM generate_series(1, 100) i";
 const TARGET: &str = "CREATE TABLE target (id text COLLATE \"C\" PRIMARY KEY, v int)";
 
-/// A table in one database, and its target in another.
-struct Bed {
-    from: Database,
-    to: Database,
-    spec: MigrationSpec,
+async fn make_bed(binaries: &Binaries) -> Bed {
+    let mut bed = Bed::make(binaries, "between", TABLE).await;
+    bed.to.sql(TARGET).await;
+    (bed.spec.page_rows, bed.spec.copy_jobs) = (Some(10), 1);
+    bed
 }
 
 impl Bed {
-    async fn make(binaries: &Binaries) -> Self {
-        let server = server(binaries);
-        let (from, to) = (
-            Database::create(&server, "between").await,
-            Database::create(&server, "between").await,
-        );
-        from.sql(TABLE).await;
-        to.sql(TARGET).await;
-        let mut spec = spec(&from, &to, "source", "target");
-        (spec.page_rows, spec.copy_jobs) = (Some(10), 1);
-        Self { from, to, spec }
-    }
-
     /// Copies some pages and stops.
     async fn halfway(&self) {
         let (stop, interrupt) = watch::channel(false);
@@ -65,10 +53,6 @@ impl Bed {
         let name = self.spec.name.as_deref().unwrap();
         self.from.sql(&format!("ALTER PUBLICATION \"pghost_{name}\" {what}")).await;
     }
-
-    async fn is_equal(&self) {
-        crate::support::assert_same((&self.from, "source"), (&self.to, "target"), "id").await;
-    }
 }
 
 fn cannot_resume(ended: Result<Vec<Event>, Failure>, words: &str) -> Failure {
@@ -82,7 +66,7 @@ fn cannot_resume(ended: Result<Vec<Event>, Failure>, words: &str) -> Failure {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_is_ordered_otherwise_than_before_is_recognised() {
     for binaries in oldest_and_newest() {
-        let mut bed = Bed::make(&binaries).await;
+        let mut bed = make_bed(&binaries).await;
         let other = "ALTER TABLE source ALTER id TYPE text COLLATE \"POSIX\"";
         bed.halfway().await;
         bed.from.sql(other).await;
@@ -93,11 +77,10 @@ async fn a_key_that_is_ordered_otherwise_than_before_is_recognised() {
         // Once all pages are there it does no harm.
         bed.from.sql(&format!("{other}; INSERT INTO source VALUES ('new', 1)")).await;
         migrate(&bed.spec).await.unwrap();
-        bed.is_equal().await;
-        forget(&bed.spec).await;
+        bed.ends().await;
 
         // The same while pages are copied.
-        bed = Bed::make(&binaries).await;
+        bed = make_bed(&binaries).await;
         let mut altered = false;
         let ended = migrate_with(&bed.spec, |event| {
             if matches!(event, Event::Progress { .. }) && !altered {
@@ -115,7 +98,7 @@ async fn a_key_that_is_ordered_otherwise_than_before_is_recognised() {
 async fn a_target_that_was_emptied_or_made_again_is_recognised() {
     for binaries in oldest_and_newest() {
         for (made, words) in [("TRUNCATE target", "empty"), ("DROP TABLE target", "made again")] {
-            let bed = Bed::make(&binaries).await;
+            let bed = make_bed(&binaries).await;
             bed.halfway().await;
             bed.to.sql(made).await;
             if made.starts_with("DROP") {
@@ -126,13 +109,12 @@ async fn a_target_that_was_emptied_or_made_again_is_recognised() {
             forget(&bed.spec).await;
         }
         // What the source empties is another matter.
-        let bed = Bed::make(&binaries).await;
+        let bed = make_bed(&binaries).await;
         bed.from.sql("TRUNCATE source").await;
         for _ in 0..2 {
             migrate(&bed.spec).await.unwrap();
         }
-        bed.is_equal().await;
-        forget(&bed.spec).await;
+        bed.ends().await;
     }
 }
 
@@ -140,7 +122,7 @@ async fn a_target_that_was_emptied_or_made_again_is_recognised() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publication_that_a_table_had_left_is_recognised() {
     for binaries in oldest_and_newest() {
-        let bed = Bed::make(&binaries).await;
+        let bed = make_bed(&binaries).await;
         migrate(&bed.spec).await.unwrap();
         // Neither does harm.
         bed.from.sql("CREATE TABLE other (id int PRIMARY KEY)").await;
@@ -165,7 +147,7 @@ async fn a_publication_that_a_table_had_left_is_recognised() {
             migrate(&bed.spec).await.unwrap();
             bed.is_equal().await;
         }
-        forget(&bed.spec).await;
+        bed.ends().await;
         bed.from.sql("DROP ROLE between_owner").await;
     }
 }
@@ -174,7 +156,7 @@ async fn a_publication_that_a_table_had_left_is_recognised() {
 async fn a_publication_that_a_table_leaves_in_mid_run_stops_it() {
     for binaries in oldest_and_newest() {
         // While pages are copied, and for a moment only.
-        let bed = Bed::make(&binaries).await;
+        let bed = make_bed(&binaries).await;
         let mut left = false;
         let ended = migrate_with(&bed.spec, |event| {
             if matches!(event, Event::Progress { .. }) && !left {
@@ -188,7 +170,7 @@ async fn a_publication_that_a_table_leaves_in_mid_run_stops_it() {
         forget(&bed.spec).await;
 
         // After the last page.
-        let bed = Bed::make(&binaries).await;
+        let bed = make_bed(&binaries).await;
         let ended = migrate_with(&bed.spec, |event| {
             if begins(event, PhaseName::CatchUp) {
                 now(bed.alter_publication("DROP TABLE source"));
@@ -198,7 +180,7 @@ async fn a_publication_that_a_table_leaves_in_mid_run_stops_it() {
         forget(&bed.spec).await;
 
         // While changes are followed.
-        let bed = Bed::make(&binaries).await;
+        let bed = make_bed(&binaries).await;
         let following = Following::start(&bed.spec).await;
         bed.alter_publication("DROP TABLE source").await;
         let failure = following.failed().await;
@@ -244,12 +226,10 @@ fn copy(from: &Path, to: &Path) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_answer_as_the_migration_begins_undoes_nothing() {
     for binaries in oldest_and_newest() {
-        let bed = Bed::make(&binaries).await;
+        let bed = make_bed(&binaries).await;
         let proxy = Proxy::start(bed.to.server.port()).await;
-        let dsn = bed.to.server.tcp_dsn(&bed.to.name);
-        let by_proxy =
-            dsn.replace(&format!(":{}", bed.to.server.port()), &format!(":{}", proxy.port));
-        let spec = MigrationSpec { target: parse_dsn(&by_proxy).unwrap(), ..bed.spec.clone() };
+        let target = parse_dsn(&bed.to.dsn_by(proxy.port)).unwrap();
+        let spec = MigrationSpec { target, ..bed.spec.clone() };
         const SLOWLY: &str = "CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS
                 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END';
             CREATE TRIGGER slowly AFTER UPDATE ON pghost.migration FOR EACH ROW
@@ -270,7 +250,6 @@ async fn a_lost_answer_as_the_migration_begins_undoes_nothing() {
         let (ended, ()) = tokio::join!(run, cut);
         ended.unwrap();
         assert_eq!(waits, 1);
-        bed.is_equal().await;
-        forget(&bed.spec).await;
+        bed.ends().await;
     }
 }

@@ -4,6 +4,7 @@
 use pghost::migrate::Exit;
 
 use crate::{
+    bed::Bed,
     stage::{Following, Gate, beside, drop_slot, until},
     support::{Database, assert_same, migrate, oldest_and_newest, server, spec, versions_to_test},
     versions::two_servers,
@@ -20,25 +21,19 @@ const STREAM: &str = "SELECT coalesce(max(query), '') FROM pg_stat_activity
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_and_changes_come_in_binary_unless_a_type_is_not_safe() {
     for binaries in oldest_and_newest() {
-        let server = server(&binaries);
         for (source, target, binary) in [
             ("n numeric(10,2), a timestamptz[]", "", true),
             ("i interval, j interval[]", "", true),
             ("t text, o oid", "", false),
             ("t text", ", acl aclitem", false),
         ] {
-            let (from, to) = (
-                Database::create(&server, "binary").await,
-                Database::create(&server, "binary").await,
-            );
-            from.sql(&format!(
+            let tables = format!(
                 "CREATE TABLE source (id integer PRIMARY KEY, {source});
                  INSERT INTO source (id) SELECT generate_series(1, 9)"
-            ))
-            .await;
+            );
+            let Bed { from, to, spec } = Bed::make(&binaries, "binary", &tables).await;
             to.sql(&format!("CREATE TABLE target (id integer PRIMARY KEY, {source}{target})"))
                 .await;
-            let spec = spec(&from, &to, "source", "target");
             let gate = Gate::close(&to, "target", 1, "NEW.id = 5").await;
             let script = async {
                 gate.reached().await;

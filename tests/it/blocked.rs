@@ -8,49 +8,28 @@ use std::{
 
 use pghost::{
     cluster::Binaries,
-    migrate::{Event, MigrationSpec, PhaseName},
+    migrate::{Event, PhaseName},
 };
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
+    bed::Bed,
     limit::within,
-    stage::{begins, beside, drop_slot, now, until},
-    support::{Database, assert_same, nothing_is_left_open, oldest_and_newest, server, spec},
+    stage::{begins, beside, now, until},
+    support::oldest_and_newest,
 };
 
 const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, n int);
     INSERT INTO source SELECT i, 0 FROM generate_series(1, 100) i";
 
-const SOMEBODY_WAITS: &str = "SELECT count(*) > 0 FROM pg_stat_activity
-    WHERE datname = current_database() AND wait_event_type = 'Lock'";
-
 /// From when on a wait is told of.
 const LONG: Duration = Duration::from_secs(7);
 
-struct Bed {
-    from: Database,
-    to: Database,
-    spec: MigrationSpec,
-}
-
-impl Bed {
-    async fn make(binaries: &Binaries) -> Self {
-        let server = server(binaries);
-        let from = Database::create(&server, "blocked").await;
-        let to = Database::create(&server, "blocked").await;
-        from.sql(TABLE).await;
-        to.sql("CREATE TABLE target (id int PRIMARY KEY, n int)").await;
-        let spec = MigrationSpec { page_rows: Some(10), ..spec(&from, &to, "source", "target") };
-        Self { from, to, spec }
-    }
-
-    async fn ends(self) {
-        assert_same((&self.from, "source"), (&self.to, "target"), "id").await;
-        for database in [&self.from, &self.to] {
-            nothing_is_left_open(&database.config()).await;
-        }
-        drop_slot(&self.from, &self.spec).await;
-    }
+async fn make_bed(binaries: &Binaries) -> Bed {
+    let mut bed = Bed::make(binaries, "blocked", TABLE).await;
+    bed.to.sql("CREATE TABLE target (id int PRIMARY KEY, n int)").await;
+    bed.spec.page_rows = Some(10);
+    bed
 }
 
 /// What is told of one process. Others may be told of as well: to make a slot, a run waits for every
@@ -68,7 +47,7 @@ fn all_of(pid: i32, events: &[Event]) -> Vec<&str> {
 }
 
 async fn a_row_of_the_target(binaries: Binaries) {
-    let bed = Bed::make(&binaries).await;
+    let bed = make_bed(&binaries).await;
     let mut holder = bed.to.connect().await;
     let pid = holder.process_id();
     let (tell, mut told) = watch::channel(String::new());
@@ -108,7 +87,7 @@ async fn a_row_of_the_target(binaries: Binaries) {
 
 /// One that holds the run up for a moment, and one that does so for long.
 async fn the_table_on_the_source(binaries: Binaries) {
-    let bed = Bed::make(&binaries).await;
+    let bed = make_bed(&binaries).await;
     let mut holders = [bed.from.connect().await, bed.from.connect().await];
     let [short, long] = [holders[0].process_id(), holders[1].process_id()];
     let (tell, mut told) = watch::channel(String::new());
@@ -128,7 +107,13 @@ async fn the_table_on_the_source(binaries: Binaries) {
         }
     };
     let script = async {
-        until(&bed.from, SOMEBODY_WAITS).await;
+        // That one has its lock, and somebody else waits for it.
+        let is_held_up = format!(
+            "SELECT bool_or(pid = {short} AND state = 'idle in transaction')
+                AND bool_or(wait_event_type = 'Lock')
+               FROM pg_stat_activity WHERE datname = current_database()"
+        );
+        until(&bed.from, &is_held_up).await;
         bed.from.sql(&format!("SELECT pg_terminate_backend({short}, 60000)")).await;
         lasted.set(began.elapsed()).unwrap();
         let message = within("the notice", told.wait_for(|told| !told.is_empty())).await;

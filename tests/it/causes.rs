@@ -5,7 +5,7 @@
 use pghost::{
     cluster::Binaries,
     migrate::{
-        Event, Exit, Failure, MigrationSpec, PhaseName,
+        Event, Exit, Failure, PhaseName,
         verdict::{Place, Sign, rule_of, rule_of_state},
     },
     pg::SqlState,
@@ -13,11 +13,10 @@ use pghost::{
 use tokio::task::JoinSet;
 
 use crate::{
+    bed::Bed,
     moments::forget,
     stage::{begins, beside, migrate_with, now, until},
-    support::{
-        Database, assert_same, migrate, nothing_is_left_open, oldest_and_newest, server, spec,
-    },
+    support::{Database, migrate, oldest_and_newest},
 };
 
 /// The last row is one that a column of fewer digits has no room for.
@@ -151,37 +150,30 @@ const CAUSES: &[Cause] = &[
     ),
 ];
 
-/// Two databases, and a role that may do in them what it must and nothing more.
-struct Bed {
-    from: Database,
-    to: Database,
-    role: String,
-    spec: MigrationSpec,
+/// With a role that may do on both sides what it must and nothing more.
+async fn make_bed(binaries: &Binaries, table: &str) -> Bed {
+    let mut bed = Bed::make(binaries, "causes", table).await;
+    let (from, to, role) = (&bed.from.name, &bed.to.name, bed.role());
+    let may = format!(
+        "CREATE ROLE {role} LOGIN REPLICATION; ALTER TABLE source OWNER TO {role};
+         GRANT CREATE ON DATABASE {from}, {to} TO {role}"
+    );
+    bed.from.sql(&may).await;
+    bed.to.sql(&format!("GRANT ALL ON SCHEMA public TO {role}")).await;
+    bed.spec.source.user.clone_from(&role);
+    bed.spec.target.user = role;
+    (bed.spec.page_rows, bed.spec.copy_jobs) = (Some(25), 1);
+    bed
 }
 
 impl Bed {
-    async fn make(binaries: &Binaries, table: &str) -> Self {
-        let server = server(binaries);
-        let from = Database::create(&server, "causes").await;
-        let to = Database::create(&server, "causes").await;
-        let role = format!("{}_mover", from.name);
-        from.sql(table).await;
-        let may = format!(
-            "CREATE ROLE {role} LOGIN REPLICATION; ALTER TABLE source OWNER TO {role};
-             GRANT CREATE ON DATABASE {}, {} TO {role}",
-            from.name, to.name
-        );
-        from.sql(&may).await;
-        to.sql(&format!("GRANT ALL ON SCHEMA public TO {role}")).await;
-        let mut spec = spec(&from, &to, "source", "target");
-        spec.source.user.clone_from(&role);
-        spec.target.user.clone_from(&role);
-        (spec.page_rows, spec.copy_jobs) = (Some(25), 1);
-        Self { from, to, role, spec }
+    /// Whose sessions those are.
+    fn role(&self) -> String {
+        format!("{}_mover", self.from.name)
     }
 
     /// A run with something done at a moment.
-    async fn with(
+    async fn harmed_by(
         &self,
         is_time: impl Fn(&Event) -> bool + Send + Sync,
         db: &Database,
@@ -200,18 +192,18 @@ impl Bed {
         ended
     }
 
-    async fn stopped_by(&self, cause: &Cause) {
+    async fn stops_by(&self, cause: &Cause) {
         if let Some(changes) = cause.changes {
             self.from.sql(changes).await;
         }
         let db = if cause.on_source { &self.from } else { &self.to };
-        let [harm, mend] = [cause.harm, cause.mend].map(|sql| sql.replace("{role}", &self.role));
+        let [harm, mend] = [cause.harm, cause.mend].map(|sql| sql.replace("{role}", &self.role()));
         let is_time = |event: &Event| match cause.changes {
             None => matches!(event, Event::Progress { .. }),
             Some(_) => begins(event, PhaseName::CatchUp),
         };
-        let ended = self.with(is_time, db, &harm).await;
-        self.judged(ended, cause.code, cause.says).await;
+        let ended = self.harmed_by(is_time, db, &harm).await;
+        self.stopped(ended, cause.code, cause.says).await;
         db.sql(&mend).await;
         if cause.changes.is_some() {
             // All of them, so that the next ones are the first that come.
@@ -220,7 +212,7 @@ impl Bed {
     }
 
     /// It has ended with this code as the table says. Gives the failure.
-    async fn judged(
+    async fn stopped(
         &self,
         ended: Result<Vec<Event>, Failure>,
         code: &str,
@@ -231,8 +223,8 @@ impl Bed {
         let rule = rule_of_state(state, Place::Anywhere);
         assert_eq!(failure.sqlstate, Some(state), "{failure}");
         assert_eq!((failure.exit, failure.verdict), (Exit::Stopped, rule.verdict), "{failure}");
-        let has_own_hint = failure.hint.contains("UPDATE pghost.object");
-        assert!(failure.hint == rule.next || has_own_hint, "{failure}");
+        // An index has a way to go on without it, too.
+        assert!(failure.hint.starts_with(rule.next), "{failure}");
         assert!(failure.state.contains("stay"), "{failure}");
         for part in says {
             assert!(failure.message.contains(part), "no {part} in {failure}");
@@ -241,17 +233,11 @@ impl Bed {
         failure
     }
 
-    async fn nothing_is_left_open(&self) {
-        for database in [&self.from, &self.to] {
-            nothing_is_left_open(&database.config()).await;
-        }
-    }
-
     /// The rows that were copied have nothing in it.
     async fn with_a_column_made_again(&self) {
         let is_time = |event: &Event| matches!(event, Event::Progress { .. });
-        let ended = self.with(is_time, &self.to, "ALTER TABLE target DROP v").await;
-        self.judged(ended, "42703", &["writing page ", "public.target", "\"v\""]).await;
+        let ended = self.harmed_by(is_time, &self.to, "ALTER TABLE target DROP v").await;
+        self.stopped(ended, "42703", &["writing page ", "public.target", "\"v\""]).await;
         self.to.sql("ALTER TABLE target ADD v text").await;
         let failure = migrate(&self.spec).await.map(|_| "it ended well").unwrap_err();
         assert_eq!(
@@ -264,7 +250,7 @@ impl Bed {
     }
 
     /// What was copied of a column that has gone would not come again with another.
-    async fn ends_but_for_a_column(self) {
+    async fn lacks_a_column(&self) {
         self.to.sql("ALTER TABLE target RENAME v TO w").await;
         let failure = migrate(&self.spec).await.map(|_| "it ended well").unwrap_err();
         assert_eq!(failure.exit, Exit::CannotResume, "{failure}");
@@ -274,26 +260,24 @@ impl Bed {
         );
         assert!(!failure.hint.contains("ADD COLUMN"), "{failure}");
         self.to.sql("ALTER TABLE target RENAME w TO v").await;
-        self.ends().await;
     }
 
-    async fn ends(self) {
+    async fn goes_to_its_end(&self) {
         for _ in 0..2 {
             migrate(&self.spec).await.unwrap_or_else(|failure| panic!("{failure}"));
         }
-        assert_same((&self.from, "source"), (&self.to, "target"), "id").await;
-        self.nothing_is_left_open().await;
-        forget(&self.spec).await;
+        self.ends().await;
     }
 }
 
 async fn one_after_the_other(binaries: Binaries) {
-    let bed = Bed::make(&binaries, TABLE).await;
+    let bed = make_bed(&binaries, TABLE).await;
     bed.with_a_column_made_again().await;
     for cause in CAUSES {
-        bed.stopped_by(cause).await;
+        bed.stops_by(cause).await;
     }
-    bed.ends_but_for_a_column().await;
+    bed.lacks_a_column().await;
+    bed.goes_to_its_end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -310,7 +294,7 @@ async fn indexes(binaries: Binaries) {
     const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, n int, u int);
         INSERT INTO source SELECT i, i, i FROM generate_series(1, 30000) i;
         CREATE INDEX on_n ON source (n); CREATE UNIQUE INDEX on_u ON source (u)";
-    let mut bed = Bed::make(&binaries, TABLE).await;
+    let mut bed = make_bed(&binaries, TABLE).await;
     bed.spec.page_rows = Some(5000);
     let set = |what: &str| format!("ALTER DATABASE {} {what}", bed.to.name);
     bed.to.sql(&set("SET min_parallel_table_scan_size = 0")).await;
@@ -319,19 +303,19 @@ async fn indexes(binaries: Binaries) {
     bed.to.sql(&limit).await;
     let ended = migrate(&bed.spec).await;
     let says = ["building the key of public.target", "temp_file_limit"];
-    bed.judged(ended, "53400", &says).await;
+    bed.stopped(ended, "53400", &says).await;
     bed.to.sql(&no_limit).await;
 
     let is_time = |event: &Event| matches!(event, Event::Checkpoint { .. });
-    let ended = bed.with(is_time, &bed.to, &limit).await;
-    let failure = bed.judged(ended, "53400", &["CREATE ", "public.target", "temp_file_limit"]);
+    let ended = bed.harmed_by(is_time, &bed.to, &limit).await;
+    let failure = bed.stopped(ended, "53400", &["CREATE ", "public.target", "temp_file_limit"]);
     assert!(failure.await.hint.contains("skipped = 'by hand'"));
     bed.to.sql(&no_limit).await;
 
     // Rows that the source does not have.
     bed.to.sql("INSERT INTO target VALUES (-1, 0, 7)").await;
     let ended = migrate(&bed.spec).await;
-    bed.judged(ended, "23505", &["making index on_u of public.target", "(u)=(7)"]).await;
+    bed.stopped(ended, "23505", &["making index on_u of public.target", "(u)=(7)"]).await;
     bed.to.sql("DELETE FROM target WHERE id = -1").await;
 
     // A build that somebody cancels, and one whose session somebody ends.
@@ -364,7 +348,7 @@ async fn indexes(binaries: Binaries) {
     }
     let made = "SELECT count(*) FROM pg_index WHERE indrelid = 'target'::regclass AND indisvalid";
     assert_eq!(bed.to.value(made).await, "3");
-    bed.ends().await;
+    bed.goes_to_its_end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

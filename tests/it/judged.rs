@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use pghost::{
-    cluster::Binaries,
     conn::{Connection, SessionKind, parse_dsn},
     migrate::{
         Event, Exit, Failure, MigrationSpec, PhaseName,
@@ -17,36 +16,19 @@ use pghost::{
 use tokio::sync::watch;
 
 use crate::{
+    bed::Bed,
     moments::forget,
     outage::{Own, Two},
     proxy::Proxy,
     refusals::refused,
     stage::{begins, migrate_with, now},
-    support::{
-        Database, assert_same, migrate, nothing_is_left_open, oldest_and_newest, server, spec,
-    },
+    support::{Database, migrate, nothing_is_left_open, oldest_and_newest},
 };
 
 const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
     INSERT INTO source SELECT i, 'row ' || i FROM generate_series(1, 600) i";
 
-/// Two databases of one server.
-struct Bed {
-    from: Database,
-    to: Database,
-    spec: MigrationSpec,
-}
-
 impl Bed {
-    async fn make(binaries: &Binaries) -> Self {
-        let server = server(binaries);
-        let from = Database::create(&server, "judged").await;
-        let to = Database::create(&server, "judged").await;
-        from.sql(TABLE).await;
-        let spec = spec(&from, &to, "source", "target");
-        Self { from, to, spec }
-    }
-
     /// A run, with something done as it begins to catch up.
     async fn with<F>(&self, what: impl FnOnce() -> F + Send) -> Result<Vec<Event>, Failure>
     where
@@ -82,19 +64,11 @@ impl Bed {
         message
     }
 
-    async fn nothing_is_left_open(&self) {
-        for database in [&self.from, &self.to] {
-            nothing_is_left_open(&database.config()).await;
-        }
-    }
-
     async fn goes_on(self) {
         for _ in 0..2 {
             migrate(&self.spec).await.unwrap_or_else(|failure| panic!("{failure}"));
         }
-        assert_same((&self.from, "source"), (&self.to, "target"), "id").await;
-        self.nothing_is_left_open().await;
-        forget(&self.spec).await;
+        self.ends().await;
     }
 }
 
@@ -114,7 +88,7 @@ fn as_the_table_says(sign: Sign, place: Place, ended: Result<Vec<Event>, Failure
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_fails_before_anything_was_made_is_refused() {
     for binaries in oldest_and_newest() {
-        let bed = Bed::make(&binaries).await;
+        let bed = Bed::make(&binaries, "judged", TABLE).await;
         let mut spec = bed.spec.clone();
         spec.target.dbname = "nowhere".into();
         let at_first = rule_of(Sign::AtFirst);
@@ -128,7 +102,7 @@ async fn what_fails_before_anything_was_made_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_is_dropped_before_it_is_read_cannot_be_made_good() {
     for binaries in oldest_and_newest() {
-        let bed = Bed::make(&binaries).await;
+        let bed = Bed::make(&binaries, "judged", TABLE).await;
         let slot = format!("SELECT pg_drop_replication_slot('pghost_{}')", bed.from.name);
         let ended = bed.with(async || drop(bed.from.sql(&slot).await)).await;
         bed.judged(Sign::State("42704"), Place::Slot, ended).await;
@@ -138,7 +112,7 @@ async fn a_slot_that_is_dropped_before_it_is_read_cannot_be_made_good() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publication_that_is_dropped_in_mid_run_cannot_be_made_good() {
     for binaries in oldest_and_newest() {
-        let bed = Bed::make(&binaries).await;
+        let bed = Bed::make(&binaries, "judged", TABLE).await;
         let is_time = |event: &Event| matches!(event, Event::Progress { .. });
         let ended = bed.when(is_time, async || {
             bed.from.sql(&format!("DROP PUBLICATION \"pghost_{}\"", bed.from.name)).await;
@@ -154,7 +128,7 @@ async fn a_publication_that_is_dropped_in_mid_run_cannot_be_made_good() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_is_of_another_kind_is_not_ours() {
     for binaries in oldest_and_newest() {
-        let bed = Bed::make(&binaries).await;
+        let bed = Bed::make(&binaries, "judged", TABLE).await;
         let slot = format!("pghost_{}", bed.from.name);
         let ended = bed.with(async || {
             let sql = format!(
@@ -173,7 +147,7 @@ async fn a_slot_that_is_of_another_kind_is_not_ours() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_another_session_reads_is_waited_for() {
     for binaries in oldest_and_newest() {
-        let mut bed = Bed::make(&binaries).await;
+        let mut bed = Bed::make(&binaries, "judged", TABLE).await;
         migrate(&bed.spec).await.unwrap();
         bed.from.sql("UPDATE source SET v = v || '!'").await;
         let slot = format!("pghost_{}", bed.from.name);
@@ -202,7 +176,7 @@ async fn a_slot_that_another_session_reads_is_waited_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_that_somebody_else_writes_to_stops_the_run() {
     for binaries in oldest_and_newest() {
-        let bed = Bed::make(&binaries).await;
+        let bed = Bed::make(&binaries, "judged", TABLE).await;
         migrate(&bed.spec).await.unwrap();
         bed.to.sql("DELETE FROM target WHERE id = 7").await;
         bed.from.sql("UPDATE source SET v = 'changed' WHERE id < 10").await;
@@ -219,7 +193,7 @@ async fn a_target_that_somebody_else_writes_to_stops_the_run() {
 async fn a_database_that_is_dropped_in_mid_run_stops_it() {
     for binaries in oldest_and_newest() {
         for is_source in [true, false] {
-            let bed = Bed::make(&binaries).await;
+            let bed = Bed::make(&binaries, "judged", TABLE).await;
             let (gone, left) = if is_source { (&bed.from, &bed.to) } else { (&bed.to, &bed.from) };
             let postgres = Database { name: "postgres".into(), ..gone.clone() };
             let is_time = |event: &Event| matches!(event, Event::Progress { .. });
@@ -257,7 +231,7 @@ async fn a_trigger_that_keeps_rows_away_stops_the_run() {
             (false, true, FEW),
             (false, true, MANY),
         ] {
-            let mut bed = Bed::make(&binaries).await;
+            let mut bed = Bed::make(&binaries, "judged", TABLE).await;
             (bed.spec.page_rows, bed.spec.copy_jobs) = (Some(10), 1);
             if is_exact {
                 migrate(&bed.spec).await.unwrap();
@@ -288,11 +262,10 @@ async fn a_trigger_that_keeps_rows_away_stops_the_run() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_damaged_on_the_way_stops_the_run() {
     for binaries in oldest_and_newest() {
-        let mut bed = Bed::make(&binaries).await;
-        let (dsn, port) = (bed.from.server.tcp_dsn(&bed.from.name), bed.from.server.port());
-        let proxy = Proxy::start(port).await;
-        let by_proxy = dsn.replace(&format!(":{port}"), &format!(":{}", proxy.port));
-        bed.spec.source = parse_dsn(&format!("{by_proxy}?sslmode=disable")).unwrap();
+        let mut bed = Bed::make(&binaries, "judged", TABLE).await;
+        let proxy = Proxy::start(bed.from.server.port()).await;
+        let by_proxy = format!("{}?sslmode=disable", bed.from.dsn_by(proxy.port));
+        bed.spec.source = parse_dsn(&by_proxy).unwrap();
         let ended = bed.with(async || proxy.damage()).await;
         bed.judged(Sign::Garbled, Place::Anywhere, ended).await;
         bed.spec.source = bed.from.config();

@@ -1,17 +1,13 @@
 //! Locks of the target that are not to be had: a deadlock, a lock_timeout and a cancelled statement,
 //! each made by the server itself, in a page and in the catch-up. They pass, and the run goes on.
 
-use pghost::{
-    cluster::Binaries,
-    migrate::{Event, MigrationSpec},
-};
+use pghost::{cluster::Binaries, migrate::Event};
 use tokio::sync::watch;
 
 use crate::{
-    stage::{Gate, drop_slot, migrate_with, sums, until},
-    support::{
-        Database, assert_same, migrate, nothing_is_left_open, oldest_and_newest, server, spec,
-    },
+    bed::Bed,
+    stage::{Gate, migrate_with, sums, until},
+    support::{migrate, oldest_and_newest},
 };
 
 /// So many rows that those at the beginning of a page are in the table already, not in a COPY's
@@ -19,28 +15,18 @@ use crate::{
 const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, n int, v text);
     INSERT INTO source SELECT i, 0, 'row ' || i FROM generate_series(1, 2400) i";
 
-/// A source, and a target with a table to write to.
-struct Bed {
-    from: Database,
-    to: Database,
-    spec: MigrationSpec,
+/// With a table to write to on the target.
+async fn make_bed(binaries: &Binaries) -> Bed {
+    let mut bed = Bed::make(binaries, "locks", TABLE).await;
+    bed.to.sql("CREATE TABLE target (id int PRIMARY KEY, n int, v text)").await;
+    (bed.spec.page_rows, bed.spec.copy_jobs, bed.spec.apply_jobs) = (Some(1200), 1, 1);
+    bed
 }
 
 impl Bed {
-    async fn make(binaries: &Binaries) -> Self {
-        let server = server(binaries);
-        let from = Database::create(&server, "locks").await;
-        let to = Database::create(&server, "locks").await;
-        from.sql(TABLE).await;
-        to.sql("CREATE TABLE target (id int PRIMARY KEY, n int, v text)").await;
-        let mut spec = spec(&from, &to, "source", "target");
-        (spec.page_rows, spec.copy_jobs, spec.apply_jobs) = (Some(1200), 1, 1);
-        Self { from, to, spec }
-    }
-
     /// Runs beside a script, which is told when the run waits; goes on by itself after a fault of
     /// this code; all is equal then, and nothing is left open.
-    async fn goes_on<F: Future<Output = ()>>(
+    async fn outlives<F: Future<Output = ()>>(
         &self,
         code: &str,
         script: impl FnOnce(watch::Receiver<bool>) -> F,
@@ -56,10 +42,8 @@ impl Bed {
         let events = ended.unwrap_or_else(|failure| panic!("{failure}"));
         assert!(reasons.iter().any(|reason| reason.contains(code)), "{code}: {reasons:?}");
         sums(&events);
-        assert_same((&self.from, "source"), (&self.to, "target"), "id").await;
-        for database in [&self.from, &self.to] {
-            nothing_is_left_open(&database.config()).await;
-        }
+        self.is_equal().await;
+        self.nothing_is_left_open().await;
     }
 
     /// What is to be brought by another run.
@@ -71,11 +55,6 @@ impl Bed {
     async fn gate(&self, number: u32) -> Gate {
         Gate::close(&self.to, "target", number, &format!("NEW.id = 2381 AND NEW.n = {number}"))
             .await
-    }
-
-    async fn ends(self) {
-        migrate(&self.spec).await.unwrap();
-        drop_slot(&self.from, &self.spec).await;
     }
 }
 
@@ -98,17 +77,18 @@ async fn deadlock(bed: &Bed, gate: Gate, ledger: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deadlock_is_tried_again() {
     for binaries in oldest_and_newest() {
-        let bed = Bed::make(&binaries).await;
+        let bed = make_bed(&binaries).await;
         // The run's session looks first, and so is the victim.
         let soon = format!("ALTER DATABASE \"{}\" SET deadlock_timeout = '50ms'", bed.to.name);
         bed.to.sql(&soon).await;
         let gate = bed.gate(0).await;
         let page = "LOCK TABLE pghost.page IN EXCLUSIVE MODE";
-        bed.goes_on("40P01", |_| deadlock(&bed, gate, page)).await;
+        bed.outlives("40P01", |_| deadlock(&bed, gate, page)).await;
         bed.change().await;
         let gate = bed.gate(1).await;
         let position = "SELECT FROM pghost.migration FOR UPDATE";
-        bed.goes_on("40P01", |_| deadlock(&bed, gate, position)).await;
+        bed.outlives("40P01", |_| deadlock(&bed, gate, position)).await;
+        migrate(&bed.spec).await.unwrap();
         bed.ends().await;
     }
 }
@@ -117,7 +97,7 @@ async fn a_deadlock_is_tried_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_timeout_is_waited_out() {
     for binaries in oldest_and_newest() {
-        let bed = Bed::make(&binaries).await;
+        let bed = make_bed(&binaries).await;
         let guard =
             "CREATE FUNCTION guard() RETURNS boolean LANGUAGE plpgsql SET lock_timeout = '20ms' AS
                  $$ BEGIN PERFORM pg_catalog.pg_advisory_xact_lock_shared(7); RETURN true; END $$;
@@ -130,9 +110,10 @@ async fn a_lock_timeout_is_waited_out() {
                 waits.wait_for(|waits| *waits).await.unwrap();
                 holder.close().await;
             };
-            bed.goes_on("55P03", script).await;
+            bed.outlives("55P03", script).await;
             bed.change().await;
         }
+        migrate(&bed.spec).await.unwrap();
         bed.ends().await;
     }
 }
@@ -140,7 +121,7 @@ async fn a_lock_timeout_is_waited_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_statement_that_somebody_cancels_is_tried_again() {
     for binaries in oldest_and_newest() {
-        let bed = Bed::make(&binaries).await;
+        let bed = make_bed(&binaries).await;
         for number in [0, 1] {
             let gate = bed.gate(number).await;
             let script = async |mut waits: watch::Receiver<bool>| {
@@ -151,9 +132,10 @@ async fn a_statement_that_somebody_cancels_is_tried_again() {
                 waits.wait_for(|waits| *waits).await.unwrap();
                 gate.open().await;
             };
-            bed.goes_on("57014", script).await;
+            bed.outlives("57014", script).await;
             bed.change().await;
         }
+        migrate(&bed.spec).await.unwrap();
         bed.ends().await;
     }
 }

@@ -7,6 +7,7 @@
 
 mod adrift;
 mod alongside;
+mod bed;
 mod between;
 mod binary;
 mod blocked;
@@ -46,6 +47,7 @@ mod outage;
 mod paging;
 mod partitions;
 mod patience;
+mod places;
 mod program;
 mod provoked;
 mod proxy;

@@ -11,7 +11,7 @@ use pghost::{
         orders,
         workload::{Workload, WorkloadOptions},
     },
-    migrate::{self, CleanupSpec, Event, MigrationSpec, Then},
+    migrate::{self, Cleaned, CleanupSpec, Event, MigrationSpec, Then},
     pg::QualifiedName,
 };
 use serde_json::Value;
@@ -131,10 +131,10 @@ async fn a_run_that_dies_at_any_event_goes_on_as_if_it_had_not() {
 }
 
 /// Removes all that a migration has made but its tables.
-pub(crate) async fn forget(spec: &MigrationSpec) {
+pub(crate) async fn forget(spec: &MigrationSpec) -> Cleaned {
     let (source, target) = (spec.source.clone(), spec.target.clone());
     let name = spec.name.clone().unwrap();
-    migrate::cleanup(&CleanupSpec { source, target, name, dry_run: false }).await.unwrap();
+    migrate::cleanup(&CleanupSpec { source, target, name, dry_run: false }).await.unwrap()
 }
 
 /// A table under a live workload goes from one database to another, and the run is killed.

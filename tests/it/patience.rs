@@ -9,10 +9,11 @@ use pghost::{
 };
 
 use crate::{
+    bed::Bed,
     moments::forget,
     outage::Two,
     stage::{Following, begins, migrate_with, now},
-    support::{Database, nothing_is_left_open, oldest_and_newest, server, spec},
+    support::oldest_and_newest,
 };
 
 /// Longer than the limit that the tests set.
@@ -22,25 +23,15 @@ const LATE: &str = "CREATE FUNCTION late(id int) RETURNS int IMMUTABLE LANGUAGE 
 const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
     INSERT INTO source SELECT i, 'row ' || i FROM generate_series(1, 300) i";
 
-struct Bed {
-    from: Database,
-    to: Database,
-    spec: MigrationSpec,
+async fn make_bed(binaries: &Binaries) -> Bed {
+    let mut bed = Bed::make(binaries, "patience", TABLE).await;
+    bed.to.sql(LATE).await;
+    (bed.spec.page_rows, bed.spec.copy_jobs) = (Some(100), 1);
+    bed.spec.wait_for_server = Duration::from_secs(1);
+    bed
 }
 
 impl Bed {
-    async fn make(binaries: &Binaries) -> Self {
-        let server = server(binaries);
-        let from = Database::create(&server, "patience").await;
-        let to = Database::create(&server, "patience").await;
-        from.sql(TABLE).await;
-        to.sql(LATE).await;
-        let mut spec = spec(&from, &to, "source", "target");
-        (spec.page_rows, spec.copy_jobs) = (Some(100), 1);
-        spec.wait_for_server = Duration::from_secs(1);
-        Self { from, to, spec }
-    }
-
     /// The first time the fault is new, since there were pages before it; the second time it is not.
     async fn is_given_up(&self, on: impl Fn(&Event) + Send + Sync) -> Failure {
         let mut waits = 0;
@@ -52,9 +43,7 @@ impl Bed {
         assert_eq!((failure.exit, waits), (Exit::Stopped, 1), "{failure}");
         assert!(failure.message.contains("provoked"), "{failure}");
         assert!(failure.message.contains("got no further (--wait-for-server)"), "{failure}");
-        for database in [&self.from, &self.to] {
-            nothing_is_left_open(&database.config()).await;
-        }
+        self.nothing_is_left_open().await;
         forget(&self.spec).await;
         failure
     }
@@ -63,7 +52,7 @@ impl Bed {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_that_always_fails_late_is_given_up() {
     for binaries in oldest_and_newest() {
-        let bed = Bed::make(&binaries).await;
+        let bed = make_bed(&binaries).await;
         bed.to
             .sql(
                 "CREATE TABLE target (id int PRIMARY KEY, v text,
@@ -79,7 +68,7 @@ async fn a_page_that_always_fails_late_is_given_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_index_that_always_fails_late_is_given_up_while_the_source_is_written_to() {
     for binaries in oldest_and_newest() {
-        let bed = Bed::make(&binaries).await;
+        let bed = make_bed(&binaries).await;
         bed.from
             .sql(
                 "CREATE FUNCTION late(id int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT id';

@@ -8,8 +8,8 @@ use pghost::migrate::verdict::{
     Sign::{self, State},
 };
 
-/// A server's codes, wherever they come from, are raised one after the other.
-const EVERY_CODE: &str = "verdicts::every_code_has_the_verdict_that_the_table_says";
+/// A server's codes are raised one after the other, wherever they may come from.
+const EVERY_CODE: &str = "places::every_code_has_the_verdict_that_the_table_says";
 
 const TAKEN_AWAY: &str =
     "causes::what_is_taken_away_or_too_narrow_stops_the_run_until_it_is_mended";

@@ -2,14 +2,14 @@
 
 use pghost::{
     conn::parse_dsn,
-    migrate::{self, CleanupSpec, Event, MigrationSpec, MigrationStatus, StatusSpec, cleanup},
+    migrate::{self, CleanupSpec, Event, MigrationStatus, StatusSpec, cleanup},
 };
 
 use crate::{
-    moments::forget,
+    bed::Bed,
     proxy::Proxy,
     stage::{Gate, drop_slot, migrate_with, now, until},
-    support::{Database, migrate, server, spec, versions_to_test},
+    support::{Database, migrate, versions_to_test},
 };
 
 const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
@@ -24,12 +24,9 @@ async fn asked(source: &Database, to: &Database) -> MigrationStatus {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_left_to_do_the_slot_and_the_last_error_are_told() {
     for binaries in versions_to_test() {
-        let server = server(&binaries);
-        let from = Database::create(&server, "asked").await;
-        let to = Database::create(&server, "asked").await;
-        from.sql(TABLE).await;
+        let Bed { from, to, mut spec } = Bed::make(&binaries, "asked", TABLE).await;
         to.sql("CREATE TABLE target (id int PRIMARY KEY, v text CHECK (v <> 'no'))").await;
-        let spec = MigrationSpec { page_rows: Some(100), ..spec(&from, &to, "source", "target") };
+        spec.page_rows = Some(100);
 
         // In the middle of the pages.
         let gate = Gate::close(&to, "target", 1, "NEW.id = 500").await;
@@ -85,17 +82,12 @@ async fn what_is_left_to_do_the_slot_and_the_last_error_are_told() {
 /// What the target knows is told all the same, and of every migration.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_that_goes_silent_is_not_waited_for() {
-    let server = server(versions_to_test().last().unwrap());
-    let from = Database::create(&server, "silent").await;
-    let to = Database::create(&server, "silent").await;
-    from.sql(TABLE).await;
+    let bed = Bed::make(versions_to_test().last().unwrap(), "silent", TABLE).await;
+    let Bed { from, to, spec } = &bed;
     to.sql("CREATE TABLE target (id int PRIMARY KEY, v text)").await;
-    let spec = spec(&from, &to, "source", "target");
-    migrate(&spec).await.unwrap();
-    let proxy = Proxy::start(server.port()).await;
-    let by_proxy = server
-        .tcp_dsn(&from.name)
-        .replace(&format!(":{}", server.port()), &format!(":{}", proxy.port));
+    migrate(spec).await.unwrap();
+    let proxy = Proxy::start(from.server.port()).await;
+    let by_proxy = from.dsn_by(proxy.port);
 
     // Between its getting there and its asking.
     let mut holder = to.connect().await;
@@ -104,7 +96,7 @@ async fn a_source_that_goes_silent_is_not_waited_for() {
     let of = StatusSpec { target: to.config(), source: Some(source), name };
     let script = async {
         until(
-            &to,
+            to,
             "SELECT count(*) > 0 FROM pg_locks
               WHERE NOT granted AND relation = 'pghost.migration'::regclass",
         )
@@ -118,5 +110,5 @@ async fn a_source_that_goes_silent_is_not_waited_for() {
     let error = told.source.unwrap().error.unwrap();
     assert!(error.contains("not moved for 10 s"), "{error}");
     proxy.hold(false);
-    forget(&spec).await;
+    bed.ends().await;
 }

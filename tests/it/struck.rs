@@ -4,17 +4,14 @@
 
 use std::process::Command;
 
-use pghost::{
-    cluster::Binaries,
-    migrate::{Event, MigrationSpec},
-};
+use pghost::{cluster::Binaries, migrate::Event};
 use tokio::task::JoinSet;
 
 use crate::{
-    moments::forget,
+    bed::Bed,
     outage::{Own, Two},
     stage::{Following, migrate_with, now, until},
-    support::{Database, assert_same, nothing_is_left_open, oldest_and_newest, server, spec},
+    support::{Database, oldest_and_newest},
 };
 
 const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
@@ -53,45 +50,26 @@ fn are_there(kind: &str) -> String {
     format!("SELECT count(*) > 0 {}", of_kind(kind))
 }
 
-struct Bed {
-    from: Database,
-    to: Database,
-    spec: MigrationSpec,
-}
-
-impl Bed {
-    /// Databases in which every timeout that there is is less than any session here waits, for
-    /// locks or for work.
-    async fn make(binaries: &Binaries) -> Self {
-        let server = server(binaries);
-        let from = Database::create(&server, "struck").await;
-        let to = Database::create(&server, "struck").await;
-        let mut timeouts = vec![
-            "statement_timeout",
-            "lock_timeout",
-            "idle_in_transaction_session_timeout",
-            "idle_session_timeout",
-        ];
-        if binaries.version.major() >= 17 {
-            timeouts.push("transaction_timeout");
-        }
-        for db in [&from, &to] {
-            for timeout in &timeouts {
-                db.sql(&format!("ALTER DATABASE {} SET {timeout} = '250ms'", db.name)).await;
-            }
-        }
-        from.sql(TABLE).await;
-        let mut spec = spec(&from, &to, "source", "target");
-        spec.page_rows = Some(50);
-        Self { from, to, spec }
+/// Databases in which every timeout that there is is less than any session here waits, for locks
+/// or for work.
+async fn make_bed(binaries: &Binaries) -> Bed {
+    let mut timeouts = vec![
+        "statement_timeout",
+        "lock_timeout",
+        "idle_in_transaction_session_timeout",
+        "idle_session_timeout",
+    ];
+    if binaries.version.major() >= 17 {
+        timeouts.push("transaction_timeout");
     }
-
-    async fn is_equal(&self) {
-        assert_same((&self.from, "source"), (&self.to, "target"), "id").await;
-        for database in [&self.from, &self.to] {
-            nothing_is_left_open(&database.config()).await;
+    let mut bed = Bed::make(binaries, "struck", TABLE).await;
+    for db in [&bed.from, &bed.to] {
+        for timeout in &timeouts {
+            db.sql(&format!("ALTER DATABASE {} SET {timeout} = '250ms'", db.name)).await;
         }
     }
+    bed.spec.page_rows = Some(50);
+    bed
 }
 
 async fn in_the_backfill(bed: &Bed) {
@@ -132,6 +110,7 @@ async fn in_the_backfill(bed: &Bed) {
         assert!(all.contains(part), "no {part} in {all}");
     }
     bed.is_equal().await;
+    bed.nothing_is_left_open().await;
 }
 
 /// Cancels the reading of a page.
@@ -178,14 +157,13 @@ async fn while_it_follows(bed: &Bed) {
     }
     // Told to stop, with the session gone that has held the migration all the while.
     following.end().await;
-    bed.is_equal().await;
+    bed.ends().await;
 }
 
 async fn sessions(binaries: Binaries) {
-    let bed = Bed::make(&binaries).await;
+    let bed = make_bed(&binaries).await;
     in_the_backfill(&bed).await;
     while_it_follows(&bed).await;
-    forget(&bed.spec).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

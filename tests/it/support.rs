@@ -100,6 +100,12 @@ impl Database {
         self.server.dsn(&self.name)
     }
 
+    /// The same over TCP by another port, such as a proxy's.
+    pub(crate) fn dsn_by(&self, port: u16) -> String {
+        let dsn = self.server.tcp_dsn(&self.name);
+        dsn.replace(&format!(":{}", self.server.port()), &format!(":{port}"))
+    }
+
     pub(crate) fn config(&self) -> Config {
         parse_dsn(&self.dsn()).unwrap()
     }

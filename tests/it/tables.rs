@@ -9,17 +9,18 @@ use std::{
 use pghost::{
     backfill::Paging,
     cluster::Binaries,
-    migrate::{self, Event, Exit, Failure, MigrationSpec, PhaseName, StepName, TableSpec},
+    migrate::{self, Event, Exit, Failure, PhaseName, StepName, TableSpec},
     pg::QualifiedName,
 };
 use tokio::sync::watch;
 
 use crate::{
+    bed::Bed,
     killed::pages,
     limit::within,
     program::{Program, is},
-    stage::{Gate, begins, beside, drop_slot, migrate_with, now, sums, until},
-    support::{Database, assert_same, migrate, oldest_and_newest, server, spec, versions_to_test},
+    stage::{Gate, begins, beside, migrate_with, now, sums, until},
+    support::{migrate, oldest_and_newest, versions_to_test},
 };
 
 /// Sixty pages, ten and one.
@@ -34,7 +35,7 @@ const TABLES: &str = "
 const TARGETS: &str = "CREATE TABLE big (id integer PRIMARY KEY, n integer, v text);
     CREATE TABLE small (k text PRIMARY KEY, n integer)";
 
-const KEYS: [(&str, &str); 3] = [("big", "id"), ("small", "k"), ("empty", "b, a")];
+const BIG_FIRST: [&str; 3] = ["big", "small", "empty"];
 
 /// All kinds of changes in each table; may be made again and again.
 const CHANGES: &str = "
@@ -47,40 +48,31 @@ const CHANGES: &str = "
     UPDATE empty SET n = n + 1; UPDATE empty SET b = b + 1000 WHERE b % 7 = 2; DELETE FROM empty WHERE b % 9 = 4;
     INSERT INTO empty SELECT 'a', (SELECT coalesce(max(b), 0) FROM empty) + i, 0 FROM generate_series(1, 50) i";
 
-/// Three tables, and a database that they go to.
-struct Bed {
-    from: Database,
-    to: Database,
+/// Three tables, moved in this order.
+async fn make_bed(binaries: &Binaries, order: [&str; 3]) -> Bed {
+    let mut bed = Bed::make(binaries, "tables", TABLES).await;
+    bed.to.sql(TARGETS).await;
+    bed.spec.tables = of_same_name(&order);
+    bed.spec.page_rows = Some(10);
+    bed
+}
+
+fn of_same_name(tables: &[&str]) -> Vec<TableSpec> {
+    let name = |table: &&str| QualifiedName::new("public", *table);
+    tables.iter().map(|t| TableSpec { source: name(t), target: name(t) }).collect()
 }
 
 impl Bed {
-    async fn make(binaries: &Binaries) -> Self {
-        let server = server(binaries);
-        let from = Database::create(&server, "tables").await;
-        let to = Database::create(&server, "tables").await;
-        from.sql(TABLES).await;
-        to.sql(TARGETS).await;
-        Self { from, to }
-    }
-
     /// Holds a page in the middle of the one and the last page of the other.
     async fn gates(&self) -> (Gate, Gate) {
         let big = Gate::close(&self.to, "big", 1, "NEW.id = 305").await;
         (big, Gate::close(&self.to, "small", 2, "NEW.n = 95").await)
     }
 
-    /// A migration of these tables, in this order.
-    fn spec(&self, tables: [&str; 3]) -> MigrationSpec {
-        MigrationSpec {
-            page_rows: Some(10),
-            ..of_tables(spec(&self.from, &self.to, "big", "big"), &tables)
-        }
-    }
-
-    /// The same for the program.
+    /// The migration as a process.
     fn migrate(&self) -> Program {
         let mut args = vec!["--name", &self.from.name, "--page-rows", "10", "--copy-jobs", "2"];
-        args.extend(["big", "small", "empty"].into_iter().flat_map(|table| ["--table", table]));
+        args.extend(BIG_FIRST.iter().flat_map(|table| ["--table", table]));
         Program::migrate(&self.from, &self.to, &args)
     }
 
@@ -99,18 +91,6 @@ impl Bed {
              AND id > coalesce(lower_bound[1]::int, 0) AND id <= coalesce(upper_bound[1]::int, id))";
         assert_eq!(self.to.value(strays).await, "0");
     }
-
-    async fn is_equal(&self) {
-        for (table, key) in KEYS {
-            assert_same((&self.from, table), (&self.to, table), key).await;
-        }
-    }
-}
-
-fn of_tables(spec: MigrationSpec, tables: &[&str]) -> MigrationSpec {
-    let name = |table: &&str| QualifiedName::new("public", *table);
-    let tables = tables.iter().map(|t| TableSpec { source: name(t), target: name(t) }).collect();
-    MigrationSpec { tables, ..spec }
 }
 
 /// Of each table pages are told one by one, the percentage never falls, and the last page is the last.
@@ -155,10 +135,10 @@ fn is_key(event: &Event) -> bool {
 /// another are still to come.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tables_are_copied_side_by_side() {
-    let orders = [["big", "small", "empty"], ["empty", "small", "big"]];
+    let orders = [BIG_FIRST, ["empty", "small", "big"]];
     for (binaries, order) in versions_to_test().into_iter().zip(orders.into_iter().cycle()) {
-        let bed = Bed::make(&binaries).await;
-        let ((big, small), spec) = (bed.gates().await, bed.spec(order));
+        let bed = make_bed(&binaries, order).await;
+        let (big, small) = bed.gates().await;
         let (tell, mut there) = watch::channel((false, false));
         let on = |event: &Event| {
             tell.send_if_modified(|(small, key)| {
@@ -178,9 +158,8 @@ async fn tables_are_copied_side_by_side() {
             bed.from.sql(CHANGES).await;
             big.open().await;
         };
-        let events = beside(&spec, on, script).await.unwrap();
+        let events = beside(&bed.spec, on, script).await.unwrap();
         sums(&events);
-        bed.is_equal().await;
         numbers_are_right(&events);
         let first_of_big = place(&events, |event| is_of(event, "big"));
         let small = place(&events, |event| is_last_of(event, "small"));
@@ -188,14 +167,14 @@ async fn tables_are_copied_side_by_side() {
         assert!(first_of_big < small && small < big && place(&events, is_key) < big);
         let left = "SELECT count(*) FROM pghost.migration_table WHERE NOT backfilled";
         assert_eq!(bed.to.value(left).await, "0");
-        drop_slot(&bed.from, &spec).await;
+        bed.ends().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_killed_with_two_tables_half_done_goes_on_with_both() {
     for binaries in versions_to_test() {
-        let bed = Bed::make(&binaries).await;
+        let bed = make_bed(&binaries, BIG_FIRST).await;
         let ((big, small), mut run) = (bed.gates().await, bed.migrate());
         run.meets(big.reached()).await;
         run.meets(small.reached()).await;
@@ -227,8 +206,7 @@ async fn a_run_killed_with_two_tables_half_done_goes_on_with_both() {
             assert_eq!(last["pages_done"], last["pages_total"], "{last}");
             assert_eq!(last["pages_done"], of(&after, ordinal), "{last}");
         }
-        bed.is_equal().await;
-        bed.from.sql(&format!("SELECT pg_drop_replication_slot('pghost_{}')", bed.from.name)).await;
+        bed.ends().await;
     }
 }
 
@@ -245,8 +223,7 @@ const HELD_IN_WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE backe
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_is_locked_on_the_source_holds_up_no_other() {
     for binaries in oldest_and_newest() {
-        let bed = Bed::make(&binaries).await;
-        let spec = bed.spec(["big", "small", "empty"]);
+        let bed = make_bed(&binaries, BIG_FIRST).await;
         let mut holder = bed.from.connect().await;
         let pid = holder.process_id();
         let (tell, mut told) = watch::channel((false, false, false));
@@ -269,10 +246,9 @@ async fn a_table_that_is_locked_on_the_source_holds_up_no_other() {
             assert_eq!(bed.from.value(HELD_IN_WAITING).await, "0");
             bed.from.sql(&format!("SELECT pg_terminate_backend({pid}, 60000)")).await;
         };
-        let events = beside(&spec, on, script).await.unwrap();
+        let events = beside(&bed.spec, on, script).await.unwrap();
         numbers_are_right(&events);
-        bed.is_equal().await;
-        drop_slot(&bed.from, &spec).await;
+        bed.ends().await;
     }
 }
 
@@ -281,12 +257,9 @@ async fn a_table_that_is_locked_on_the_source_holds_up_no_other() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_is_locked_in_the_middle_of_its_pages_holds_up_no_other() {
     for binaries in oldest_and_newest() {
-        let bed = Bed::make(&binaries).await;
+        let bed = make_bed(&binaries, BIG_FIRST).await;
         // The other tables have not begun when this one is locked.
-        let (spec, gate) = (
-            bed.spec(["big", "small", "empty"]),
-            Gate::close(&bed.to, "small", 2, "NEW.n = 5").await,
-        );
+        let gate = Gate::close(&bed.to, "small", 2, "NEW.n = 5").await;
         let mut holder = bed.from.connect().await;
         let pid = holder.process_id();
         let (tell, mut told) = watch::channel((false, false));
@@ -315,15 +288,14 @@ async fn a_table_that_is_locked_in_the_middle_of_its_pages_holds_up_no_other() {
             bed.from.sql(&format!("SELECT pg_terminate_backend({pid}, 60000)")).await;
             waited
         };
-        let (events, waited) = tokio::join!(migrate_with(&spec, on), script);
+        let (events, waited) = tokio::join!(migrate_with(&bed.spec, on), script);
         let events = events.unwrap();
         let Some(Event::Finished { longest_snapshot_seconds, .. }) = events.last() else {
             panic!("{events:?}")
         };
         assert!(*longest_snapshot_seconds < waited.as_secs_f64(), "{waited:?} {events:?}");
         numbers_are_right(&events);
-        bed.is_equal().await;
-        drop_slot(&bed.from, &spec).await;
+        bed.ends().await;
     }
 }
 
@@ -338,7 +310,7 @@ enum End {
 
 /// The key waits for a lock of this test's, and two pages stand before their gates; then the run ends,
 /// and the gates are opened.
-async fn ends_in_the_middle(bed: &Bed, spec: &MigrationSpec, end: End) -> Failure {
+async fn ends_in_the_middle(bed: &Bed, end: End) -> Failure {
     let (big, small) = bed.gates().await;
     let mut small = Some(small);
     let (stop, interrupt) = watch::channel(false);
@@ -365,7 +337,7 @@ async fn ends_in_the_middle(bed: &Bed, spec: &MigrationSpec, end: End) -> Failur
         // The interrupt's other end stays until the run is over.
         stop
     };
-    let run = within("the end", migrate::run(spec, interrupt, &mut listener));
+    let run = within("the end", migrate::run(&bed.spec, interrupt, &mut listener));
     let (ended, _stop) = tokio::join!(run, script);
     let failure = ended.unwrap_err();
     // Nor does the server go on with the key for nobody.
@@ -383,11 +355,10 @@ async fn ends_in_the_middle(bed: &Bed, spec: &MigrationSpec, end: End) -> Failur
 async fn a_run_that_ends_in_the_middle_of_several_tables_leaves_whole_pages() {
     for binaries in oldest_and_newest() {
         for end in [End::Failure, End::Interrupt] {
-            let bed = Bed::make(&binaries).await;
+            let bed = make_bed(&binaries, BIG_FIRST).await;
             // Judged after the gate: by name.
             bed.to.sql("ALTER TABLE small ADD CONSTRAINT never CHECK (n <> 95)").await;
-            let spec = bed.spec(["big", "small", "empty"]);
-            let failure = ends_in_the_middle(&bed, &spec, end).await;
+            let failure = ends_in_the_middle(&bed, end).await;
             assert_eq!(failure.exit, Exit::Stopped, "{failure}");
             let words = match end {
                 End::Failure => "of public.small (keys after (k090)) to the target: ",
@@ -397,11 +368,10 @@ async fn a_run_that_ends_in_the_middle_of_several_tables_leaves_whole_pages() {
             let before = pages(&bed.to).await;
             bed.from.sql(CHANGES).await;
             bed.to.sql("ALTER TABLE small DROP CONSTRAINT never").await;
-            let events = migrate(&spec).await.unwrap();
+            let events = migrate(&bed.spec).await.unwrap();
             sums(&events);
             assert!(pages(&bed.to).await.is_superset(&before));
-            bed.is_equal().await;
-            drop_slot(&bed.from, &spec).await;
+            bed.ends().await;
         }
     }
 }
@@ -417,27 +387,21 @@ const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = cu
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_are_as_many_as_the_jobs_ask_for() {
     for binaries in oldest_and_newest() {
-        let server = server(&binaries);
-        let from = Database::create(&server, "five").await;
-        let to = Database::create(&server, "five").await;
+        let mut bed = Bed::make(&binaries, "five", "").await;
         let mut lock_all = vec!["BEGIN".to_owned()];
         for (number, table) in FIVE.iter().enumerate() {
             let (of, step) = (["smallint", "integer", "bigint"][number % 3], number % 2 + 1);
             let made = format!("CREATE TABLE {table} (id {of} PRIMARY KEY, v text)");
-            to.sql(&made).await;
-            from.sql(&format!(
+            bed.to.sql(&made).await;
+            bed.from.sql(&format!(
                 "{made}; INSERT INTO {table} SELECT i * {step}, i FROM generate_series(-100, 100) i"
             ))
             .await;
             lock_all.push(format!("LOCK TABLE public.{table} IN EXCLUSIVE MODE"));
         }
-        let spec = MigrationSpec {
-            page_rows: Some(5),
-            paging: Paging::Range,
-            copy_jobs: 2,
-            ..of_tables(spec(&from, &to, "t1", "t1"), &FIVE)
-        };
-        let mut holder = to.connect().await;
+        bed.spec.tables = of_same_name(&FIVE);
+        (bed.spec.page_rows, bed.spec.paging, bed.spec.copy_jobs) = (Some(5), Paging::Range, 2);
+        let mut holder = bed.to.connect().await;
         let pid = holder.process_id();
         let (tell, mut locked) = watch::channel(false);
         let on = |event: &Event| {
@@ -454,22 +418,19 @@ async fn sessions_are_as_many_as_the_jobs_ask_for() {
                 "SELECT count(*) = 4 FROM pg_locks WHERE locktype = 'relation' AND NOT granted AND pid <> {pid}
                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
             );
-            until(&to, &waiting).await;
-            let at_target: u32 = to.value(SESSIONS).await.parse().unwrap();
+            until(&bed.to, &waiting).await;
+            let at_target: u32 = bed.to.value(SESSIONS).await.parse().unwrap();
             // And one looks for whom they wait.
             assert!((5..=6).contains(&at_target), "{at_target}");
-            let at_source: u32 = from.value(SESSIONS).await.parse().unwrap();
+            let at_source: u32 = bed.from.value(SESSIONS).await.parse().unwrap();
             // Two look for pages, one asks, one watches the slot, and one looks for locks.
             assert!((6..=9).contains(&at_source), "{at_source}");
-            to.sql(&format!("SELECT pg_terminate_backend({pid}, 60000)")).await;
+            bed.to.sql(&format!("SELECT pg_terminate_backend({pid}, 60000)")).await;
         };
-        let events = beside(&spec, on, script).await.unwrap();
+        let events = beside(&bed.spec, on, script).await.unwrap();
         sums(&events);
         numbers_are_right(&events);
-        for table in FIVE {
-            assert_same((&from, table), (&to, table), "id").await;
-        }
-        drop_slot(&from, &spec).await;
+        bed.ends().await;
     }
 }
 
@@ -477,9 +438,10 @@ async fn sessions_are_as_many_as_the_jobs_ask_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_single_job_copies_table_after_table() {
     for binaries in oldest_and_newest() {
-        let bed = Bed::make(&binaries).await;
-        let spec = MigrationSpec { copy_jobs: 1, ..bed.spec(["small", "big", "empty"]) };
-        let events = migrate_with(&spec, |_| {}).await.unwrap();
+        let order = ["small", "big", "empty"];
+        let mut bed = make_bed(&binaries, order).await;
+        bed.spec.copy_jobs = 1;
+        let events = migrate_with(&bed.spec, |_| {}).await.unwrap();
         numbers_are_right(&events);
         let mut tables: Vec<_> = (events.iter())
             .filter_map(|event| match event {
@@ -488,8 +450,7 @@ async fn a_single_job_copies_table_after_table() {
             })
             .collect();
         tables.dedup();
-        assert_eq!(tables, ["small", "big", "empty"]);
-        bed.is_equal().await;
-        drop_slot(&bed.from, &spec).await;
+        assert_eq!(tables, order);
+        bed.ends().await;
     }
 }

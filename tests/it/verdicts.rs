@@ -1,8 +1,7 @@
-//! Every line of the table of verdicts, provoked on real servers: what becomes of the run, its exit
-//! code, what it says, and that nothing is left open.
+//! Lines of the table of verdicts, provoked on real servers by what brings them about: what becomes
+//! of the run, its exit code, what it says, and that nothing is left open.
 //!
-//! An error code can be had at will: a CHECK constraint of the target raises it, once. What is not
-//! a code is provoked here or where it says.
+//! Codes wherever a run may meet them are `places`'s; which test provokes what is `provoked`'s.
 
 use std::time::Duration;
 
@@ -10,38 +9,21 @@ use pghost::{
     cluster::StopMode,
     conn::parse_dsn,
     migrate::{
-        Event, Exit, Failure, MigrationSpec, Verdict,
-        verdict::{Place, RULES, Sign, rule_of},
+        Event, Exit, Failure, MigrationSpec,
+        verdict::{Sign, rule_of},
     },
     pg::Lsn,
 };
 
 use crate::{
-    moments::forget,
     outage::{Own, Two},
     program::{Program, is},
     stage::{migrate_with, now, sums},
-    support::{
-        Database, assert_same, nothing_is_left_open, oldest_and_newest, server, spec,
-        versions_to_test,
-    },
+    support::{nothing_is_left_open, oldest_and_newest, versions_to_test},
 };
 
 const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
     INSERT INTO source SELECT i, 'row ' || i FROM generate_series(1, 600) i";
-
-/// Raises an error of a code once; a sequence is not rolled back.
-fn raises(code: &str) -> String {
-    format!(
-        "CREATE TABLE target (LIKE source INCLUDING ALL); CREATE SEQUENCE times;
-         CREATE FUNCTION raises() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
-             IF nextval('public.times') = 1 THEN
-                 RAISE EXCEPTION 'provoked' USING ERRCODE = '{code}';
-             END IF;
-             RETURN true; END $$;
-         ALTER TABLE target ADD CHECK (id <> 150 OR public.raises())"
-    )
-}
 
 /// Whether it said so when it waited.
 fn says(events: &[Event], word: &str) -> bool {
@@ -52,42 +34,6 @@ fn says(events: &[Event], word: &str) -> bool {
 
 fn waits(events: &[Event]) -> usize {
     events.iter().filter(|event| matches!(event, Event::Waiting { .. })).count()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_code_has_the_verdict_that_the_table_says() {
-    for binaries in oldest_and_newest() {
-        let db = Database::create(&server(&binaries), "verdict").await;
-        let mut spec = spec(&db, &db, "source", "target");
-        spec.page_rows = Some(100);
-        let codes = RULES.iter().filter_map(|rule| match rule.sign {
-            Sign::State(code) if rule.place == Place::Anywhere => Some((code, rule)),
-            Sign::Other => Some(("XX000", rule)),
-            _ => None,
-        });
-        for (code, rule) in codes {
-            db.sql(TABLE).await;
-            db.sql(&raises(&format!("{code:0<5}"))).await;
-            let ended = migrate_with(&spec, |_| {}).await;
-            match (rule.verdict, ended) {
-                (Verdict::Retry, Ok(events)) => {
-                    assert_eq!(waits(&events), 1, "{code}");
-                    assert!(says(&events, code) && says(&events, "provoked"), "{events:?}");
-                }
-                (Verdict::Stop, Err(failure)) => {
-                    assert_eq!(failure.exit, Exit::Stopped, "{code}: {failure}");
-                    assert_eq!(failure.hint, rule.next, "{code}");
-                    assert!(failure.message.contains("provoked"), "{failure}");
-                    migrate_with(&spec, |_| {}).await.unwrap();
-                }
-                (verdict, ended) => panic!("{code} {verdict:?}: {:?}", ended.map(|e| waits(&e))),
-            }
-            assert_same((&db, "source"), (&db, "target"), "id").await;
-            nothing_is_left_open(&db.config()).await;
-            forget(&spec).await;
-            db.sql("DROP TABLE source, target; DROP FUNCTION raises; DROP SEQUENCE times").await;
-        }
-    }
 }
 
 /// A role's run between two servers; at the first page `harm` is done to the target, and `mend` as

@@ -8,7 +8,9 @@ use super::{
 };
 use crate::{
     conn::{Error, Row},
-    migrate::{Failure, MigrationSpec, grouped, plan::PlannedTable, servers::Servers, slot_view},
+    migrate::{
+        Failure, MigrationSpec, grouped, plan::PlannedTable, servers::Servers, watch::slot_view,
+    },
 };
 
 /// A setting that this release does not have is NULL. Log is written at the average rate since the

@@ -33,8 +33,8 @@ use super::{
     failure::Exit,
     plan::PlannedTable,
     servers::Servers,
-    slot_view::{Known, why_lost},
     verdict::Sign,
+    watch::slot_view::{Known, why_lost},
 };
 use crate::{
     catalog::load_table,

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Event;
+use crate::migrate::Event;
 
 /// How often the same one is told.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
@@ -17,25 +17,25 @@ const PREPARED: i32 = 0;
 
 /// Somebody whom sessions of the run wait for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Blocker {
+pub(in crate::migrate) struct Blocker {
     /// Its process on the server.
-    pub(super) pid: i32,
+    pub(in crate::migrate) pid: i32,
     /// For how long it is waited for.
-    pub(super) seconds: u64,
+    pub(in crate::migrate) seconds: u64,
     /// Which tables are waited for, where that is known.
-    pub(super) tables: Option<String>,
+    pub(in crate::migrate) tables: Option<String>,
     /// Whose session it is.
-    pub(super) user: Option<String>,
+    pub(in crate::migrate) user: Option<String>,
     /// What it calls itself.
-    pub(super) application: Option<String>,
+    pub(in crate::migrate) application: Option<String>,
     /// The server's word for what kind of process it is.
-    pub(super) kind: Option<String>,
+    pub(in crate::migrate) kind: Option<String>,
     /// What it does.
-    pub(super) state: Option<String>,
+    pub(in crate::migrate) state: Option<String>,
     /// How long its transaction is open.
-    pub(super) open_seconds: Option<u64>,
+    pub(in crate::migrate) open_seconds: Option<u64>,
     /// Whom it waits for itself.
-    pub(super) behind: Option<String>,
+    pub(in crate::migrate) behind: Option<String>,
 }
 
 impl Blocker {
@@ -94,18 +94,18 @@ impl Blocker {
 
 /// What has been told of one server.
 #[derive(Debug)]
-pub(super) struct BlockedView {
+pub(in crate::migrate) struct BlockedView {
     side: &'static str,
     told: BTreeMap<i32, Instant>,
 }
 
 impl BlockedView {
-    pub(super) const fn new(side: &'static str) -> Self {
+    pub(in crate::migrate) const fn new(side: &'static str) -> Self {
         Self { side, told: BTreeMap::new() }
     }
 
     /// Takes all that are in the way at this moment; tells those that were not told of lately.
-    pub(super) fn on(&mut self, blockers: &[Blocker], now: Instant) -> Vec<Event> {
+    pub(in crate::migrate) fn on(&mut self, blockers: &[Blocker], now: Instant) -> Vec<Event> {
         // Who comes again is a new one.
         self.told.retain(|pid, _| blockers.iter().any(|blocker| blocker.pid == *pid));
         let mut events = Vec::new();

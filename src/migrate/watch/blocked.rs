@@ -9,15 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    MigrationSpec,
-    blocked_view::{BlockedView, Blocker},
-    desk::Desk,
-};
+use super::blocked_view::{BlockedView, Blocker};
 use crate::{
     config::Config,
     conn::{Connection, Error, Row, SessionKind},
     ledger,
+    migrate::{MigrationSpec, desk::Desk},
 };
 
 /// How often it is looked.
@@ -28,16 +25,16 @@ const LOOK_ANYWAY: u32 = 15;
 const LONG: u32 = 7;
 
 /// What is watched.
-pub(super) struct BlockWatch<'a, 'l> {
-    pub(super) spec: &'a MigrationSpec,
-    pub(super) migration: String,
-    pub(super) desk: &'a Desk<'l>,
+pub(in crate::migrate) struct BlockWatch<'a, 'l> {
+    pub(in crate::migrate) spec: &'a MigrationSpec,
+    pub(in crate::migrate) migration: String,
+    pub(in crate::migrate) desk: &'a Desk<'l>,
 }
 
 impl BlockWatch<'_, '_> {
     /// Watches without end. What can't be looked at is looked at again later: whether servers can
     /// be reached, others find out.
-    pub(super) async fn watch(self) -> Infallible {
+    pub(in crate::migrate) async fn watch(self) -> Infallible {
         let standby = async {
             match &self.spec.copy_from {
                 Some(standby) => self.watch_one("standby", standby).await,

@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use super::Event;
 use crate::conn::{Connection, Error};
+use crate::migrate::Event;
 
 /// How often people are told.
-pub(super) const TELL_AGAIN: Duration = Duration::from_secs(1);
+pub(in crate::migrate) const TELL_AGAIN: Duration = Duration::from_secs(1);
 
 /// An index that a session is building.
 #[derive(Clone, Debug)]
-pub(super) struct Building {
+pub(in crate::migrate) struct Building {
     /// The session's process on the server.
-    pub(super) pid: i32,
+    pub(in crate::migrate) pid: i32,
     /// The table.
-    pub(super) table: String,
+    pub(in crate::migrate) table: String,
     /// The index, or its constraint.
-    pub(super) index: String,
+    pub(in crate::migrate) index: String,
 }
 
 impl Building {
@@ -25,13 +25,13 @@ impl Building {
     }
 
     /// It is built.
-    pub(super) fn done(&self) -> Event {
+    pub(in crate::migrate) fn done(&self) -> Event {
         self.event("done".into(), Some(100.0))
     }
 }
 
 /// An event for each index that the server says something of.
-pub(super) async fn how_far(
+pub(in crate::migrate) async fn how_far(
     target: &mut Connection,
     building: &[Building],
 ) -> Result<Vec<Event>, Error> {

@@ -7,16 +7,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{
-    Event, Failure,
-    desk::Desk,
-    slot_view::{Known, SlotView, keeps_little, keeps_not_idle, why_lost},
-    verdict::Sign,
-};
+use super::slot_view::{Known, SlotView, keeps_little, keeps_not_idle, why_lost};
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
     ledger::Migration,
+    migrate::{Event, Failure, desk::Desk, verdict::Sign},
     replication::{find_slot, touch_slot},
 };
 
@@ -26,7 +22,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 const PART_OF_TIMEOUT: u32 = 4;
 
 /// The watch over one slot.
-pub(super) struct SlotWatch<'a, 'l> {
+pub(in crate::migrate) struct SlotWatch<'a, 'l> {
     source: &'a Config,
     desk: &'a Desk<'l>,
     slot: String,
@@ -46,7 +42,11 @@ struct Limits {
 }
 
 impl<'a, 'l> SlotWatch<'a, 'l> {
-    pub(super) fn new(source: &'a Config, migration: &Migration, desk: &'a Desk<'l>) -> Self {
+    pub(in crate::migrate) fn new(
+        source: &'a Config,
+        migration: &Migration,
+        desk: &'a Desk<'l>,
+    ) -> Self {
         Self {
             source,
             desk,
@@ -59,7 +59,7 @@ impl<'a, 'l> SlotWatch<'a, 'l> {
 
     /// Watches until the slot is lost, and says why. A source that is away is not this one's
     /// business: the run notices that itself.
-    pub(super) async fn watch(self, tells_limits: bool) -> Failure {
+    pub(in crate::migrate) async fn watch(self, tells_limits: bool) -> Failure {
         let mut view = SlotView::new(self.slot.clone());
         let mut session: Option<(Connection, Limits)> = None;
         let mut tells_limits = tells_limits;

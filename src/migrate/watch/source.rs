@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Failure, failure::Exit, plan::PlannedTable, publication, resume};
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
     ledger::{self, Migration},
+    migrate::{Failure, failure::Exit, plan::PlannedTable, publication, resume},
     pg::Lsn,
     replication::take_checkpoint,
 };
@@ -19,21 +19,21 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// What is watched.
 #[derive(Debug)]
-pub(super) struct Watch<'a> {
-    pub(super) source: &'a Config,
-    pub(super) target: &'a Config,
-    pub(super) migration: &'a Migration,
-    pub(super) tables: &'a [PlannedTable],
+pub(in crate::migrate) struct Watch<'a> {
+    pub(in crate::migrate) source: &'a Config,
+    pub(in crate::migrate) target: &'a Config,
+    pub(in crate::migrate) migration: &'a Migration,
+    pub(in crate::migrate) tables: &'a [PlannedTable],
     /// Everything before it is on the target.
-    pub(super) applied: watch::Receiver<Lsn>,
+    pub(in crate::migrate) applied: watch::Receiver<Lsn>,
     /// Whether new columns are left out.
-    pub(super) ignores_new: bool,
+    pub(in crate::migrate) ignores_new: bool,
 }
 
 impl Watch<'_> {
     /// Ends when something is seen. What can't be looked at is looked at again later: whether the
     /// servers can be reached, others find out.
-    pub(super) async fn run(mut self) -> Failure {
+    pub(in crate::migrate) async fn run(mut self) -> Failure {
         loop {
             tokio::time::sleep(LOOK_AGAIN).await;
             match self.look().await {

@@ -2,14 +2,14 @@
 
 use std::time::{Instant, SystemTime};
 
-use super::{Event, StepName, outlook::Approach};
 use crate::{
     apply::{ApplyProgress, Moment},
+    migrate::{Event, StepName, outlook::Approach},
     pg::{Ident, PgTimestamp, QualifiedName},
 };
 
 /// Columns of a source table are left out.
-pub(super) fn left_out(table: &QualifiedName, columns: &[Ident]) -> Event {
+pub(in crate::migrate) fn left_out(table: &QualifiedName, columns: &[Ident]) -> Event {
     let columns: Vec<_> = columns.iter().map(Ident::as_str).collect();
     let (name, columns) = (table.plain(), columns.join(", "));
     Event::Notice { message: format!("new columns of {name} are left out: {columns}") }
@@ -17,19 +17,19 @@ pub(super) fn left_out(table: &QualifiedName, columns: &[Ident]) -> Event {
 
 /// What has been seen.
 #[derive(Debug)]
-pub(super) struct ApplyView {
+pub(in crate::migrate) struct ApplyView {
     last: Instant,
     changes: u64,
     approach: Approach,
 }
 
 impl ApplyView {
-    pub(super) fn new() -> Self {
+    pub(in crate::migrate) fn new() -> Self {
         Self { last: Instant::now(), changes: 0, approach: Approach::default() }
     }
 
     /// Takes a moment.
-    pub(super) fn on(&mut self, moment: &Moment) -> Vec<Event> {
+    pub(in crate::migrate) fn on(&mut self, moment: &Moment) -> Vec<Event> {
         match moment {
             Moment::Progress(progress) => {
                 let elapsed = self.last.elapsed().as_secs_f64();

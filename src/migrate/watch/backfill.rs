@@ -9,11 +9,11 @@
 
 use std::time::Instant;
 
-use super::{Event, PhaseName, StepName};
 use crate::{
     backfill::{KeyRange, Progress},
     catalog::Table,
     ledger::PageRecord,
+    migrate::{Event, PhaseName, StepName},
 };
 
 /// What the percentage does not pass before the last page, whatever it is of.
@@ -21,7 +21,7 @@ const ALMOST_ALL: f64 = 99.9;
 
 /// What has been seen of one table's backfill.
 #[derive(Debug)]
-pub(super) struct BackfillView<'a> {
+pub(in crate::migrate) struct BackfillView<'a> {
     table: String,
     estimated_rows: Option<u64>,
     /// The pages of former runs.
@@ -54,7 +54,7 @@ struct Part {
 
 impl<'a> BackfillView<'a> {
     /// Starts with what earlier runs have copied.
-    pub(super) fn new(table: &Table, before: &'a [PageRecord]) -> Self {
+    pub(in crate::migrate) fn new(table: &Table, before: &'a [PageRecord]) -> Self {
         let rows = before.iter().map(|page| page.rows).sum();
         Self {
             table: table.name.plain(),
@@ -72,17 +72,17 @@ impl<'a> BackfillView<'a> {
         }
     }
 
-    pub(super) const fn longest_snapshot_seconds(&self) -> f64 {
+    pub(in crate::migrate) const fn longest_snapshot_seconds(&self) -> f64 {
         self.longest_snapshot_seconds
     }
 
     /// Whether every page is on the target.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(in crate::migrate) fn is_whole(&self) -> bool {
         self.pages_total == Some(self.pages_done)
     }
 
     /// Takes a step; a page that was copied is an event.
-    pub(super) fn on(&mut self, progress: &Progress) -> Option<Event> {
+    pub(in crate::migrate) fn on(&mut self, progress: &Progress) -> Option<Event> {
         self.after(progress, self.started.elapsed().as_secs_f64())
     }
 

@@ -5,8 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Event;
-use crate::{pg::Lsn, replication::Slot};
+use crate::{migrate::Event, pg::Lsn, replication::Slot};
 
 /// How often its state is told.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
@@ -16,15 +15,15 @@ const NEW_SHARE: f64 = 0.1;
 
 /// What the ledger knows of positions on the source.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Known {
+pub(in crate::migrate) struct Known {
     /// What the target has, where the slot can't rightly be further than that.
-    pub(super) applied: Option<Lsn>,
+    pub(in crate::migrate) applied: Option<Lsn>,
     /// The source's log was this long at some time.
-    pub(super) seen: Option<Lsn>,
+    pub(in crate::migrate) seen: Option<Lsn>,
 }
 
 /// Why the migration can't go on from this slot; `None` if it can.
-pub(super) fn why_lost(
+pub(in crate::migrate) fn why_lost(
     name: &str,
     slot: Option<&Slot>,
     database: &str,
@@ -74,7 +73,7 @@ pub(super) fn why_lost(
 }
 
 /// That the source keeps little for a slot.
-pub(super) fn keeps_little(megabytes: u64, slot: &str) -> String {
+pub(in crate::migrate) fn keeps_little(megabytes: u64, slot: &str) -> String {
     format!(
         "the source keeps at most {megabytes} MB of log for a slot (max_slot_wal_keep_size): if \
          more is written before the changes are read, the slot {slot} is lost, and the migration \
@@ -83,7 +82,7 @@ pub(super) fn keeps_little(megabytes: u64, slot: &str) -> String {
 }
 
 /// That the source does not keep a slot which nobody reads.
-pub(super) fn keeps_not_idle(seconds: u64, slot: &str) -> String {
+pub(in crate::migrate) fn keeps_not_idle(seconds: u64, slot: &str) -> String {
     format!(
         "the source gives up slots that nobody reads for {seconds} s \
          (idle_replication_slot_timeout): {slot} is kept from it while pghost runs, and not \
@@ -93,7 +92,7 @@ pub(super) fn keeps_not_idle(seconds: u64, slot: &str) -> String {
 
 /// What has been seen of a slot.
 #[derive(Debug)]
-pub(super) struct SlotView {
+pub(in crate::migrate) struct SlotView {
     name: String,
     last: Option<(Instant, Lsn)>,
     bytes_per_second: f64,
@@ -102,12 +101,12 @@ pub(super) struct SlotView {
 }
 
 impl SlotView {
-    pub(super) const fn new(name: String) -> Self {
+    pub(in crate::migrate) const fn new(name: String) -> Self {
         Self { name, last: None, bytes_per_second: 0.0, told: None, reader: None }
     }
 
     /// Takes a look at the slot. `ours` if it may be pghost itself that reads it.
-    pub(super) fn on(&mut self, slot: &Slot, ours: bool, now: Instant) -> Vec<Event> {
+    pub(in crate::migrate) fn on(&mut self, slot: &Slot, ours: bool, now: Instant) -> Vec<Event> {
         self.measure(slot.wal_end, now);
         let mut events = Vec::new();
         let status = slot.wal_status.clone().unwrap_or_default();
