@@ -5,17 +5,17 @@
 use std::process::Command;
 
 use pghost::{cluster::Binaries, migrate::Event};
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     bed::Bed,
     outage::{Own, Two},
     stage::{Following, migrate_with, now, until},
-    support::{Database, oldest_and_newest},
+    support::oldest_and_newest,
 };
 
 const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
-    INSERT INTO source SELECT i, 'row ' || i FROM generate_series(1, 6000) i";
+    INSERT INTO source SELECT i, 'row ' || i FROM generate_series(1, 10000) i";
 
 /// Kinds of sessions, by what they hold or have asked last: conditions on pg_stat_activity.
 const HOLDS_THE_RUN: &str = "pid IN (SELECT pid FROM pg_locks
@@ -84,12 +84,14 @@ async fn in_the_backfill(bed: &Bed) {
     ]
     .into_iter()
     .peekable();
-    let (mut reasons, mut cancelled, mut goes_on) = (Vec::new(), false, true);
-    let ended = migrate_with(&bed.spec, |event| match event {
+    let mut holder = bed.from.connect().await;
+    let (pid, (tell, mut holds)) = (holder.process_id(), watch::channel(false));
+    let (mut reasons, mut goes_on) = (Vec::new(), false);
+    let run = migrate_with(&bed.spec, |event| match event {
         Event::Waiting { reason, .. } => reasons.push(reason.clone()),
-        Event::Progress { .. } if !cancelled => {
-            (cancelled, goes_on) = (true, false);
-            now(while_it_waits_for_a_lock(&bed.from));
+        Event::Progress { .. } if !*tell.borrow() => {
+            now(holder.query("BEGIN; LOCK TABLE source")).unwrap();
+            tell.send_replace(true);
         }
         Event::Resumed { .. } => goes_on = true,
         // One that is not there yet is waited for.
@@ -103,24 +105,23 @@ async fn in_the_backfill(bed: &Bed) {
         }
         _ => {}
     });
-    ended.await.unwrap_or_else(|failure| panic!("{failure}: {reasons:?}"));
-    assert!(strikes.next().is_none() && cancelled, "{reasons:?}");
+    // Cancels the reading of a page, which waits for that lock.
+    let script = async {
+        const WAITS: &str = "wait_event_type = 'Lock'";
+        holds.wait_for(|holds| *holds).await.unwrap();
+        until(&bed.from, &are_there(WAITS)).await;
+        bed.from.sql(&strike(CANCELS, WAITS)).await;
+        bed.from.sql(&format!("SELECT pg_terminate_backend({pid}, 60000)")).await;
+    };
+    let (ended, ()) = tokio::join!(run, script);
+    ended.unwrap_or_else(|failure| panic!("{failure}: {reasons:?}"));
+    assert!(strikes.next().is_none(), "{reasons:?}");
     let all = reasons.join("\n");
     for part in ["57P01", "57014", "from the source", "to the target"] {
         assert!(all.contains(part), "no {part} in {all}");
     }
     bed.is_equal().await;
     bed.nothing_is_left_open().await;
-}
-
-/// Cancels the reading of a page.
-async fn while_it_waits_for_a_lock(source: &Database) {
-    const WAITS: &str = "wait_event_type = 'Lock'";
-    let mut holder = source.connect().await;
-    holder.query("BEGIN; LOCK TABLE source").await.unwrap();
-    until(source, &are_there(WAITS)).await;
-    source.sql(&strike(CANCELS, WAITS)).await;
-    holder.close().await;
 }
 
 async fn while_it_follows(bed: &Bed) {
