@@ -168,11 +168,6 @@ impl Following {
         self.told.wait_for(|(_, waits)| waits.len() > at).await.unwrap().1[at].clone()
     }
 
-    /// Why it has waited, each time.
-    pub(crate) fn reasons(&self) -> Vec<String> {
-        self.told.borrow().1.clone()
-    }
-
     /// Tells it to stop, and does not wait for it.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
