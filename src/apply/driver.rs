@@ -92,7 +92,8 @@ impl<'a> Driver<'a> {
         careful_until: Lsn,
         listen: &'a mut (dyn FnMut(Moment) + Send),
     ) -> Result<Self, ApplyError> {
-        let at_target = |error| ApplyError::Target { after: Lsn::INVALID, error };
+        let at_target =
+            |error| ApplyError::Target { place: error::TARGET.into(), after: Lsn::INVALID, error };
         source.query(ROWS_BY_THEIR_KEY).await.map_err(ApplyError::Stream)?;
         let from = ledger::durable_position(target, &apply.migration).await.map_err(at_target)?;
         let is_strict = from.lsn() >= apply.checkpoint;

@@ -36,8 +36,10 @@ pub enum ApplyError {
         error: Error,
     },
     /// The target.
-    #[error("writing changes to the target, after position {after}: {error}")]
+    #[error("writing changes to {place}, after position {after}: {error}")]
     Target {
+        /// The target, or the table there whose changes the server has refused.
+        place: String,
         /// The last position that the target is known to have committed.
         after: Lsn,
         /// What happened.
@@ -152,6 +154,9 @@ impl ApplyError {
         }
     }
 }
+
+/// Where something was wrong that concerns no table.
+pub(super) const TARGET: &str = "the target";
 
 /// The first bytes of a message, as they are shown.
 pub(super) fn hexadecimal(bytes: &[u8]) -> String {

@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     ApplyError, ApplyTable, Fold,
+    error::TARGET,
     fold::Entry,
     work::Written,
     writer::{How, Writer},
@@ -246,7 +247,9 @@ impl Lane {
                 if is_position && PositionWriter::is_lost(&error) {
                     return ApplyError::PositionLost { after };
                 }
-                ApplyError::Target { after, error }
+                let table = error.sqlstate().and_then(|_| self.table_in_hand(tables));
+                let place = table.map_or_else(|| TARGET.into(), |t| format!("{TARGET}'s {t}"));
+                ApplyError::Target { place, after, error }
             })?;
             match self.outstanding.pop_front() {
                 Some(Outstanding::Written(written)) => self.check(&written, found, tables)?,
@@ -269,6 +272,16 @@ impl Lane {
                 Some(Outstanding::Own | Outstanding::Position) | None => {}
             }
         }
+    }
+
+    /// The table whose changes the oldest statement without a reply brings, if it brings any.
+    fn table_in_hand(&self, tables: &[ApplyTable]) -> Option<String> {
+        let brings = |o: &&Outstanding| matches!(o, Outstanding::Own | Outstanding::Written(_));
+        let table = self.outstanding.iter().take_while(brings).find_map(|o| match o {
+            Outstanding::Written(written) => tables.get(written.table),
+            _ => None,
+        });
+        table.map(|table| table.target.plain())
     }
 
     /// Queues a Sync where it can't void anything.

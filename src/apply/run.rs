@@ -11,6 +11,7 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 use super::{
     Apply, ApplyError, Moment, Outcome,
     driver::{Driver, TICK},
+    error::TARGET,
 };
 use crate::{
     conn::{Connection, Error},
@@ -120,7 +121,7 @@ async fn no_writers_left(
     apply: &Apply,
     interrupt: watch::Receiver<bool>,
 ) -> Result<(), ApplyError> {
-    let failed = |error| ApplyError::Target { after: Lsn::INVALID, error };
+    let failed = |error| ApplyError::Target { place: TARGET.into(), after: Lsn::INVALID, error };
     let since = Instant::now();
     while !ledger::writers(target, &apply.migration).await.map_err(failed)?.is_empty() {
         if since.elapsed() > apply.stall {

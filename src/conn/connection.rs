@@ -321,10 +321,23 @@ impl Connection {
     /// notices are logged, settings remembered, notifications passed over.
     pub(super) async fn frame(&mut self) -> Result<(u8, Bytes), Error> {
         loop {
-            let (tag, body) = self.transport.frame().await?;
+            let (tag, body) = match self.transport.frame().await {
+                Ok(frame) => frame,
+                Err(end) => return Err(self.ended_by(end)),
+            };
             if !self.asynchronous(Frame { tag, body: &body })? {
                 return Ok((tag, body));
             }
+        }
+    }
+
+    /// The reason that the server has given, if it has; it says more than the end does.
+    pub(super) fn ended_by(&mut self, end: Error) -> Error {
+        match end {
+            Error::Closed | Error::Io(_) => {
+                self.reports.take_last_words().map_or(end, Error::Server)
+            }
+            other => other,
         }
     }
 
@@ -390,10 +403,11 @@ impl Connection {
         self.status = status;
     }
 
-    /// Whether a transaction is open, as the last ReadyForQuery told.
+    /// Whether a transaction is open that the session can be told to end, as the last ReadyForQuery
+    /// told: none is in a session that has ended, nor where a reply is still owed.
     #[must_use]
     pub fn in_transaction(&self) -> bool {
-        self.status != TransactionStatus::Idle
+        self.status != TransactionStatus::Idle && self.check_idle().is_ok()
     }
 
     pub(super) const fn check_idle(&self) -> Result<(), Error> {

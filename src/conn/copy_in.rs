@@ -82,7 +82,9 @@ impl<'a> CopyIn<'a> {
             }
             // The server's last words, if it had time for them, tell more than a broken pipe.
             Err(Error::Io(broken)) => match self.refused(true).await {
-                Err(Error::Closed | Error::Io(_)) | Ok(()) => Err(Error::Io(broken)),
+                Err(Error::Closed | Error::Io(_)) | Ok(()) => {
+                    Err(self.connection.ended_by(Error::Io(broken)))
+                }
                 last_words => last_words,
             },
             failed => failed,

@@ -26,7 +26,8 @@ impl<'a> CopyOut<'a> {
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         self.connection.check_within()?;
         loop {
-            let mut frames = self.connection.transport().copy_frames().await?;
+            let frames = self.connection.transport().copy_frames().await;
+            let mut frames = frames.map_err(|end| self.connection.ended_by(end))?;
             let data = leading_copy_data(&frames);
             if data > 0 {
                 let rest = frames.split_off(data);
@@ -34,9 +35,9 @@ impl<'a> CopyOut<'a> {
                 return Ok(Some(frames));
             }
             self.connection.transport().put_back(frames);
-            let (tag, body) = self.connection.transport().frame().await?;
-            let frame = Frame { tag, body: &body };
-            if self.connection.asynchronous(frame)? {
+            let frame = self.connection.transport().frame().await;
+            let (tag, body) = frame.map_err(|end| self.connection.ended_by(end))?;
+            if self.connection.asynchronous(Frame { tag, body: &body })? {
                 continue;
             }
             match self.connection.message(tag, &body)? {

@@ -6,7 +6,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::wire::{BackendMessage, ServerError};
+use crate::{
+    pg::SqlState,
+    wire::{BackendMessage, ServerError},
+};
 
 /// How many settings of a server are remembered. Servers report some fifteen; one that invents
 /// names without end is not believed. A name and its value together are at most
@@ -40,6 +43,7 @@ pub struct Notification {
 pub(super) struct Reports {
     parameters: BTreeMap<String, String>,
     notices: VecDeque<ServerError>,
+    last_words: Option<Box<ServerError>>,
     notifications: VecDeque<Notification>,
 }
 
@@ -50,6 +54,9 @@ impl Reports {
             BackendMessage::NoticeResponse(notice) => {
                 tracing::debug!(severity = notice.severity, "server notice: {notice}");
                 keep(&mut self.notices, (**notice).clone(), NOTICES_MAX);
+                if is_last_word(notice) {
+                    self.last_words = Some(notice.clone());
+                }
             }
             BackendMessage::ParameterStatus { name, value } => {
                 if self.parameters.len() < PARAMETERS_MAX || self.parameters.contains_key(*name) {
@@ -77,9 +84,21 @@ impl Reports {
         self.notices.drain(..).collect()
     }
 
+    /// Why the server was about to end the session, if it has said so.
+    pub(super) const fn take_last_words(&mut self) -> Option<Box<ServerError>> {
+        self.last_words.take()
+    }
+
     pub(super) fn take_notifications(&mut self) -> Vec<Notification> {
         self.notifications.drain(..).collect()
     }
+}
+
+/// A server whose process has died, or that is stopped at once, says so with a warning and then
+/// closes the connection (`quickdie` in `postgres.c`).
+fn is_last_word(notice: &ServerError) -> bool {
+    let ends = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN];
+    notice.severity == "WARNING" && notice.code.is_some_and(|code| ends.contains(&code))
 }
 
 fn keep<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
@@ -131,6 +150,25 @@ mod tests {
         assert_eq!(notices.len(), NOTICES_MAX);
         assert_eq!(notices[0].message, "1");
         assert!(reports.take_notices().is_empty());
+    }
+
+    #[test]
+    fn a_warning_that_the_session_ends_is_its_last_word() {
+        let mut reports = Reports::default();
+        for (severity, code, is_last) in [
+            ("NOTICE", "57P02", false),
+            ("WARNING", "01000", false),
+            ("WARNING", "57P01", true),
+            ("WARNING", "57P02", true),
+        ] {
+            let notice = ServerError {
+                severity: severity.into(),
+                code: SqlState::from_bytes(code.as_bytes()),
+                ..Default::default()
+            };
+            reports.take(&BackendMessage::NoticeResponse(Box::new(notice)));
+            assert_eq!(reports.take_last_words().is_some(), is_last, "{severity} {code}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    Event, Failure, PhaseName, StepName, Verdict,
+    Event, Exit, Failure, PhaseName, StepName, Verdict,
     build_key::build_key,
     check::order_is_kept,
     resume::still_to_copy,
@@ -68,6 +68,7 @@ impl Journey<'_, '_> {
             // What can't be read or written as it was may have been altered; that says more.
             let is_strange = failure.verdict == Verdict::Stop && failure.sqlstate.is_some();
             let why = if is_strange { self.not_altered().await.err() } else { None };
+            let why = why.filter(|why| why.exit == Exit::CannotResume);
             return Err(why.map_or(failure, Failure::in_mid_run));
         }
         noted.map_err(|error| at_ledger(&error))?;

@@ -257,7 +257,9 @@ pub(super) async fn make_table(
         target.query("COMMIT").await
     };
     if let Err(error) = making.await {
-        target.query("ROLLBACK").await.map_err(failed)?;
+        if target.in_transaction() {
+            target.query("ROLLBACK").await.map_err(failed)?;
+        }
         return Err(failed(error));
     }
     let made = load_table(target, &table.target_name).await.map_err(failed)?;
@@ -279,7 +281,7 @@ async fn follow(
     }
     target.query("SAVEPOINT setting").await?;
     if let Err(error) = target.query(&statement.sql).await {
-        if error.sqlstate().is_none() {
+        if !target.in_transaction() {
             return Err(error);
         }
         target.query("ROLLBACK TO setting").await?;

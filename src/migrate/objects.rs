@@ -281,7 +281,9 @@ async fn in_transaction(
 /// none: they would do again what they did on the source.
 async fn would_fire(connection: &mut Connection) -> Result<Option<String>, Error> {
     let tried = connection.query("BEGIN; SET LOCAL session_replication_role = replica").await;
-    connection.query("ROLLBACK").await?;
+    if connection.in_transaction() {
+        connection.query("ROLLBACK").await?;
+    }
     match tried {
         Ok(_) => Ok(None),
         Err(error) if error.sqlstate() == Some(SqlState::INSUFFICIENT_PRIVILEGE) => Ok(Some(

@@ -148,6 +148,10 @@ async fn check_table(
     let found =
         found.ok_or_else(|| cannot(format!("the target {} is gone", record.target.plain())))?;
     has_its_rows(&mut servers.target, migration, record, &found).await?;
+    has_its_columns(&source, &found)?;
+    if record.target_made && migration.phase < Phase::Done {
+        has_its_first_columns(&mut servers.target, &columns, &found).await?;
+    }
     lasts(&found)?;
     // Once the target was exact, its owner may have added indexes and constraints.
     let target_key = if migration.phase == Phase::Done {
@@ -169,6 +173,58 @@ async fn check_table(
         target_key,
         new_columns,
         is_arithmetic,
+    })
+}
+
+/// With a column all that was copied of it has gone; to add it again would not bring that back.
+fn has_its_columns(source: &Table, target: &Table) -> Result<(), Failure> {
+    let gone = source.stored_columns().find(|column| target.column(&column.name).is_none());
+    gone.map_or(Ok(()), |column| {
+        Err(Failure::cannot_resume(
+            format!(
+                "the target {} has no column {} any more, and with it what was copied of it has \
+                 gone",
+                target.name.plain(),
+                column.name
+            ),
+            format!(
+                "if it was only given another name, give it its own again (ALTER TABLE {} RENAME \
+                 COLUMN), and then the same command. Else {START_AGAIN}",
+                target.name
+            ),
+        ))
+    })
+}
+
+/// No column was dropped and made again, with nothing in it for the rows that were copied. A table
+/// that pghost makes has no dropped columns before those that it has.
+async fn has_its_first_columns(
+    target: &mut Connection,
+    columns: &[Ident],
+    found: &Table,
+) -> Result<(), Failure> {
+    let names: Vec<_> = columns.iter().map(|column| quote_literal(column.as_str())).collect();
+    let sql = format!(
+        "SELECT min(attname) AS name FROM pg_attribute a
+          WHERE attrelid = {0} AND attnum > 0 AND attname IN ({1})
+            AND EXISTS (SELECT FROM pg_attribute d
+                         WHERE d.attrelid = {0} AND d.attnum BETWEEN 1 AND a.attnum
+                           AND d.attisdropped)",
+        found.oid,
+        names.join(", ")
+    );
+    let result = target.query(&sql).await;
+    let name: Option<String> = result
+        .and_then(|result| result.row()?.get("name"))
+        .map_err(|error| Failure::refused_by("looking at the target", &error))?;
+    name.map_or(Ok(()), |name| {
+        let what = format!(
+            "a column of the target {} was dropped after rows were copied to it, and {} stands \
+             behind it: perhaps made again, without what was copied",
+            found.name.plain(),
+            Ident::new(name)
+        );
+        Err(Failure::seen(Sign::Emptied, what))
     })
 }
 

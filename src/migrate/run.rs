@@ -326,6 +326,10 @@ impl<'a, 'l> Journey<'a, 'l> {
             Err((failure, true)) => Err(self.altered(failure).await),
             outcome => outcome.map_err(|(failure, _)| failure),
         };
+        if stop == Stop::WhenTold && outcome.is_ok() {
+            let again = self.servers.open_again(self.spec).await;
+            again.map_err(|error| Failure::stopped_by("connecting once more", &error))?;
+        }
         let seconds = started.elapsed().as_secs_f64();
         let (target, name) = (&mut self.servers.target, &self.migration.name);
         let noted = ledger::add_seconds(target, name, 0.0, seconds, 0.0).await;

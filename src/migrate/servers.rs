@@ -28,6 +28,21 @@ pub(super) struct Servers {
     pub(super) asks_only: bool,
 }
 
+impl Servers {
+    /// Opens those sessions again that were not needed for weeks and have not outlived them. They
+    /// are not there to be told of that before somebody asks them.
+    pub(super) async fn open_again(&mut self, spec: &MigrationSpec) -> Result<(), Error> {
+        for (session, config) in
+            [(&mut self.source, &spec.source), (&mut self.target, &spec.target)]
+        {
+            if session.query("SELECT 1").await.is_err() {
+                *session = Connection::connect(config, SessionKind::Sql).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Connects to both sides.
 pub(super) async fn connect(
     spec: &MigrationSpec,

@@ -196,8 +196,8 @@ pub static RULES: &[Rule] = &[
         "make room on that server's disk and give the same command again; it goes on where it \
          stopped"),
     rule(State("53200"), Anywhere, "out of memory", Retry,
-        "make memory free on that server, or use a smaller --page-rows, and give the same \
-         command again"),
+        "make memory free on that server, use a smaller --page-rows, or raise \
+         max_locks_per_transaction if the message names it, and give the same command again"),
     rule(State("53"), Anywhere, "another limit of the server", Stop, MEND),
     // Servers that say no for now.
     rule(State("25006"), Anywhere, "read-only after a failover", Retry,

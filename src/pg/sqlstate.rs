@@ -35,6 +35,8 @@ impl SqlState {
     pub const QUERY_CANCELED: Self = Self(*b"57014");
     /// An administrator ended the session, or its slot was invalidated.
     pub const ADMIN_SHUTDOWN: Self = Self(*b"57P01");
+    /// Another process of the server has died, and takes all sessions with it.
+    pub const CRASH_SHUTDOWN: Self = Self(*b"57P02");
     /// The server is starting up or shutting down.
     pub const CANNOT_CONNECT_NOW: Self = Self(*b"57P03");
     /// A subscription without a password, by a role that is no superuser.

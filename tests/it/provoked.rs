@@ -11,12 +11,41 @@ use pghost::migrate::verdict::{
 /// A server's codes are raised one after the other, wherever they may come from.
 const EVERY_CODE: &str = "places::every_code_has_the_verdict_that_the_table_says";
 
+const TAKEN_AWAY: &str =
+    "causes::what_is_taken_away_or_too_narrow_stops_the_run_until_it_is_mended";
+
 /// The others, each by its module and name.
 const PROVOKED: &[(Sign, Place, &str)] = &[
     (State("42704"), Slot, "judged::a_slot_that_is_dropped_before_it_is_read_cannot_be_made_good"),
     (State("55000"), Slot, "judged::a_slot_that_is_of_another_kind_is_not_ours"),
     (State("55006"), Slot, "judged::a_slot_that_another_session_reads_is_waited_for"),
     (State("3D000"), Anywhere, "judged::a_database_that_is_dropped_in_mid_run_stops_it"),
+    // Codes by their genuine causes.
+    (State("57P01"), Anywhere, "struck::sessions_that_somebody_ends_or_cancels_are_opened_again"),
+    (State("57014"), Anywhere, "struck::sessions_that_somebody_ends_or_cancels_are_opened_again"),
+    (State("57P02"), Anywhere, "struck::a_server_process_that_dies_is_outlived"),
+    (
+        State("57P04"),
+        Anywhere,
+        "standby::words_cross_bounds_and_the_database_goes_while_pages_come_from_the_standby",
+    ),
+    (State("40"), Anywhere, "locks::a_deadlock_is_tried_again"),
+    (State("55P03"), Anywhere, "locks::a_lock_timeout_is_waited_out"),
+    (
+        State("53100"),
+        Anywhere,
+        "full::a_disk_that_is_full_in_the_backfill_stops_the_run_and_room_mends_it",
+    ),
+    (
+        State("53200"),
+        Anywhere,
+        "turned_away::a_server_that_turns_the_run_away_stops_it_or_is_waited_for",
+    ),
+    (State("53"), Anywhere, "causes::an_index_that_cannot_be_built_stops_the_run_until_it_can"),
+    (State("42501"), Anywhere, TAKEN_AWAY),
+    (State("22"), Anywhere, TAKEN_AWAY),
+    (State("23"), Anywhere, TAKEN_AWAY),
+    (State("42"), Anywhere, TAKEN_AWAY),
     (State("53300"), Anywhere, "verdicts::too_many_connections_are_waited_out"),
     (
         State("25006"),

@@ -133,8 +133,10 @@ pub(crate) async fn beside(
 /// A migration that follows.
 pub(crate) struct Following {
     stop: watch::Sender<bool>,
-    /// Whether it has come to following, and why it waits, if it does.
-    told: watch::Receiver<(bool, String)>,
+    /// Whether it has come to following, and why it has waited, each time.
+    told: watch::Receiver<(bool, Vec<String>)>,
+    /// How many of these were asked for.
+    heard: usize,
     run: JoinHandle<Result<(), Failure>>,
 }
 
@@ -143,25 +145,27 @@ impl Following {
     pub(crate) async fn start(spec: &MigrationSpec) -> Self {
         let spec = MigrationSpec { then: Then::Follow, ..spec.clone() };
         let (stop, interrupt) = watch::channel(false);
-        let (tell, mut told) = watch::channel((false, String::new()));
+        let (tell, mut told) = watch::channel((false, Vec::new()));
         let run = tokio::spawn(async move {
             let mut listener = |event: &Event| {
                 tell.send_modify(|(follows, waits)| {
                     *follows |= begins(event, PhaseName::Follow);
                     if let Event::Waiting { reason, .. } = event {
-                        waits.clone_from(reason);
+                        waits.push(reason.clone());
                     }
                 });
             };
             migrate::run(&spec, interrupt, &mut listener).await
         });
         told.wait_for(|(follows, _)| *follows).await.unwrap();
-        Self { stop, told, run }
+        Self { stop, told, heard: 0, run }
     }
 
-    /// Why it waits, once it does.
+    /// Why it waits, once it does; then, once it does again.
     pub(crate) async fn waits(&mut self) -> String {
-        self.told.wait_for(|(_, waits)| !waits.is_empty()).await.unwrap().1.clone()
+        let at = self.heard;
+        self.heard += 1;
+        self.told.wait_for(|(_, waits)| waits.len() > at).await.unwrap().1[at].clone()
     }
 
     /// Tells it to stop, and does not wait for it.

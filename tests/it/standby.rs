@@ -19,7 +19,10 @@ use crate::{
     crossing::words_from_a_standby,
     secure::settings,
     stage::{Gate, beside, migrate_with, until},
-    support::{Database, assert_same, migrate, oldest_and_newest, server, spec, versions_to_test},
+    support::{
+        Database, assert_same, migrate, nothing_is_left_open, oldest_and_newest, server, spec,
+        versions_to_test,
+    },
 };
 
 /// A primary and its standby.
@@ -120,12 +123,40 @@ async fn comes_from_the_standby(pair: &Pair, table: &str) {
     crate::stage::drop_slot(&from, &spec).await;
 }
 
+/// The primary drops the database while a page is under way. What the standby says of it is no end
+/// that a server would come back from.
+async fn its_primary_drops_the_database(pair: &Pair) {
+    let (from, to, standby) = pair.databases().await;
+    from.sql(TABLE).await;
+    to.sql("CREATE TABLE target (id int PRIMARY KEY, v text)").await;
+    until(&standby, "SELECT to_regclass('source') IS NOT NULL").await;
+    let mut spec = spec(&from, &to, "source", "target");
+    (spec.page_rows, spec.copy_jobs) = (Some(100), 1);
+    spec.copy_from = Some(standby.config());
+    let gate = Gate::close(&to, "target", 1, "NEW.id = 550").await;
+    let script = async {
+        gate.reached().await;
+        let [primary, replayed] =
+            [&from, &standby].map(|db| Database { name: "postgres".into(), ..db.clone() });
+        primary.sql(&format!("DROP DATABASE {} WITH (FORCE)", from.name)).await;
+        let sql = format!("SELECT count(*) = 0 FROM pg_database WHERE datname = '{}'", from.name);
+        until(&replayed, &sql).await;
+        gate.open().await;
+    };
+    let failure = Box::pin(beside(&spec, |_| {}, script)).await.unwrap_err();
+    assert_eq!((failure.exit.code(), failure.verdict), (1, migrate::Verdict::Stop), "{failure}");
+    assert!(failure.message.contains("57P04"), "{failure}");
+    assert!(failure.hint.contains("rename or restore the database"), "{failure}");
+    nothing_is_left_open(&to.config()).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn words_cross_bounds_while_pages_come_from_the_standby() {
+async fn words_cross_bounds_and_the_database_goes_while_pages_come_from_the_standby() {
     for binaries in oldest_and_newest() {
         let pair = pair(&binaries);
         let (from, to, standby) = pair.databases().await;
         words_from_a_standby(&from, &to, &standby).await;
+        its_primary_drops_the_database(&pair).await;
     }
 }
 

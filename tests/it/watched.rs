@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use pghost::{
     cluster::Binaries,
-    migrate::{Event, Exit, Failure, MigrationSpec},
+    migrate::{
+        Event, Exit, Failure, MigrationSpec,
+        verdict::{Sign, rule_of},
+    },
 };
 
 use crate::{
+    moments::forget,
     outage::{Own, Two},
     stage::{migrate_with, now},
     support::{selected, versions_to_test},
@@ -16,6 +20,12 @@ use crate::{
 
 const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
     INSERT INTO source SELECT i, repeat('x', 100) FROM generate_series(1, 20000) i";
+
+/// Writes so much log, and makes no checkpoint.
+fn writes(table: &str) -> String {
+    let row = format!("SELECT pg_switch_wal(); INSERT INTO {table} VALUES (1);");
+    format!("SELECT pg_switch_wal(); CREATE TABLE {table} AS SELECT 1 a; {}", row.repeat(2))
+}
 
 /// A backfill in which every page waits for a lock, once there are some.
 struct Held {
@@ -54,6 +64,12 @@ impl Held {
         (ended.expect("the backfill goes on without its slot"), seen)
     }
 
+    /// As before the migration.
+    async fn anew(&self) {
+        forget(&self.spec).await;
+        self.two.target.sql("DROP TABLE target").await;
+    }
+
     /// It ends at once because of the slot, in these words, and nothing is left open.
     async fn ends_by(&self, what: &str, words: &str) -> Vec<Event> {
         let (ended, seen) = self.run(what).await;
@@ -72,7 +88,15 @@ impl Held {
 async fn a_slot_that_is_dropped_ends_the_backfill_at_once() {
     for binaries in versions_to_test() {
         let held = Held::start(&binaries, &[]).await;
-        held.ends_by("SELECT pg_drop_replication_slot('pghost_outage')", "dropped").await;
+        let drop = "SELECT pg_drop_replication_slot('pghost_outage')";
+        held.ends_by(drop, "dropped").await;
+        held.anew().await;
+        // And with nobody there to see it: the watch's session is ended as well.
+        let unwatched = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+              WHERE query LIKE '%FROM pg_replication_slots s WHERE%' AND pid <> pg_backend_pid(); {drop}"
+        );
+        held.ends_by(&unwatched, "dropped").await;
     }
 }
 
@@ -86,23 +110,64 @@ async fn a_slot_that_somebody_else_reads_ends_the_backfill_at_once() {
     }
 }
 
+/// More log is written than is kept for the slot, and no checkpoint comes: people are told what is to
+/// be done at once. A run that catches up before it comes has lost nothing.
+async fn is_just_caught(held: &Held) {
+    let (two, mut seen) = (&held.two, Vec::new());
+    let (mut lock, mut written) = (Some(two.target.connect().await), false);
+    let ended = migrate_with(&held.spec, |event| {
+        match event {
+            Event::Progress { .. } if !std::mem::replace(&mut written, true) => {
+                let lock = lock.as_mut().unwrap();
+                now(lock.query("BEGIN; LOCK TABLE public.target IN EXCLUSIVE MODE")).unwrap();
+                now(two.source.sql(&writes("early")));
+                now(two.source.sql("UPDATE source SET v = 'new' WHERE id % 10 = 0"));
+            }
+            Event::Slot { wal_status, safe_bytes, .. } if wal_status == "unreserved" => {
+                assert_eq!(*safe_bytes, Some(0));
+                drop(lock.take());
+            }
+            _ => {}
+        }
+        seen.push(event.clone());
+    });
+    ended.await.unwrap();
+    let told = |event: &Event| match event {
+        Event::Notice { message } => message.contains("max_slot_wal_keep_size = -1"),
+        _ => false,
+    };
+    assert_eq!(seen.iter().filter(|event| told(event)).count(), 1, "{seen:#?}");
+    migrate_with(&held.spec, |_| {}).await.unwrap();
+    two.are_equal().await;
+    two.nothing_is_left_open().await;
+}
+
+/// The same between two runs, with a checkpoint.
+async fn is_lost_between(held: &Held) {
+    held.two.source.sql(&(writes("between") + "CHECKPOINT")).await;
+    let failure = migrate_with(&held.spec, |_| {}).await.unwrap_err();
+    assert_eq!(failure.exit, Exit::CannotResume, "{failure}");
+    for part in ["pghost_outage was invalidated", "max_slot_wal_keep_size"] {
+        assert!(failure.message.contains(part), "{failure}");
+    }
+    assert_eq!(failure.hint, rule_of(Sign::Slot).next);
+    held.two.nothing_is_left_open().await;
+}
+
 /// With little log kept for a slot, it is told beforehand, then how little is left, then lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_is_lost_ends_the_backfill_at_once_and_was_told_before() {
     for binaries in versions_to_test() {
-        let settings = [
-            ("max_slot_wal_keep_size", "32MB"),
-            ("max_wal_size", "32MB"),
-            ("min_wal_size", "32MB"),
-        ];
+        let settings = [("max_slot_wal_keep_size", "16MB"), ("checkpoint_timeout", "1h")];
         let held = Held::start(&binaries, &settings).await;
-        let write = "SELECT pg_switch_wal(); CREATE TABLE w AS SELECT 1 a; SELECT pg_switch_wal(); INSERT INTO w
-            VALUES (1); SELECT pg_switch_wal(); INSERT INTO w VALUES (1); SELECT pg_switch_wal(); INSERT INTO w
-            VALUES (1); SELECT pg_switch_wal(); INSERT INTO w VALUES (1); CHECKPOINT";
-        let seen = held.ends_by(write, "max_slot_wal_keep_size").await;
+        is_just_caught(&held).await;
+        is_lost_between(&held).await;
+        held.anew().await;
+        let write = writes("w") + "CHECKPOINT";
+        let seen = held.ends_by(&write, "max_slot_wal_keep_size").await;
         let told = |is: &dyn Fn(&Event) -> bool| seen.iter().any(is);
         assert!(told(
-            &|event| matches!(event, Event::Notice { message } if message.contains("at most 32 MB"))
+            &|event| matches!(event, Event::Notice { message } if message.contains("at most 16 MB"))
         ));
         assert!(
             told(&|event| matches!(event, Event::Slot { safe_bytes: Some(1..), .. })),

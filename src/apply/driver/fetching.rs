@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Driver, LANE_WAIT};
 use crate::{
-    apply::{ApplyError, Moment, fetch, messages::key_bytes},
+    apply::{ApplyError, Moment, error::TARGET, fetch, messages::key_bytes},
     ledger,
     replication::take_checkpoint,
 };
@@ -42,9 +42,9 @@ impl Driver<'_> {
             }
         }
         let checkpoint = take_checkpoint(self.source).await.map_err(ApplyError::Stream)?;
-        ledger::raise_checkpoint(self.target, &self.apply.migration, checkpoint)
-            .await
-            .map_err(|error| ApplyError::Target { after: self.durable.lsn(), error })?;
+        ledger::raise_checkpoint(self.target, &self.apply.migration, checkpoint).await.map_err(
+            |error| ApplyError::Target { place: TARGET.into(), after: self.durable.lsn(), error },
+        )?;
         self.checkpoint = self.checkpoint.max(checkpoint);
         self.fetched.extend(keys.into_iter().map(|key| (key, Some(checkpoint))));
         (self.listen)(Moment::CheckpointRaised(self.checkpoint));

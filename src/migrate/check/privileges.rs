@@ -223,6 +223,9 @@ pub(super) async fn keep_still(
     }
     let sql = "BEGIN; SET LOCAL session_replication_role = replica; ROLLBACK";
     if let Err(error) = target.query(sql).await {
+        if !target.in_transaction() {
+            return Err(failed(error));
+        }
         target.query("ROLLBACK").await.map_err(failed)?;
         let what = match table.has_triggers {
             true => format!("the triggers or rules of {plain} would fire"),
