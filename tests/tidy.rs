@@ -67,6 +67,7 @@ const IO: &[&str] = &[
     "ledger/page.rs",
     "ledger/sessions.rs",
     "ledger/store.rs",
+    "ledger/target.rs",
     "ledger/whole.rs",
     "migrate/backfill_phase.rs",
     "migrate/build_key.rs",

@@ -27,6 +27,7 @@ mod page;
 mod position;
 mod sessions;
 mod store;
+mod target;
 mod whole;
 
 pub use accountant::Accountant;
@@ -43,7 +44,7 @@ pub use position::{Position, PositionWriter};
 pub use sessions::{join_readers, processes};
 pub use store::{
     add_seconds, begin, could_lock, durable_position, forget, join_writers, load, lock,
-    prepare_writer, raise_checkpoint, set_target_made, start_backfill, start_catch_up,
-    table_backfilled, writers,
+    prepare_writer, raise_checkpoint, start_backfill, start_catch_up, table_backfilled, writers,
 };
+pub use target::{moved_column, set_target_made};
 pub use whole::what_is_missing;

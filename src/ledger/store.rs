@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{
     model::{LEDGER_VERSION, Migration, Phase, TableCounts, TableRecord},
     sessions::holders,
+    target::stand,
 };
 use crate::{
     conn::{Connection, Error, Row},
@@ -54,6 +55,7 @@ CREATE TABLE IF NOT EXISTS pghost.migration_table (
     key_columns text[] NOT NULL,
     key_order text NOT NULL,
     columns text[] NOT NULL,
+    target_columns smallint[],
     shape text NOT NULL,
     backfilled boolean NOT NULL DEFAULT false,
     inserted bigint NOT NULL DEFAULT 0,
@@ -238,7 +240,12 @@ pub async fn begin(target: &mut Connection, migration: &Migration) -> Result<(),
             quote_literal(&table.shape),
         );
     }
-    sql += "COMMIT";
+    sql += &format!(
+        "UPDATE pghost.migration_table SET {} WHERE migration = {} AND target_oid IS NOT NULL;
+         COMMIT",
+        stand("target_oid"),
+        quote_literal(&migration.name)
+    );
     finish(target, &sql).await
 }
 
@@ -253,18 +260,6 @@ pub(super) async fn finish(target: &mut Connection, sql: &str) -> Result<(), Err
             Err(error)
         }
     }
-}
-
-/// Notes that the target table was made by pghost. Meant for the transaction that makes it.
-pub async fn set_target_made(
-    target: &mut Connection,
-    migration: &str,
-    ordinal: usize,
-    name: &QualifiedName,
-) -> Result<(), Error> {
-    let name = quote_literal(&name.to_string());
-    let set = format!("target_made = true, target_oid = {name}::regclass");
-    update_table(target, migration, ordinal, &set).await
 }
 
 /// Notes where the slot began, which is also the position everything starts from, and moves the
@@ -381,7 +376,7 @@ async fn update(target: &mut Connection, migration: &str, set: &str) -> Result<(
     one_row(target, &sql).await
 }
 
-async fn update_table(
+pub(super) async fn update_table(
     target: &mut Connection,
     migration: &str,
     ordinal: usize,

@@ -17,8 +17,8 @@ const READ: &[(&str, &str)] = &[
     (
         "migration_table",
         "migration ordinal source_schema source_name source_oid target_schema target_name \
-         target_oid target_made key_columns key_order columns shape backfilled inserted updated \
-         deleted truncated",
+         target_oid target_made key_columns key_order columns target_columns shape backfilled \
+         inserted updated deleted truncated",
     ),
     ("page", "migration ordinal number lower_bound upper_bound row_count byte_count snapshot lsn"),
 ];

@@ -23,7 +23,7 @@ use crate::{
         matching_key, name_of_table,
     },
     conn::{Connection, Error},
-    ledger::{Migration, Phase, TableRecord, pages_until, rows_copied},
+    ledger::{Migration, Phase, TableRecord, moved_column, pages_until, rows_copied},
     pg::{Ident, QualifiedName},
     replication::find_slot,
     sql::quote_literal,
@@ -149,9 +149,7 @@ async fn check_table(
         found.ok_or_else(|| cannot(format!("the target {} is gone", record.target.plain())))?;
     has_its_rows(&mut servers.target, migration, record, &found).await?;
     has_its_columns(&source, &found)?;
-    if record.target_made && migration.phase < Phase::Done {
-        has_its_first_columns(&mut servers.target, &columns, &found).await?;
-    }
+    has_its_first_columns(&mut servers.target, migration, record).await?;
     lasts(&found)?;
     // Once the target was exact, its owner may have added indexes and constraints.
     let target_key = if migration.phase == Phase::Done {
@@ -196,33 +194,19 @@ fn has_its_columns(source: &Table, target: &Table) -> Result<(), Failure> {
     })
 }
 
-/// No column was dropped and made again, with nothing in it for the rows that were copied. A table
-/// that pghost makes has no dropped columns before those that it has.
+/// No column was dropped and made again, with nothing in it for the rows that were copied.
 async fn has_its_first_columns(
     target: &mut Connection,
-    columns: &[Ident],
-    found: &Table,
+    migration: &Migration,
+    record: &TableRecord,
 ) -> Result<(), Failure> {
-    let names: Vec<_> = columns.iter().map(|column| quote_literal(column.as_str())).collect();
-    let sql = format!(
-        "SELECT min(attname) AS name FROM pg_attribute a
-          WHERE attrelid = {0} AND attnum > 0 AND attname IN ({1})
-            AND EXISTS (SELECT FROM pg_attribute d
-                         WHERE d.attrelid = {0} AND d.attnum BETWEEN 1 AND a.attnum
-                           AND d.attisdropped)",
-        found.oid,
-        names.join(", ")
-    );
-    let result = target.query(&sql).await;
-    let name: Option<String> = result
-        .and_then(|result| result.row()?.get("name"))
-        .map_err(|error| Failure::refused_by("looking at the target", &error))?;
-    name.map_or(Ok(()), |name| {
+    let moved = moved_column(target, &migration.name, record.ordinal).await;
+    let moved = moved.map_err(|error| Failure::refused_by("looking at the target", &error))?;
+    moved.map_or(Ok(()), |name| {
         let what = format!(
-            "a column of the target {} was dropped after rows were copied to it, and {} stands \
-             behind it: perhaps made again, without what was copied",
-            found.name.plain(),
-            Ident::new(name)
+            "the column {name} of the target {} is another one than values were copied to: it was \
+             dropped and made again",
+            record.target.plain()
         );
         Err(Failure::seen(Sign::Emptied, what))
     })

@@ -238,7 +238,8 @@ pub static RULES: &[Rule] = &[
          compare; or `pghost cleanup`, empty the target table and start again"),
     // What can't be made good by going on.
     rule(Sign::Emptied, Anywhere,
-        "the target was emptied, or dropped and made again, after rows were copied to it",
+        "the target was emptied, or it or a column of it was dropped and made again, after rows \
+         were copied to it",
         CannotResume, START_AGAIN),
     rule(Sign::Altered, Anywhere,
         "the table's definition, or the order of its key, has changed on the source",

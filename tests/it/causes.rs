@@ -244,7 +244,8 @@ impl Bed {
             (failure.exit, &*failure.hint),
             (Exit::CannotResume, rule_of(Sign::Emptied).next)
         );
-        assert!(failure.message.contains("\"v\" stands behind it"), "{failure}");
+        let says = "\"v\" of the target public.target is another one";
+        assert!(failure.message.contains(says), "{failure}");
         forget(&self.spec).await;
         self.to.sql("DROP TABLE target").await;
     }

@@ -180,7 +180,7 @@ async fn a_slot_that_is_lost_ends_the_backfill_at_once_and_was_told_before() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_is_kept_from_idling_while_pages_are_copied() {
     let Some(binaries) = selected(18) else { return };
-    let source = Own::start(&binaries, &[("idle_replication_slot_timeout", "2s")]);
+    let source = Own::start(&binaries, &[("idle_replication_slot_timeout", "5s")]);
     let target = Own::start(&binaries, &[]);
     let two = Two { source, target };
     two.source.sql(TABLE).await;
@@ -197,7 +197,7 @@ async fn a_slot_is_kept_from_idling_while_pages_are_copied() {
             now(lock.query("BEGIN; LOCK TABLE public.target IN EXCLUSIVE MODE")).unwrap();
             let source = two.source.clone();
             checkpoints = Some(tokio::spawn(async move {
-                for _ in 0..10 {
+                for _ in 0..14 {
                     tokio::time::sleep(Duration::from_millis(500)).await;
                     source.sql("CHECKPOINT").await;
                 }
@@ -209,7 +209,7 @@ async fn a_slot_is_kept_from_idling_while_pages_are_copied() {
     assert!(told && checkpoints.is_some_and(|checkpoints| checkpoints.is_finished()));
     two.are_equal().await;
     // Between runs nobody keeps it.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
     two.source.sql("CHECKPOINT").await;
     let failure = migrate_with(&spec, |_| {}).await.unwrap_err();
     assert_eq!(failure.exit, Exit::CannotResume, "{failure}");
