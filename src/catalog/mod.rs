@@ -5,6 +5,7 @@
 //! follows from it for a run is `migrate`'s.
 
 mod definition;
+mod digest;
 mod extras;
 mod key;
 mod model;

@@ -54,7 +54,10 @@ pub async fn load_ordering(
 ) -> Result<Vec<Option<String>>, Error> {
     let default_version: Option<String> =
         match connection.server_version()? >= ServerVersion::from_num(150_000) {
-            true => connection.query(DEFAULT_VERSION).await?.row()?.get("version")?,
+            true => match Error::if_answered(connection.query(DEFAULT_VERSION).await)? {
+                Ok(result) => result.row()?.get("version")?,
+                Err(_) => None,
+            },
             false => None,
         };
     let oid = table.to_string();

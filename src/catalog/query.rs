@@ -5,6 +5,7 @@
 
 use crate::{
     catalog::{
+        digest,
         model::{BaseType, Column, Generated, Identity, OwnedSequence, Shape, Table, UniqueIndex},
         partition::{Partition, PartitionShape},
     },
@@ -37,10 +38,10 @@ SELECT c.oid, c.relkind, c.relpersistence, c.relreplident,
        c.relkind <> 'p' AND EXISTS (SELECT FROM pg_inherits i
                 WHERE c.oid IN (i.inhrelid, i.inhparent) AND NOT c.relispartition) AS inherits,
        pg_get_partkeydef(c.oid) AS partition_key, c.relfilenode::text AS file,
-       (SELECT md5(string_agg(format('%s %s %s %s', attnum, attisdropped, atttypid, atttypmod),
-                              ',' ORDER BY attnum))
+       (SELECT string_agg(format('%s %s %s %s', attnum, attisdropped, atttypid, atttypmod),
+                          ',' ORDER BY attnum)
           FROM pg_attribute a WHERE a.attrelid = c.oid AND attnum > 0) AS columns,
-       (SELECT md5(string_agg(a.xmin::text, ',' ORDER BY attnum))
+       (SELECT string_agg(a.xmin::text, ',' ORDER BY attnum)
           FROM pg_attribute a WHERE a.attrelid = c.oid AND attnum > 0) AS column_writers
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = $1 AND c.relname = $2";
@@ -180,7 +181,7 @@ SELECT c.oid, n.nspname, c.relname, t.parentrelid::oid AS parent, c.relkind, c.r
        coalesce(pg_get_expr(c.relpartbound, c.oid), '') AS bound,
        pg_get_partkeydef(c.oid) AS key, c.relreplident, c.relfilenode::bigint AS file,
        c.xmin::text AS writer, h.xmin::text AS attached_by,
-       (SELECT left(md5(string_agg(a.xmin::text, ',' ORDER BY attnum)), 8)
+       (SELECT string_agg(a.xmin::text, ',' ORDER BY attnum)
           FROM pg_attribute a WHERE a.attrelid = c.oid AND attnum > 0) AS column_writers,
        (SELECT ic.relname FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid
          WHERE i.indrelid = c.oid AND CASE c.relreplident WHEN 'd' THEN i.indisprimary
@@ -249,8 +250,10 @@ pub async fn load_table(
         always_triggers: names(&always, "name")?,
         inherits: row.get("inherits")?,
         shape: Shape {
-            columns: row.get("columns")?,
-            column_writers: row.get("column_writers")?,
+            columns: digest::of_list(row.get::<Option<String>>("columns")?.as_deref()),
+            column_writers: digest::of_list(
+                row.get::<Option<String>>("column_writers")?.as_deref(),
+            ),
             file: row.get("file")?,
             partitions: partitions.iter().map(|p: &Partition| p.shape.clone()).collect(),
         },
@@ -289,7 +292,9 @@ fn partition(row: &Row) -> Result<Partition, Error> {
             oid_and_file: (oid.0, row.get("file")?),
             writer: row.get("writer")?,
             attached_by: row.get("attached_by")?,
-            column_writers: row.get("column_writers")?,
+            column_writers: digest::short_of_list(
+                row.get::<Option<String>>("column_writers")?.as_deref(),
+            ),
         },
         name,
     })

@@ -50,8 +50,9 @@ fn block(migration: &MigrationStatus) -> String {
         let state = match (subscription.enabled, subscription.running) {
             (None, _) => "not there".to_owned(),
             (Some(false), _) => "disabled".to_owned(),
-            (Some(true), false) => "enabled, and its worker does not run just now".to_owned(),
-            (Some(true), true) => format!(
+            (Some(true), None) => "enabled; whether its worker runs is not told".to_owned(),
+            (Some(true), Some(false)) => "enabled, and its worker does not run just now".to_owned(),
+            (Some(true), Some(true)) => format!(
                 "enabled, and its worker has received up to {}",
                 subscription.received_lsn.as_deref().unwrap_or("nothing yet")
             ),
@@ -170,13 +171,14 @@ mod tests {
             from_lsn: "0/16B3748".into(),
             enabled,
             running,
-            received_lsn: running.then(|| "0/2000000".into()),
+            received_lsn: (running == Some(true)).then(|| "0/2000000".into()),
         };
         for (enabled, running, words) in [
-            (Some(true), true, "enabled, and its worker has received up to 0/2000000"),
-            (Some(true), false, "enabled, and its worker does not run just now"),
-            (Some(false), false, "disabled"),
-            (None, false, "not there"),
+            (Some(true), Some(true), "enabled, and its worker has received up to 0/2000000"),
+            (Some(true), Some(false), "enabled, and its worker does not run just now"),
+            (Some(true), None, "enabled; whether its worker runs is not told"),
+            (Some(false), Some(false), "disabled"),
+            (None, Some(false), "not there"),
         ] {
             let subscription = Some(subscription(enabled, running));
             let of = MigrationStatus { phase: "handed_off", subscription, ..sample() };

@@ -137,6 +137,20 @@ impl Error {
         }
     }
 
+    /// Of a question whose answer is only told to people: `None`, with the error, where the server
+    /// would not or could not answer. Managed services forbid some functions, and lack others.
+    ///
+    /// # Errors
+    ///
+    /// Whatever is wrong with the connection itself.
+    pub fn if_answered<T>(answer: Result<T, Self>) -> Result<Result<T, Box<ServerError>>, Self> {
+        match answer {
+            Ok(answer) => Ok(Ok(answer)),
+            Err(Self::Server(error)) => Ok(Err(error)),
+            Err(other) => Err(other),
+        }
+    }
+
     /// Whether no server could be reached at all.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {

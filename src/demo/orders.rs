@@ -62,7 +62,7 @@ pub fn create(table: &QualifiedName, rows: u64) -> String {
 #[must_use]
 pub fn insert(table: &QualifiedName, keys: Keys, salt: u32) -> String {
     let Keys { first, count, step } = keys;
-    // Without OFFSET 0 the planner would put the MD5 wherever it is used.
+    // Without OFFSET 0 the planner would put the hash wherever it is used.
     format!(
         "INSERT INTO {table} ({})
          SELECT k.id, h::uuid,
@@ -84,7 +84,8 @@ pub fn insert(table: &QualifiedName, keys: Keys, salt: u32) -> String {
                 k.id % 3 = 0,
                 timestamptz '2025-01-01 00:00:00.123456+00' + k.id * interval '1.7 seconds',
                 CASE WHEN k.id % 5 > 0 THEN timestamptz '2026-01-01 00:00:00+00' END
-           FROM (SELECT id, md5(id || ' {salt}') AS h
+           FROM (SELECT id,
+                        left(encode(sha256(convert_to(id || ' {salt}', 'UTF8')), 'hex'), 32) AS h
                    FROM generate_series({first}::bigint, {}, {step}) AS id OFFSET 0) AS k",
         COLUMNS.join(", "),
         (first + count * step).saturating_sub(step),

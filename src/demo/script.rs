@@ -181,9 +181,9 @@ impl Script {
         .into()
     }
 
-    /// MD5s in hexadecimal do not compress, and 2 kB are enough to be moved out of the row.
+    /// Hashes in hexadecimal do not compress, and 2 kB are enough to be moved out of the row.
     fn set_big_value(&mut self) -> Statement {
-        let (key, parts, salt) = (self.key(), self.rng.u32(100..500), self.rng.u32(..));
+        let (key, parts, salt) = (self.key(), self.rng.u32(60..300), self.rng.u32(..));
         if self.big.len() < BIG_REMEMBERED {
             self.big.push(key);
         } else {
@@ -191,7 +191,8 @@ impl Script {
             self.big[at] = key;
         }
         let rest = format!(
-            "SET note = (SELECT string_agg(md5(i || ' {salt}'), '') \
+            "SET note = (SELECT string_agg(\
+             encode(sha224(convert_to(i || ' {salt}', 'UTF8')), 'hex'), '') \
              FROM generate_series(1, {parts}) AS i) WHERE id = {key}"
         );
         self.statement(Kind::Big, rest)

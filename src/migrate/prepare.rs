@@ -177,7 +177,10 @@ async fn who_is_in_the_way(source: &mut Connection) -> Result<String, Error> {
     let sql = "SELECT string_agg(format('pid %s (%s, open for %s)', pid, usename,
                           date_trunc('second', now() - xact_start)), ', ') AS who
                  FROM pg_stat_activity WHERE backend_xid IS NOT NULL";
-    let who = source.query(sql).await?.row()?.get::<Option<String>>("who")?;
+    let who = match Error::if_answered(source.query(sql).await)? {
+        Ok(result) => result.row()?.get::<Option<String>>("who")?,
+        Err(no) => Some(format!("of whom is not known ({no})")),
+    };
     let who =
         who.unwrap_or_else(|| "prepared transactions or commits that wait for a standby".into());
     Ok(format!("the slot is waiting for open transactions to end: {who}"))

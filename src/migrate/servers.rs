@@ -65,12 +65,12 @@ pub(super) async fn look(
         return Ok(None);
     };
     check_encodings(&source, &target, findings);
-    check_source(&mut source, findings).await?;
-    let found = replicate(&spec.source, &mut source).await;
+    let who = check_source(&spec.source, &mut source, findings).await?;
+    let found = replicate(&spec.source, &mut source, &who).await;
     let found = findings.take(At::source("replication"), found)?;
     let (walsender, identity) = match found {
         Some((walsender, identity)) => (Some(walsender), identity),
-        None => (None, who_is_it(&mut source).await?),
+        None => (None, who),
     };
     let asks_only = findings.is_for_check();
     Ok(Some(Servers { source, walsender, target, identity, asks_only }))
@@ -105,10 +105,11 @@ async fn reach(
     Ok(Some(connection))
 }
 
-/// Opens the replication connection that makes the slot.
+/// Opens the replication connection that makes the slot. `who`: who the other session talks to.
 async fn replicate(
     config: &Config,
     source: &mut Connection,
+    who: &SystemIdentity,
 ) -> Result<(Connection, SystemIdentity), Failure> {
     let opening = async {
         let mut walsender = Connection::connect(config, SessionKind::Replication).await?;
@@ -116,6 +117,12 @@ async fn replicate(
         Ok((walsender, identity))
     };
     let error: Error = match opening.await {
+        Ok((_, identity)) if identity.system_id != who.system_id => {
+            return Err(Failure::refused(
+                "the replication connection reached another server than the ordinary one",
+                "name exactly one host in --source",
+            ));
+        }
         Ok(opened) => return Ok(opened),
         Err(error) => error,
     };
@@ -141,21 +148,6 @@ async fn replicate(
         );
     }
     Err(Failure { hint, ..failure })
-}
-
-/// Who the source is, where no walsender can tell. Only the walsender knows the timeline, which is
-/// not compared before something was made.
-async fn who_is_it(source: &mut Connection) -> Result<SystemIdentity, Failure> {
-    let failed = |error: Error| Failure::refused_by("looking at the source", &error);
-    let sql = "SELECT system_identifier::text AS id, current_database() AS name
-                 FROM pg_control_system()";
-    let result = source.query(sql).await.map_err(failed)?;
-    let row = result.row().map_err(failed)?;
-    Ok(SystemIdentity {
-        system_id: row.get("id").map_err(failed)?,
-        timeline: 0,
-        database: row.get("name").map_err(failed)?,
-    })
 }
 
 /// Without an encoding a database holds any bytes, and a client that asks for UTF-8 gets them
@@ -195,11 +187,34 @@ fn check_encodings(source: &Connection, target: &Connection, findings: &mut Find
     }
 }
 
-/// What every run needs of a source.
-async fn check_source(source: &mut Connection, findings: &mut Findings) -> Result<(), Failure> {
+/// What every run needs of a source. Gives who it is; only a walsender knows the timeline, which is
+/// not compared before something was made.
+async fn check_source(
+    config: &Config,
+    source: &mut Connection,
+    findings: &mut Findings,
+) -> Result<SystemIdentity, Failure> {
     let failed = |error: Error| Failure::refused_by("looking at the source", &error);
-    let sql = "SELECT current_setting('wal_level') AS wal_level, pg_is_in_recovery() AS standby";
-    let result = source.query(sql).await.map_err(failed)?;
+    // Each session is asked for the system, or one server's positions might be held against
+    // another's log: a source that does not tell it can't be moved from.
+    let sql = "SELECT current_setting('wal_level') AS wal_level, pg_is_in_recovery() AS standby,
+                      system_identifier::text AS system_id, current_database() AS database
+                 FROM pg_control_system()";
+    let result = source.query(sql).await.map_err(|error| {
+        let forbidden = error.sqlstate() == Some(SqlState::INSUFFICIENT_PRIVILEGE);
+        let failure = failed(error);
+        let role = Ident::new(&config.user);
+        match forbidden {
+            true => Failure {
+                hint: format!(
+                    "GRANT EXECUTE ON FUNCTION pg_control_system() TO {role} on the source: its \
+                     sessions are known by it"
+                ),
+                ..failure
+            },
+            false => failure,
+        }
+    })?;
     let row = result.row().map_err(failed)?;
     if row.get::<bool>("standby").map_err(failed)? {
         let hint = "name its primary as the source; of several hosts \
@@ -219,7 +234,11 @@ async fn check_source(source: &mut Connection, findings: &mut Findings) -> Resul
         );
         findings.refuse(at, failure);
     }
-    Ok(())
+    Ok(SystemIdentity {
+        system_id: row.get("system_id").map_err(failed)?,
+        timeline: 0,
+        database: row.get("database").map_err(failed)?,
+    })
 }
 
 /// How soon a request to cancel is made again.

@@ -71,8 +71,8 @@ pub struct SubscriptionStatus {
     pub from_lsn: String,
     /// Whether it is enabled now; `null` if it is not there.
     pub enabled: Option<bool>,
-    /// Whether its worker runs.
-    pub running: bool,
+    /// Whether its worker runs; `null` if the server does not tell.
+    pub running: Option<bool>,
     /// How much of the source's log its worker has received, while it runs.
     pub received_lsn: Option<String>,
 }
@@ -193,13 +193,18 @@ async fn subscription_of(
            FROM pg_stat_subscription WHERE relid IS NULL AND subid = {}",
         found.as_ref().map_or(0, |found| found.oid.0)
     );
-    let result = target.query(&sql).await?;
-    let row = result.row()?;
+    let (running, received_lsn) = match Error::if_answered(target.query(&sql).await)? {
+        Ok(result) => {
+            let row = result.row()?;
+            (Some(row.get("running")?), row.get("received")?)
+        }
+        Err(_) => (None, None),
+    };
     Ok(Some(SubscriptionStatus {
         name: record.subscription,
         from_lsn: record.position.to_string(),
         enabled: found.map(|found| found.enabled),
-        running: row.get("running")?,
-        received_lsn: row.get("received")?,
+        running,
+        received_lsn,
     }))
 }

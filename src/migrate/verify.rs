@@ -15,11 +15,11 @@ use super::{
 use crate::{
     catalog::{Key, Table, choose_key, load_ordering, load_table, matching_key},
     config::Config,
-    conn::{Connection, Error, SessionKind},
+    conn::{Connection, Error, QueryResult, SessionKind},
     ledger::{self, Migration, Phase, TableRecord},
     pg::{Ident, QualifiedName},
     replication::find_slot,
-    sql::KeyColumn,
+    sql::{KeyColumn, hash_of_a_text},
     verify::{self as compare, Follower, Found, VerifyProgress, VerifyTable},
 };
 
@@ -72,6 +72,7 @@ pub(super) struct Verifying {
     follower: Follower,
     list: usize,
     longest: Duration,
+    portable_hash: bool,
 }
 
 /// Two tables, and how many rows there may be.
@@ -89,7 +90,7 @@ impl Verifying {
     ) -> Result<Self, Failure> {
         let (source, target) = connect(&spec.source, &spec.target).await?;
         let follower = Follower::Ledger(name.to_owned());
-        let mut verifying = Self::new(source, target, follower, LIST);
+        let mut verifying = Self::new(source, target, follower, LIST).await?;
         for table in planned {
             let columns = table.columns();
             let page_rows = spec.page_rows;
@@ -103,7 +104,7 @@ impl Verifying {
 
     async fn of_spec(spec: &VerifySpec, listener: &mut dyn Listener) -> Result<Self, Failure> {
         let (source, target) = connect(&spec.source, &spec.target).await?;
-        let mut verifying = Self::new(source, target, Follower::Nobody, spec.list);
+        let mut verifying = Self::new(source, target, Follower::Nobody, spec.list).await?;
         let name = match (&spec.name, spec.tables.first()) {
             (Some(name), _) => name.clone(),
             (None, Some(table)) => default_name(&table.source),
@@ -151,8 +152,15 @@ impl Verifying {
         Ok(verifying)
     }
 
-    const fn new(source: Connection, target: Connection, follower: Follower, list: usize) -> Self {
-        Self { source, target, tables: Vec::new(), follower, list, longest: Duration::ZERO }
+    async fn new(
+        mut source: Connection,
+        mut target: Connection,
+        follower: Follower,
+        list: usize,
+    ) -> Result<Self, Failure> {
+        let portable_hash = !hash_alike(&mut source, &mut target).await?;
+        let (tables, longest) = (Vec::new(), Duration::ZERO);
+        Ok(Self { source, target, tables, follower, list, longest, portable_hash })
     }
 
     /// Who brings the target the changes.
@@ -225,8 +233,6 @@ impl Verifying {
         let theirs = theirs.await.map_err(at_target)?;
         let target_walk = walk(&other, &target_key);
         let in_order = target_walk.is_sorted();
-        let encoding =
-            |connection: &Connection| connection.parameter("server_encoding").map(str::to_owned);
         let table = VerifyTable {
             source: source.name.clone(),
             target: target.clone(),
@@ -236,7 +242,7 @@ impl Verifying {
             same_order: in_order && ours == theirs && ours.iter().all(Option::is_some),
             columns,
             target_types,
-            as_utf8: encoding(&self.source) != encoding(&self.target),
+            portable_hash: self.portable_hash,
             page_rows,
         };
         Ok(Pair { table, estimated_rows: source.estimated_rows })
@@ -287,6 +293,22 @@ async fn connect(source: &Config, target: &Config) -> Result<(Connection, Connec
     let source = Connection::connect(source, SessionKind::Sql).await.map_err(at_source)?;
     let target = Connection::connect(target, SessionKind::Sql).await.map_err(at_target)?;
     Ok((source, target))
+}
+
+/// Whether both databases give the same hash for the same text.
+async fn hash_alike(source: &mut Connection, target: &mut Connection) -> Result<bool, Failure> {
+    let encoding =
+        |connection: &Connection| connection.parameter("server_encoding").map(str::to_owned);
+    if encoding(source) != encoding(target) {
+        return Ok(false);
+    }
+    let sql = hash_of_a_text();
+    let (ours, theirs) = tokio::join!(source.query(&sql), target.query(&sql));
+    let hash = |result: Result<QueryResult, Error>| result?.row()?.get::<i64>("hash");
+    let ours = hash(ours).map_err(|error| Failure::refused_by("hashing on the source", &error))?;
+    let theirs = hash(theirs);
+    let theirs = theirs.map_err(|error| Failure::refused_by("hashing on the target", &error))?;
+    Ok(ours == theirs)
 }
 
 /// The source's key columns, and the target's key on the same ones: by either, the other side's

@@ -6,9 +6,16 @@
 //! its neighbour's: <https://www.postgresql.org/docs/current/rowtypes.html#ROWTYPES-IO-SYNTAX>.
 //! That text may not exceed 1 GB, by which a row with more in it is an error.
 //!
-//! The hash is the first half of its MD5, which is the same on every release and machine; the
-//! server's own hash functions promise neither. Hashes are added rather than xor-ed, or rows
-//! that stand there twice would vanish; `sum(bigint)` is a numeric and can't overflow.
+//! The hash is the server's own for text, 64 bits of it: made for hash tables and partitions, it is
+//! as good as nothing beside the making of the text, where a digest takes as long again. Nobody
+//! who wants two rows to collide is kept from it, only chance is, to one in 2^64 for each row that
+//! differs. It has been the same on every release since 11 but not on machines of another byte
+//! order (<https://www.postgresql.org/docs/current/ddl-partitioning.html> has why partitions by
+//! hash can't move between these), so both sides are asked first ([`hash_of_a_text`]); where they
+//! don't agree, or their databases have different encodings, it is the first 64 bits of SHA-256 of
+//! the text in UTF-8. MD5 is not to be had everywhere: under FIPS `md5()` is an error. Hashes are
+//! added rather than xor-ed, or rows that stand there twice would vanish; `sum(bigint)` is a
+//! numeric and can't overflow.
 
 use super::{
     KeyColumn, KeyValues, Rows, columns_of_t,
@@ -22,9 +29,10 @@ use crate::pg::{Ident, QualifiedName};
 pub struct Hashing<'a> {
     /// Its columns, in this order.
     pub columns: &'a [Ident],
-    /// Whether its text is turned into UTF-8 first: where the two databases have different
-    /// encodings, the same text is different bytes.
-    pub as_utf8: bool,
+    /// Whether the hash is to be that of the text's UTF-8, which is the same everywhere: where the
+    /// two databases have different encodings the same text is different bytes, and machines of
+    /// different byte order hash the same bytes differently.
+    pub portable: bool,
 }
 
 impl Hashing<'_> {
@@ -35,12 +43,26 @@ impl Hashing<'_> {
 
     /// The hash of a list of values.
     fn of(&self, values: &str) -> String {
-        let text = match self.as_utf8 {
-            true => format!("convert_to(ROW({values})::text, 'UTF8')"),
-            false => format!("ROW({values})::text"),
-        };
-        format!("('x' || left(md5({text}), 16))::bit(64)::bigint")
+        match self.portable {
+            true => format!(
+                "('x' || encode(substr(sha256(convert_to(ROW({values})::text, 'UTF8')), 1, 8), \
+                 'hex'))::bit(64)::bigint"
+            ),
+            false => of_text(&format!("ROW({values})::text")),
+        }
     }
+}
+
+/// The server's own hash of a text. A column's collation would be its sort order's hash.
+fn of_text(text: &str) -> String {
+    format!("hashtextextended({text} COLLATE pg_catalog.\"C\", 0)")
+}
+
+/// Asks for the hash of a text that is longer than what the function takes at a time. Two servers
+/// hash alike where they give the same.
+#[must_use]
+pub fn hash_of_a_text() -> String {
+    format!("SELECT {} AS hash", of_text("'pghost compares the rows of two servers'"))
 }
 
 /// What rows amount to, whatever their order: `row_count` and `hash`.
@@ -147,7 +169,7 @@ mod tests {
     }
 
     fn hashing(columns: &[Ident]) -> Hashing<'_> {
-        Hashing { columns, as_utf8: false }
+        Hashing { columns, portable: false }
     }
 
     #[test]
@@ -156,8 +178,8 @@ mod tests {
         let columns = [Ident::new("b"), Ident::new("a")];
         assert_eq!(
             fingerprint(&table, &[], ALL, hashing(&columns)),
-            "SELECT count(*) AS row_count, coalesce(sum(('x' || \
-             left(md5(ROW(t.\"b\", t.\"a\")::text), 16))::bit(64)::bigint), 0) AS hash \
+            "SELECT count(*) AS row_count, coalesce(sum(hashtextextended(\
+             ROW(t.\"b\", t.\"a\")::text COLLATE pg_catalog.\"C\", 0)), 0) AS hash \
              FROM \"s\".\"t\"\"x\" AS t"
         );
     }
@@ -165,18 +187,18 @@ mod tests {
     #[test]
     fn a_table_without_columns_still_counts_its_rows() {
         let sql = fingerprint(&QualifiedName::new("s", "t"), &[], ALL, hashing(&[]));
-        assert!(sql.contains("md5(ROW()::text)"), "{sql}");
+        assert!(sql.contains("hashtextextended(ROW()::text COLLATE"), "{sql}");
     }
 
     #[test]
     fn text_is_hashed_in_one_encoding() {
         let columns = [Ident::new("a")];
-        let hashing = Hashing { as_utf8: true, ..hashing(&columns) };
+        let hashing = Hashing { portable: true, ..hashing(&columns) };
         let sql = list_rows(&QualifiedName::new("s", "t"), &key(), ALL, hashing);
         assert_eq!(
             sql,
-            "SELECT ('x' || left(md5(convert_to(ROW(t.\"a\")::text, 'UTF8')), 16))\
-             ::bit(64)::bigint, t.\"k\" FROM \"s\".\"t\" AS t"
+            "SELECT ('x' || encode(substr(sha256(convert_to(ROW(t.\"a\")::text, 'UTF8')), 1, 8), \
+             'hex'))::bit(64)::bigint, t.\"k\" FROM \"s\".\"t\" AS t"
         );
     }
 
@@ -205,7 +227,7 @@ mod tests {
         assert_eq!(
             sql,
             "SELECT v.\"pghost number\", t.tableoid::text || ' ' || t.ctid::text || ' ' || \
-             t.xmin::text, ('x' || left(md5(ROW(t.\"k\")::text), 16))::bit(64)::bigint \
+             t.xmin::text, hashtextextended(ROW(t.\"k\")::text COLLATE pg_catalog.\"C\", 0) \
              FROM (VALUES (0, '7'::integer)) AS v (\"pghost number\", \"k\") \
              LEFT JOIN \"s\".\"t\" AS t ON t.\"k\" OPERATOR(\"pg_catalog\".=) v.\"k\""
         );
@@ -215,8 +237,8 @@ mod tests {
     fn values_are_read_as_the_others_types() {
         let types = ["jsonb".to_owned(), "numeric(9,2)".to_owned()];
         let sql = respelled(&types, hashing(&[]));
-        assert!(sql.contains("md5(ROW($1::jsonb)::text)"), "{sql}");
-        assert!(sql.contains("md5(ROW($2::numeric(9,2))::text)"), "{sql}");
+        assert!(sql.contains("hashtextextended(ROW($1::jsonb)::text"), "{sql}");
+        assert!(sql.contains("hashtextextended(ROW($2::numeric(9,2))::text"), "{sql}");
         let columns = [Ident::new("a")];
         let table = QualifiedName::new("s", "t");
         let sql = values_of_row(&table, &key(), &["7".to_owned()], &columns, 9);

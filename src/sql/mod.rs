@@ -12,7 +12,8 @@ mod stage;
 mod write;
 
 pub use fingerprint::{
-    Hashing, fingerprint, list_keys, list_rows, look_at_rows, respelled, values_of_row,
+    Hashing, fingerprint, hash_of_a_text, list_keys, list_rows, look_at_rows, respelled,
+    values_of_row,
 };
 pub use key::{KeyColumn, KeyValues, Operators, after, columns_of_t, up_to};
 pub use literal::quote_literal;

@@ -57,7 +57,7 @@ async fn fingerprint(
     table: &QualifiedName,
     columns: &[Ident],
 ) -> Result<Fingerprint, Error> {
-    let hashing = Hashing { columns, as_utf8: false };
+    let hashing = Hashing { columns, portable: false };
     let sql = sql::fingerprint(table, &[], Rows::Between(None, None), hashing);
     let result = connection.query(&sql).await?;
     let row = result.row()?;

@@ -27,8 +27,8 @@ pub struct VerifyTable {
     pub columns: Vec<Ident>,
     /// The types of these on the target, as a value is to be read that was written by the source.
     pub target_types: Vec<String>,
-    /// Whether the databases have different encodings.
-    pub as_utf8: bool,
+    /// Whether the two servers' own hashes of a text are not the same.
+    pub portable_hash: bool,
     /// Rows in a page, if it was given.
     pub page_rows: Option<u64>,
 }
@@ -37,12 +37,12 @@ impl VerifyTable {
     /// How whole rows are hashed.
     #[must_use]
     pub fn hashing(&self) -> Hashing<'_> {
-        Hashing { columns: &self.columns, as_utf8: self.as_utf8 }
+        Hashing { columns: &self.columns, portable: self.portable_hash }
     }
 
     /// How rows are hashed of which only the key matters.
     pub(super) const fn no_columns(&self) -> Hashing<'_> {
-        Hashing { columns: &[], as_utf8: self.as_utf8 }
+        Hashing { columns: &[], portable: self.portable_hash }
     }
 
     /// The target's key in the order of its index.

@@ -46,7 +46,7 @@ async fn a_busy_table_is_handed_over_and_stays_equal() {
         let found = status(&bed.two.target.config(), Some("busy")).await.unwrap();
         let subscription = found[0].subscription.as_ref().unwrap();
         assert_eq!((found[0].phase, subscription.name.as_str()), ("handed_off", "pghost_busy"));
-        assert_eq!((subscription.enabled, subscription.running), (Some(true), true));
+        assert_eq!((subscription.enabled, subscription.running), (Some(true), Some(true)));
 
         // The same command once more has nothing to do, and copies nothing.
         let again = Program::migrate_between(from, to, &args).ends_with(0).await;

@@ -21,6 +21,7 @@ mod ddl;
 mod deferred;
 mod encodings;
 mod flushed;
+mod forbidden;
 mod full;
 mod handoff;
 mod identity;

@@ -23,10 +23,10 @@ type RowTold = (Vec<(String, String)>, Kind, Vec<String>);
 
 /// What a comparison has told.
 #[derive(Debug, Default)]
-struct Seen {
-    rows: u64,
+pub(crate) struct Seen {
+    pub(crate) rows: u64,
     pages: u64,
-    different: u64,
+    pub(crate) different: u64,
     respelled: u64,
     moving: u64,
     rows_told: Vec<RowTold>,
@@ -70,7 +70,12 @@ fn pairs() -> Vec<(Binaries, Binaries)> {
 }
 
 /// Compares `t`, or `t=u`, of two databases.
-async fn compare(source: &Database, target: &Database, tables: &str, page_rows: u64) -> Seen {
+pub(crate) async fn compare(
+    source: &Database,
+    target: &Database,
+    tables: &str,
+    page_rows: u64,
+) -> Seen {
     compare_as(source, target, tables, None, None, page_rows).await
 }
 

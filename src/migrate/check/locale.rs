@@ -8,6 +8,7 @@ use crate::{
     conn::{Connection, Error, Row},
     migrate::{Failure, servers::Servers},
     pg::Ident,
+    wire::ServerError,
 };
 
 /// As JSON, a column that this release does not have is NULL.
@@ -50,6 +51,14 @@ struct Collation {
 pub(super) async fn look(servers: &mut Servers, findings: &mut Findings) -> Result<(), Failure> {
     let source = collation(&mut servers.source).await?;
     let target = collation(&mut servers.target).await?;
+    let (source, target) = match (source, target) {
+        (Ok(source), Ok(target)) => (source, target),
+        (Err(no), _) | (_, Err(no)) => {
+            let message = format!("how the databases sort text can't be compared: {no}");
+            findings.ok(At::both("collation"), message);
+            return Ok(());
+        }
+    };
     for (side, collation) in [(Side::Source, &source), (Side::Target, &target)] {
         if collation.made_with.is_some() && collation.made_with != collation.has_now {
             let name = Ident::new(&collation.database);
@@ -98,11 +107,16 @@ fn compare(source: &Collation, target: &Collation, findings: &mut Findings) {
     }
 }
 
-async fn collation(connection: &mut Connection) -> Result<Collation, Failure> {
+/// A database's collation, or the server's answer that it does not tell.
+async fn collation(
+    connection: &mut Connection,
+) -> Result<Result<Collation, Box<ServerError>>, Failure> {
     let failed = |error: Error| Failure::refused_by("looking at a database's collation", &error);
     let sql = by_release(connection, DATABASE).map_err(failed)?;
-    let result = connection.query(&sql).await.map_err(failed)?;
-    result.row().and_then(of).map_err(failed)
+    match Error::if_answered(connection.query(&sql).await).map_err(failed)? {
+        Ok(result) => result.row().and_then(of).map(Ok).map_err(failed),
+        Err(no) => Ok(Err(no)),
+    }
 }
 
 fn of(row: &Row) -> Result<Collation, Error> {

@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     conn::{Connection, Error, Row, SessionKind},
     migrate::{Failure, plan::PlannedTable, servers::Servers, verdict::START_AGAIN},
-    pg::{Ident, Oid},
+    pg::Ident,
 };
 
 /// The collations of a table's columns, with the versions of what orders by them. As JSON, a column
@@ -95,7 +95,7 @@ pub(super) async fn look(
         None => None,
     };
     for PlannedTable { source: table, key, .. } in tables {
-        let found = load(&mut servers.source, table.oid).await.map_err(at_source)?;
+        let found = load(&mut servers.source, table, key).await.map_err(at_source)?;
         for failure in of_source(table, key, &found) {
             findings.refuse(At::source("collation").of(&table.name), failure);
         }
@@ -115,7 +115,7 @@ pub(super) async fn look(
             }
         }
         if let Some(standby) = &mut standby {
-            let theirs = load(standby, table.oid).await.map_err(at_standby)?;
+            let theirs = load(standby, table, key).await.map_err(at_standby)?;
             for failure in of_standby(table, key, &found, &theirs) {
                 findings.refuse(At::new(Side::Standby, "collation").of(&table.name), failure);
             }
@@ -139,13 +139,13 @@ pub(in crate::migrate) async fn is_kept(
         None => None,
     };
     for PlannedTable { source: table, key, .. } in tables {
-        let found = load(source, table.oid).await.map_err(at_source)?;
+        let found = load(source, table, key).await.map_err(at_source)?;
         if let Some(failure) = of_source(table, key, &found).pop() {
             let hint = format!("{}; then {START_AGAIN}", failure.hint);
             return Err(Failure::cannot_resume(failure.message, hint));
         }
         if let Some(standby) = &mut standby {
-            let theirs = load(standby, table.oid).await.map_err(at_standby)?;
+            let theirs = load(standby, table, key).await.map_err(at_standby)?;
             if let Some(failure) = of_standby(table, key, &found, &theirs).pop() {
                 return Err(failure);
             }
@@ -215,10 +215,30 @@ async fn open(config: &Config) -> Result<Connection, Failure> {
     Connection::connect(config, SessionKind::Sql).await.map_err(at_standby)
 }
 
-async fn load(connection: &mut Connection, table: Oid) -> Result<Vec<Collated>, Error> {
+/// Errors: the connection's; or the server does not tell the versions, and a column of the key has
+/// one that pages rest on.
+async fn load(
+    connection: &mut Connection,
+    table: &Table,
+    key: &Key,
+) -> Result<Vec<Collated>, Error> {
     let sql = by_release(connection, COLLATED)?;
-    let oid = table.to_string();
-    connection.query_with(&sql, &[Some(&oid)]).await?.rows().iter().map(collated).collect()
+    let oid = table.oid.to_string();
+    let answer = connection.query_with(&sql, &[Some(&oid)]).await;
+    let no = match Error::if_answered(answer)? {
+        Ok(found) => return found.rows().iter().map(collated).collect(),
+        Err(no) => no,
+    };
+    let in_key = "SELECT attname AS column FROM pg_attribute WHERE attrelid = $1::oid
+                     AND attnum > 0 AND NOT attisdropped AND attcollation <> 0";
+    let found = connection.query_with(in_key, &[Some(&oid)]).await?;
+    for row in found.rows() {
+        let name = Ident::new(row.get::<String>("column")?);
+        if key.columns.iter().any(|column| column.name == name) {
+            return Err(Error::Server(no));
+        }
+    }
+    Ok(Vec::new())
 }
 
 fn collated(row: &Row) -> Result<Collated, Error> {

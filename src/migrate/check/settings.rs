@@ -13,19 +13,23 @@ use crate::{
     },
 };
 
-/// A setting that this release does not have is NULL. Log is written at the average rate since the
-/// statistics were last reset.
+/// A setting that this release does not have is NULL.
 const SOURCE: &str = "
 SELECT current_setting('max_replication_slots')::integer AS slots,
        (SELECT count(*) FROM pg_replication_slots) AS slots_used,
-       current_setting('max_wal_senders')::integer AS senders,
-       (SELECT count(*) FROM pg_stat_replication) AS senders_used,
        (SELECT nullif(setting::bigint, -1) FROM pg_settings
          WHERE name = 'max_slot_wal_keep_size') AS keeps,
        (SELECT nullif(setting::bigint, 0) FROM pg_settings
          WHERE name = 'idle_replication_slot_timeout') AS idle,
-       current_setting('synchronous_standby_names') AS synchronous,
-       pg_size_pretty((wal_bytes / since * 3600)::bigint) AS log_an_hour,
+       current_setting('synchronous_standby_names') AS synchronous";
+
+const SENDERS: &str = "
+SELECT current_setting('max_wal_senders')::integer AS senders,
+       (SELECT count(*) FROM pg_stat_replication) AS senders_used";
+
+/// Log is written at the average rate since the statistics were last reset. Not answered by Aurora.
+const LOG_WRITTEN: &str = "
+SELECT pg_size_pretty((wal_bytes / since * 3600)::bigint) AS log_an_hour,
        (SELECT setting::bigint * 1024 * 1024 * since / nullif(wal_bytes, 0) / 3600 FROM pg_settings
          WHERE name = 'max_slot_wal_keep_size')::float8 AS hours
   FROM pg_stat_wal, greatest(1, extract(epoch FROM
@@ -39,9 +43,32 @@ pub(super) async fn look(
     findings: &mut Findings,
 ) -> Result<(), Failure> {
     let failed = |error: Error| Failure::refused_by("looking at the source's settings", &error);
-    let result = servers.source.query(SOURCE).await.map_err(failed)?;
+    // What is only told comes beside it: no server that is silent about that is refused.
+    let source = &mut servers.source;
+    source.queue_query(SOURCE);
+    source.queue_query(SENDERS);
+    source.queue_query(LOG_WRITTEN);
+    let (needed, senders, log) =
+        (source.result().await, source.result().await, source.result().await);
+    let result = needed.map_err(failed)?;
     let row = result.row().map_err(failed)?;
-    left(row, slot, findings).map_err(failed)?;
+    left("max_replication_slots", ("slots", "slots_used"), row, findings).map_err(failed)?;
+    match Error::if_answered(senders).map_err(failed)? {
+        Ok(senders) => {
+            let of = ("senders", "senders_used");
+            let row = senders.row().map_err(failed)?;
+            left("max_wal_senders", of, row, findings).map_err(failed)?;
+        }
+        Err(no) => findings.ok(
+            At::source("max_wal_senders"),
+            format!("how many of max_wal_senders are in use is not known: {no}"),
+        ),
+    }
+    let log = match Error::if_answered(log).map_err(failed)? {
+        Ok(log) => log.row().and_then(LogWritten::of).map_err(failed)?,
+        Err(no) => LogWritten { an_hour: Err(no.to_string()), hours: None },
+    };
+    kept(row, &log, slot, findings).map_err(failed)?;
     let at = At::source("synchronous_standby_names");
     let names: String = row.get("synchronous").map_err(failed)?;
     let own = &spec.source.application_name;
@@ -67,30 +94,47 @@ pub(super) async fn look(
     Ok(())
 }
 
-/// What the source keeps and what is left of its limits.
-fn left(row: &Row, slot: &str, findings: &mut Findings) -> Result<(), Error> {
-    let number = |column| row.get::<i64>(column);
-    for (about, most, used) in [
-        ("max_replication_slots", "slots", "slots_used"),
-        ("max_wal_senders", "senders", "senders_used"),
-    ] {
-        // That none is left refuses the slot, or has refused the connection.
-        let (most, used) = (number(most)?, number(used)?);
-        if used < most {
-            findings.ok(At::source(about), format!("{used} of {about} = {most} are in use"));
-        }
+/// How much log the source writes.
+struct LogWritten {
+    /// Or why that is not known.
+    an_hour: Result<String, String>,
+    /// How many hours of it the source keeps.
+    hours: Option<f64>,
+}
+
+impl LogWritten {
+    fn of(row: &Row) -> Result<Self, Error> {
+        Ok(Self { an_hour: Ok(row.get("log_an_hour")?), hours: row.get("hours")? })
     }
-    let log_an_hour: String = row.get("log_an_hour")?;
+}
+
+/// What is left of a limit of the source.
+fn left(
+    about: &'static str,
+    (most, used): (&str, &str),
+    row: &Row,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    // That none is left refuses the slot, or has refused the connection.
+    let (most, used) = (row.get::<i64>(most)?, row.get::<i64>(used)?);
+    if used < most {
+        findings.ok(At::source(about), format!("{used} of {about} = {most} are in use"));
+    }
+    Ok(())
+}
+
+/// What the source keeps.
+fn kept(row: &Row, log: &LogWritten, slot: &str, findings: &mut Findings) -> Result<(), Error> {
     let at = At::source(KEEP_SIZE);
     match row.get::<Option<u64>>("keeps")? {
         Some(megabytes) => {
-            let hours: Option<f64> = row.get("hours")?;
-            let lasts = hours.map_or_else(String::new, |hours| {
-                format!(
-                    "; it writes {log_an_hour} an hour on average, so that this lasts {hours:.1} \
-                     hours"
-                )
-            });
+            let lasts = match (&log.an_hour, log.hours) {
+                (Ok(an_hour), Some(hours)) => format!(
+                    "; it writes {an_hour} an hour on average, so that this lasts {hours:.1} hours"
+                ),
+                (Ok(_), None) => String::new(),
+                (Err(no), _) => format!("; how much it writes is not known: {no}"),
+            };
             findings.warn(
                 at,
                 format!("{}{lasts}", slot_view::keeps_little(megabytes, slot)),
@@ -98,13 +142,19 @@ fn left(row: &Row, slot: &str, findings: &mut Findings) -> Result<(), Error> {
                  the source",
             );
         }
-        None => findings.ok(
-            at,
-            format!(
-                "the source keeps all log that the slot needs, {log_an_hour} an hour on average: \
-                 its disk must have room for it until the changes are read"
-            ),
-        ),
+        None => {
+            let an_hour = match &log.an_hour {
+                Ok(an_hour) => format!("{an_hour} an hour on average"),
+                Err(no) => format!("and how much that is is not known ({no})"),
+            };
+            findings.ok(
+                at,
+                format!(
+                    "the source keeps all log that the slot needs, {an_hour}: its disk must have \
+                     room for it until the changes are read"
+                ),
+            );
+        }
     }
     let at = At::source(IDLE_TIMEOUT);
     if let Some(seconds) = row.get::<Option<u64>>("idle")? {
@@ -137,20 +187,21 @@ pub(super) async fn size(
                     pg_size_pretty(sum(pg_total_relation_size(oid))) AS all
                FROM pg_class WHERE oid IN ({list})"
         );
-        let result = servers.source.query(&sql).await.map_err(failed)?;
-        let row = result.row().map_err(failed)?;
-        let size = |column| row.get::<String>(column).map_err(failed);
+        let answer = servers.source.query(&sql).await;
+        let size = match Error::if_answered(answer).map_err(failed)? {
+            Ok(result) => {
+                let row = result.row().map_err(failed)?;
+                let size = |column| row.get::<String>(column).map_err(failed);
+                format!("{}, {} with its indexes", size("rows")?, size("all")?)
+            }
+            Err(no) => format!("a size that is not known ({no})"),
+        };
         let rows = table.source.estimated_rows;
         let rows =
             rows.map_or_else(|| "uncounted".into(), |rows| format!("about {}", grouped(rows)));
         findings.ok(
             At::source("size").of(&table.source.name),
-            format!(
-                "{} has {rows} rows in {}, {} with its indexes",
-                table.source.name.plain(),
-                size("rows")?,
-                size("all")?
-            ),
+            format!("{} has {rows} rows in {size}", table.source.name.plain()),
         );
         oids.extend(own);
     }
@@ -162,14 +213,19 @@ pub(super) async fn size(
           WHERE oid IN ({})",
         oids.join(", ")
     );
-    let result = servers.source.query(&sql).await.map_err(failed)?;
-    let all: String = result.row().and_then(|row| row.get("all")).map_err(failed)?;
+    let answer = servers.source.query(&sql).await;
+    let all: String = match Error::if_answered(answer).map_err(failed)? {
+        Ok(result) => result.row().and_then(|row| row.get("all")).map_err(failed)?,
+        Err(_) => "the size of the source's tables".into(),
+    };
     let failed = |error: Error| Failure::refused_by("asking where the target keeps data", &error);
     // NULL where the role may not know.
     let sql = "SELECT (SELECT setting FROM pg_settings WHERE name = 'data_directory') AS directory";
-    let result = servers.target.query(sql).await.map_err(failed)?;
-    let directory: Option<String> =
-        result.row().and_then(|row| row.get("directory")).map_err(failed)?;
+    let answer = servers.target.query(sql).await;
+    let directory: Option<String> = match Error::if_answered(answer).map_err(failed)? {
+        Ok(result) => result.row().and_then(|row| row.get("directory")).map_err(failed)?,
+        Err(_) => None,
+    };
     findings.ok(
         At::target("disk"),
         format!(

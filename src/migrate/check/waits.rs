@@ -3,7 +3,7 @@
 
 use super::finding::{At, Findings};
 use crate::{
-    conn::{Connection, Error},
+    conn::{Connection, Error, QueryResult},
     migrate::Failure,
     pg::Ident,
     sql::quote_literal,
@@ -29,7 +29,13 @@ pub(super) async fn look(source: &mut Connection, findings: &mut Findings) -> Re
     let failed = |error: Error| Failure::refused_by("looking at the source's sessions", &error);
     let at = At::source("open_transactions");
     let (mut seen, mut hidden) = (0_u32, Vec::new());
-    for row in source.query(OPEN).await.map_err(failed)?.rows() {
+    source.queue_query(OPEN);
+    source.queue_query(PREPARED);
+    let (open, prepared) = (source.result().await, source.result().await);
+    let open = Error::if_answered(open).map_err(failed)?;
+    let prepared = Error::if_answered(prepared).map_err(failed)?;
+    let unknown = open.as_ref().err().or_else(|| prepared.as_ref().err()).map(ToString::to_string);
+    for row in open.iter().flat_map(QueryResult::rows) {
         let pid: i32 = row.get("pid").map_err(failed)?;
         let Some(seconds) = row.get::<Option<i64>>("seconds").map_err(failed)? else {
             hidden.push(pid.to_string());
@@ -51,10 +57,42 @@ pub(super) async fn look(source: &mut Connection, findings: &mut Findings) -> Re
             format!("let it end, or end it: SELECT pg_terminate_backend({pid}) on the source"),
         );
     }
-    for row in source.query(PREPARED).await.map_err(failed)?.rows() {
+    if let Ok(prepared) = &prepared {
+        seen += tell_prepared(prepared, at, findings).map_err(failed)?;
+    }
+    if let Some(no) = unknown {
+        findings.ok(
+            at,
+            format!(
+                "whether transactions are open for long, so that the slot waits: unknown, {no}"
+            ),
+        );
+    } else if !hidden.is_empty() {
+        findings.ok(
+            at,
+            format!(
+                "transactions of other roles are open, how long is not shown to this one: pids {} \
+                 (GRANT pg_read_all_stats TO it would tell)",
+                hidden.join(", ")
+            ),
+        );
+    } else if seen == 0 {
+        findings.ok(at, "no transaction is open for long; the slot can be made at once");
+    }
+    Ok(())
+}
+
+/// Warns of prepared transactions, and counts them.
+fn tell_prepared(
+    prepared: &QueryResult,
+    at: At<'_>,
+    findings: &mut Findings,
+) -> Result<u32, Error> {
+    let mut seen = 0;
+    for row in prepared.rows() {
         seen += 1;
-        let told = |column| row.get::<String>(column).map_err(failed);
-        let (gid, seconds) = (told("gid")?, row.get::<i64>("seconds").map_err(failed)?);
+        let told = |column| row.get::<String>(column);
+        let (gid, seconds) = (told("gid")?, row.get::<i64>("seconds")?);
         findings.warn(
             at,
             format!(
@@ -70,17 +108,5 @@ pub(super) async fn look(source: &mut Connection, findings: &mut Findings) -> Re
             ),
         );
     }
-    if !hidden.is_empty() {
-        findings.ok(
-            at,
-            format!(
-                "transactions of other roles are open, how long is not shown to this one: pids {} \
-                 (GRANT pg_read_all_stats TO it would tell)",
-                hidden.join(", ")
-            ),
-        );
-    } else if seen == 0 {
-        findings.ok(at, "no transaction is open for long; the slot can be made at once");
-    }
-    Ok(())
+    Ok(seen)
 }

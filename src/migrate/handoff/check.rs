@@ -362,8 +362,9 @@ pub(in crate::migrate) async fn has_workers(target: &mut Connection) -> Result<(
     let mut used = 0;
     if row.get::<bool>("visible").map_err(failed)? {
         let sql = "SELECT count(*) AS used FROM pg_replication_origin_status";
-        let result = target.query(sql).await.map_err(failed)?;
-        used = result.row().and_then(|row| row.get("used")).map_err(failed)?;
+        if let Ok(result) = Error::if_answered(target.query(sql).await).map_err(failed)? {
+            used = result.row().and_then(|row| row.get("used")).map_err(failed)?;
+        }
     }
     let full = match (number("workers")?, number("origins")?) {
         (workers, _) if number("subscriptions")? >= workers => "max_logical_replication_workers",

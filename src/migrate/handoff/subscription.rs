@@ -184,7 +184,7 @@ pub(in crate::migrate) async fn drop_without_slot(
     target.query(&sql).await.map(drop)
 }
 
-/// What its worker has met so far; `None` where the server does not count (14).
+/// What its worker has met so far; `None` where the server does not count (14), or tell.
 pub(super) async fn errors(target: &mut Connection, of: Oid) -> Result<Option<u64>, Error> {
     let sql = "SELECT to_regclass('pg_catalog.pg_stat_subscription_stats') IS NOT NULL AS counts";
     if !target.query(sql).await?.row()?.get::<bool>("counts")? {
@@ -194,5 +194,8 @@ pub(super) async fn errors(target: &mut Connection, of: Oid) -> Result<Option<u6
         "SELECT coalesce(sum(apply_error_count), 0) AS errors FROM pg_stat_subscription_stats
           WHERE subid = {of}"
     );
-    target.query(&sql).await?.row()?.get("errors")
+    match Error::if_answered(target.query(&sql).await)? {
+        Ok(result) => result.row()?.get("errors"),
+        Err(_) => Ok(None),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::conn::{Connection, Error};
+use crate::conn::{Connection, Error, QueryResult};
 use crate::migrate::Event;
 
 /// How often people are told.
@@ -30,7 +30,7 @@ impl Building {
     }
 }
 
-/// An event for each index that the server says something of.
+/// An event for each index that the server says something of; none where it does not tell.
 pub(in crate::migrate) async fn how_far(
     target: &mut Connection,
     building: &[Building],
@@ -44,7 +44,8 @@ pub(in crate::migrate) async fn how_far(
         pids.join(", ")
     );
     let mut events = Vec::new();
-    for row in target.query(&sql).await?.rows() {
+    let answer = Error::if_answered(target.query(&sql).await)?;
+    for row in answer.iter().flat_map(QueryResult::rows) {
         let pid: i32 = row.get("pid")?;
         let percent: Option<f64> = row.get("percent")?;
         if let Some(building) = building.iter().find(|b| b.pid == pid) {
