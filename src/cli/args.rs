@@ -314,6 +314,13 @@ pub(super) struct Migrate {
     #[arg(long, value_name = "TABLESPACE")]
     pub(super) target_tablespace: Option<String>,
 
+    /// Do not first make all tables with all they have on trial, which is rolled back
+    ///
+    /// The trial finds what could not be made in the end: an extension or a function that the
+    /// target lacks, a row that it refuses. It needs CREATE on the target database.
+    #[arg(long, verbatim_doc_comment)]
+    pub(super) no_trial: bool,
+
     /// Compare both sides before the end; exit code 3 if they differ
     #[arg(long)]
     pub(super) verify: bool,

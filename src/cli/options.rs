@@ -108,6 +108,7 @@ pub(super) fn migrate(
         defer_indexes: args.defer_indexes,
         target_owner: args.target_owner,
         target_tablespace: args.target_tablespace,
+        trial: !args.no_trial,
         verify: args.verify,
         then: match args.then {
             args::Then::Stop => Then::Stop,

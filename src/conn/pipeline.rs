@@ -48,6 +48,12 @@ impl Pipeline {
         self.replies.len() < WINDOW_REPLIES && self.connection.unsent() < WINDOW_BYTES
     }
 
+    /// Whether answers are still to come.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        !self.replies.is_empty()
+    }
+
     fn expect(&mut self, expected: Expected) {
         self.replies.expect(expected);
         self.unrequested += 1;

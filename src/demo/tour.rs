@@ -123,6 +123,7 @@ impl Tour<'_> {
             defer_indexes: false,
             target_owner: None,
             target_tablespace: None,
+            trial: true,
             verify: false,
             then: Then::Stop,
             handoff: migrate::HandoffSpec::default(),

@@ -24,6 +24,8 @@ pub(super) struct Made {
     pub(super) owner: Option<Ident>,
     pub(super) tablespace: Option<String>,
     pub(super) defer_indexes: bool,
+    /// For the trial: each schema of the target, and which one stands for it.
+    pub(super) stands_for: Vec<(Ident, Ident)>,
 }
 
 impl Made {
@@ -46,7 +48,14 @@ impl Made {
             owner: spec.target_owner.as_ref().map(Ident::new),
             tablespace: spec.target_tablespace.clone(),
             defer_indexes: spec.defer_indexes,
+            stands_for: Vec::new(),
         })
+    }
+
+    /// The schema to make something in that belongs into this one.
+    fn schema<'a>(&'a self, schema: &'a Ident) -> &'a Ident {
+        let found = self.stands_for.iter().find(|(real, _)| real == schema);
+        found.map_or(schema, |(_, other)| other)
     }
 }
 
@@ -168,7 +177,7 @@ pub(super) struct Statement {
     pub(super) sql: String,
     /// Whether it is a setting that another release, or another build, may not know. No row
     /// depends on one.
-    may_fail: bool,
+    pub(super) may_fail: bool,
 }
 
 /// Finds out how a table is made. Changes nothing.
@@ -314,7 +323,7 @@ fn partitions(
     for (partition, (settings, own_clauses, _)) in
         table.source.partitions.iter().zip(&model.partitions)
     {
-        let schema = partition_schema(&partition.name, both.0, both.1);
+        let schema = made.schema(partition_schema(&partition.name, both.0, both.1));
         let name = names.partition(&partition.name, schema, both);
         let parent = table.source.partitions.iter().position(|p| p.oid == partition.parent);
         let parent = parent.and_then(|at| all.get(at)).unwrap_or(&table.target_name);

@@ -328,7 +328,7 @@ async fn give_up(
 /// Whether an object may be left out for this reason: a trigger for want of its function, a
 /// foreign key of the table it refers to (and then its validation of the constraint), grants and
 /// policies of their roles.
-fn may_be_missing(kind: ObjectKind, code: SqlState) -> bool {
+pub(super) fn may_be_missing(kind: ObjectKind, code: SqlState) -> bool {
     match kind {
         ObjectKind::Trigger => {
             [SqlState::UNDEFINED_FUNCTION, SqlState::INVALID_SCHEMA_NAME].contains(&code)

@@ -37,6 +37,8 @@ pub struct MigrationSpec {
     pub target_owner: Option<String>,
     /// Where the tables that are made go with their indexes, if not where the database has its own.
     pub target_tablespace: Option<String>,
+    /// Whether all that is to be made is made on trial before anything begins, and rolled back.
+    pub trial: bool,
     /// Whether both sides are compared before the end.
     pub verify: bool,
     /// What happens at the end.

@@ -73,6 +73,7 @@ mod support;
 mod tables;
 mod tls;
 mod trace;
+mod trial;
 mod turned_away;
 mod types;
 mod unique;

@@ -172,6 +172,7 @@ impl Two {
             target_owner: None,
             target_tablespace: None,
             paging: Paging::Auto,
+            trial: true,
             verify: false,
             then: Then::Stop,
             handoff: HandoffSpec::default(),

@@ -223,6 +223,7 @@ pub(crate) fn spec(from: &Database, to: &Database, source: &str, target: &str) -
         defer_indexes: false,
         target_owner: None,
         target_tablespace: None,
+        trial: true,
         verify: false,
         then: Then::Stop,
         handoff: migrate::HandoffSpec::default(),

@@ -99,6 +99,8 @@ fn what_is_made_on_the_target_can_be_told() {
     let spec = between_servers(&words).unwrap().spec;
     let told = (spec.defer_indexes, spec.target_owner, spec.target_tablespace);
     assert_eq!(told, (true, Some("o".into()), Some("s".into())));
+    let trial = |words: &[&str]| between_servers(words).unwrap().spec.trial;
+    assert!(trial(&words) && !trial(&["--table", "t", "--no-trial"]));
 }
 
 #[test]

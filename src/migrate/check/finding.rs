@@ -174,6 +174,24 @@ impl Findings {
         self.list.iter().any(|f| f.severity == Severity::Refused && f.server == side)
     }
 
+    /// Whether something stands in the way of this source table.
+    pub(in crate::migrate) fn stands_in_the_way(&self, table: &QualifiedName) -> bool {
+        let table = table.plain();
+        let refused = |f: &&Finding| f.severity == Severity::Refused;
+        self.list.iter().filter(refused).any(|f| f.table.as_ref() == Some(&table))
+    }
+
+    /// Whether something stands in the way on this server that is of no single table.
+    pub(in crate::migrate) fn stands_in_the_way_of_all(&self, side: Side) -> bool {
+        let refused = |f: &&Finding| f.severity == Severity::Refused && f.server == side;
+        self.list.iter().filter(refused).any(|f| f.table.is_none())
+    }
+
+    /// How many things stand in the way.
+    pub(in crate::migrate) fn refusals(&self) -> usize {
+        self.count(Severity::Refused)
+    }
+
     fn count(&self, severity: Severity) -> usize {
         self.list.iter().filter(|finding| finding.severity == severity).count()
     }

@@ -5,7 +5,7 @@
 
 use super::{
     finding::{At, Findings},
-    locale, order, privileges, settings, tables, waits,
+    locale, order, privileges, settings, tables, trial, waits,
 };
 use crate::migrate::{
     Failure, Listener, MigrationSpec, Then, handoff, is_slot_name, make_table::Made,
@@ -65,6 +65,7 @@ pub(super) async fn look(
     locale::look(servers, findings).await?;
     order::look(servers, spec.copy_from.as_ref(), &tables, findings).await?;
     settings::size(servers, &tables, findings).await?;
+    trial::look(servers, spec, &tables, &made, findings).await?;
     waits::look(&mut servers.source, findings).await?;
     let at = At::source("slot");
     let claimed = preflight::claim_slot(servers, &slot).await;

@@ -24,6 +24,7 @@ mod plan;
 mod privileges;
 mod settings;
 mod tables;
+mod trial;
 mod waits;
 
 pub use ask::{Checked, check};
