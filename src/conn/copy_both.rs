@@ -96,6 +96,14 @@ impl CopyBoth {
         })
     }
 
+    /// From now on a message that is long and not all there yet is looked at: where another one can
+    /// stand for it, what is left of it is passed over as it comes, and not held.
+    ///
+    /// With a trace all of it is held: that tells what the server has sent.
+    pub fn shorten_with(&mut self, shorten: fn(&[u8]) -> Option<Vec<u8>>) {
+        self.connection.transport().shorten_with(Some(shorten));
+    }
+
     /// Takes in what has come already, without waiting: whether there are whole frames that nobody
     /// has taken, and how many bytes are held in all.
     pub async fn glance(&mut self) -> Result<(bool, usize), Error> {
@@ -122,7 +130,10 @@ impl CopyBoth {
     pub async fn close(mut self) -> Result<Connection, Error> {
         match self.stage {
             Stage::Open => {}
-            Stage::Failed(_) if self.connection.check_idle().is_ok() => return Ok(self.connection),
+            Stage::Failed(_) if self.connection.check_idle().is_ok() => {
+                self.connection.transport().shorten_with(None);
+                return Ok(self.connection);
+            }
             Stage::Failed(error) => return Err(Error::Server(error)),
             Stage::Over => return Err(Error::Poisoned),
         }
@@ -134,6 +145,7 @@ impl CopyBoth {
             answer = self.connection.advance(answer, &message)?;
             match message {
                 BackendMessage::ReadyForQuery(status) => {
+                    self.connection.transport().shorten_with(None);
                     self.connection.ready(status);
                     return Ok(self.connection);
                 }

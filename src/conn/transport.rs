@@ -30,6 +30,9 @@ const READ_BYTES: usize = 256 * 1024;
 /// and the pipeline's window is bounded; a server that sends this much unasked is not one.
 const FLOOD_BYTES: usize = 256 * 1024 * 1024;
 
+/// The body of another CopyData that will do for one of which this is the start.
+type Shorten = fn(&[u8]) -> Option<Vec<u8>>;
+
 /// A socket with its two buffers.
 #[derive(Debug)]
 pub(super) struct Transport {
@@ -40,6 +43,12 @@ pub(super) struct Transport {
     /// Whole frames that were received and not handed out yet.
     pending: Bytes,
     limits: FrameLimits,
+    /// What can stand for the start of a long CopyData.
+    shorten: Option<Shorten>,
+    /// How many bytes are to come of a frame for which another one has been handed out.
+    passing_over: usize,
+    /// How many bytes have been passed over.
+    passed_over: usize,
     /// Whether TLS may still hold bytes that we have written.
     unflushed: bool,
     /// Set once what comes makes no sense any more. Nothing is taken from then on: nobody knows
@@ -60,6 +69,9 @@ impl Transport {
             inbound: BytesMut::new(),
             pending: Bytes::new(),
             limits: FrameLimits::Startup,
+            shorten: None,
+            passing_over: 0,
+            passed_over: 0,
             unflushed: false,
             is_lost: false,
             write_error: None,
@@ -85,6 +97,11 @@ impl Transport {
         self.limits = limits;
     }
 
+    /// From now on a long CopyData may be another one.
+    pub(super) const fn shorten_with(&mut self, shorten: Option<Shorten>) {
+        self.shorten = shorten;
+    }
+
     /// From now on nothing is taken any more.
     pub(super) const fn lose(&mut self) {
         self.is_lost = true;
@@ -104,9 +121,9 @@ impl Transport {
         Ok(!self.pending.is_empty() || complete_frames(&self.inbound, self.limits)?.0 > 0)
     }
 
-    /// How many bytes have come that nobody has taken.
+    /// How many bytes have come that nobody has taken, with those that nobody will.
     pub(super) fn held(&self) -> usize {
-        self.pending.len() + self.inbound.len()
+        self.pending.len() + self.inbound.len() + self.passed_over
     }
 
     /// Takes in what has come already, without waiting. That nothing can come any more shows at the
@@ -179,6 +196,9 @@ impl Transport {
                 }
                 return Ok(frames);
             }
+            if let Some(short) = self.shorten_copy_data(needed) {
+                return Ok(short);
+            }
             if splits && let Some(part) = self.split_copy_data(needed) {
                 return Ok(part);
             }
@@ -241,6 +261,30 @@ impl Transport {
         Some(part)
     }
 
+    /// Makes another CopyData of one of `frame_bytes` that is not all there yet, if it is long and
+    /// one will do; the rest of it is passed over.
+    fn shorten_copy_data(&mut self, frame_bytes: usize) -> Option<Bytes> {
+        let shorten = self.shorten.filter(|_| self.tracer.is_none())?;
+        let (head, start) = self.inbound.split_at_checked(5)?;
+        if head.first() != Some(&b'd') || frame_bytes < READ_BYTES {
+            return None;
+        }
+        let body = shorten(start)?;
+        let length = u32::try_from(body.len() + 4).ok()?.to_be_bytes();
+        self.passing_over = frame_bytes.checked_sub(self.inbound.len())?;
+        self.passed_over = self.passed_over.wrapping_add(frame_bytes - self.passing_over);
+        self.inbound.clear();
+        Some([&b"d"[..], &length, &body].concat().into())
+    }
+
+    /// Lets go of what has come of a frame that is passed over.
+    fn pass_over(&mut self) {
+        let bytes = self.passing_over.min(self.inbound.len());
+        self.inbound.advance(bytes);
+        self.passing_over -= bytes;
+        self.passed_over = self.passed_over.wrapping_add(bytes);
+    }
+
     /// Makes room for a frame of that many bytes. What is not there yet is believed only as far as
     /// what has come: the buffer at most doubles, so a claim alone makes us hold nothing.
     fn make_room(&mut self, frame_bytes: usize) {
@@ -280,6 +324,8 @@ impl Transport {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.inbound.reserve(READ_BYTES / 4);
         // The future holds no state of its own, so making it anew at each poll loses nothing.
-        pin!(self.socket.read_buf(&mut self.inbound)).poll(cx)
+        let read = pin!(self.socket.read_buf(&mut self.inbound)).poll(cx);
+        self.pass_over();
+        read
     }
 }

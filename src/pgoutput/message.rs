@@ -416,6 +416,19 @@ pub struct LogicalMessage<'a> {
 }
 
 impl<'a> LogicalMessage<'a> {
+    /// The message at the start of these bytes, less prefix and content, as it would have come
+    /// with both empty; `None` if it is another one, or cut off before that. Not within a streamed
+    /// block, where it has a transaction besides.
+    ///
+    /// Anybody can write messages of a gigabyte. Nobody needs to hold one for its position.
+    #[must_use]
+    pub fn emptied(bytes: &[u8]) -> Option<Vec<u8>> {
+        // Its tag, flags and position.
+        let (head, rest) = bytes.split_at_checked(1 + 1 + 8)?;
+        // The prefix's end, and a length.
+        (head.first() == Some(&b'M') && !rest.is_empty()).then(|| [head, &[0; 1 + 4]].concat())
+    }
+
     /// `logicalrep_write_message`; the server has no reader for it.
     pub(super) fn read(xid: Option<Xid>, r: &mut Reader<'a>) -> Result<Self, Fault> {
         let transactional = match r.u8("flags")? {

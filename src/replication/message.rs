@@ -10,6 +10,7 @@
 
 use crate::{
     pg::{Lsn, PgTimestamp},
+    pgoutput::LogicalMessage,
     wire::{Reader, WireError},
 };
 
@@ -73,6 +74,15 @@ impl<'a> StreamMessage<'a> {
     }
 }
 
+/// What stands for the start of a long message: one of `pg_logical_emit_message` without what it
+/// says. `None` where all of a message is needed.
+pub(super) fn shortened(start: &[u8]) -> Option<Vec<u8>> {
+    // Two positions and a time.
+    let (head, payload) = start.split_at_checked(1 + 8 + 8 + 8)?;
+    let emptied = LogicalMessage::emptied(payload).filter(|_| head.first() == Some(&b'w'))?;
+    Some([head, &emptied].concat())
+}
+
 /// What we tell the walsender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StandbyStatusUpdate {
@@ -114,6 +124,7 @@ impl StandbyStatusUpdate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{pgoutput::Message, replication::StreamOptions};
 
     #[test]
     fn messages_of_the_stream_are_read() {
@@ -146,6 +157,27 @@ mod tests {
         assert!(StreamMessage::parse(&keepalive).is_err());
         assert_eq!(StreamMessage::parse(b"?"), Err(MessageError::UnknownType('?')));
         assert!(StreamMessage::parse(b"").is_err());
+    }
+
+    #[test]
+    fn a_long_message_is_read_as_an_empty_one() {
+        let wrapped = |payload: &[u8]| [&b"w"[..], &[7; 24], payload].concat();
+        let whole = b"M\x01\0\0\0\0\0\0\0\x09prefix\0\0\0\0\x03abc";
+        let short = shortened(&wrapped(&whole[..12])).unwrap();
+        let Ok(StreamMessage::XLogData { start, payload, .. }) = StreamMessage::parse(&short)
+        else {
+            panic!("{short:?}");
+        };
+        assert_eq!(start, Lsn(0x0707_0707_0707_0707));
+        let Ok(Message::Logical(message)) = StreamOptions::plain(vec![]).decoder().decode(payload)
+        else {
+            panic!("{payload:?}");
+        };
+        assert_eq!((message.transactional, message.lsn), (true, Lsn(9)));
+        assert_eq!((message.prefix, message.content), ("", &b""[..]));
+        assert_eq!(shortened(&wrapped(&whole[..10])), None);
+        assert_eq!(shortened(&wrapped(b"I\0\0\0\x09prefix and more")), None);
+        assert_eq!(shortened(&[&b"k"[..], &wrapped(whole)[1..]].concat()), None);
     }
 
     #[test]

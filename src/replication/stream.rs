@@ -4,11 +4,11 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 
-use super::{DurableLsn, Feedback, MessageError, StreamMessage, StreamOptions};
+use super::{DurableLsn, Feedback, MessageError, StreamMessage, StreamOptions, message::shortened};
 use crate::{
     conn::{Connection, CopyBoth, Error},
     pg::{Ident, Lsn, PgTimestamp},
-    pgoutput::Decoder,
+    pgoutput::{Decoder, Streaming},
     wire::Frames,
 };
 
@@ -25,7 +25,10 @@ pub async fn start(
 ) -> Result<ReplicationStream, Error> {
     let slot = Ident::new(slot);
     let command = format!("START_REPLICATION SLOT {slot} LOGICAL {} {options}", from.lsn());
-    let copy = walsender.copy_both(&command).await?;
+    let mut copy = walsender.copy_both(&command).await?;
+    if options.streaming == Streaming::Off {
+        copy.shorten_with(shortened);
+    }
     let decoder = options.decoder();
     let feedback = Feedback::new(from, Instant::now());
     Ok(ReplicationStream { copy, decoder, feedback, held: 0 })

@@ -3,7 +3,13 @@
 
 use std::time::Duration;
 
-use pghost::{conn::Error, wire::Frames};
+use pghost::{
+    conn::Error,
+    pg::{Ident, Lsn},
+    pgoutput::Message,
+    replication::{self, DurableLsn, StreamMessage, StreamOptions},
+    wire::Frames,
+};
 use tokio::{sync::Mutex, time::timeout};
 
 use super::{
@@ -92,6 +98,69 @@ async fn a_large_row_of_a_copy_is_not_held_as_a_whole() {
     assert!(grown < ROW_BYTES / 2, "{grown} bytes more");
     peer.say("< C Z").await;
     soon(copy.finish()).await.unwrap();
+}
+
+/// The start of XLogData with a message of somebody's in it, and of its prefix.
+fn emitted(lsn: u64, bytes: usize) -> Vec<u8> {
+    let head = [&b"w"[..], &lsn.to_be_bytes(), &[0; 16], b"M\0", &lsn.to_be_bytes()].concat();
+    let length = i32::try_from(4 + head.len() + bytes).unwrap();
+    [header(b'd', length), head].concat()
+}
+
+/// Anybody may write messages of a gigabyte with `pg_logical_emit_message`: its prefix can be long,
+/// and its content.
+#[tokio::test]
+async fn a_long_message_of_somebody_is_not_held() {
+    const BYTES: usize = 200 << 20;
+    let _alone = MEMORY.lock().await;
+    let listener = Listener::unix();
+    let (connection, mut peer) = session(&listener).await;
+    let options = StreamOptions { messages: true, ..StreamOptions::plain(vec![Ident::new("p")]) };
+    let starting = replication::start(connection, "slot", &options, DurableLsn::assertion(Lsn(1)));
+    let (stream, ()) = tokio::join!(starting, peer.say("> Q < W"));
+    let mut stream = stream.unwrap();
+    let before = resident();
+    let content = i32::try_from(BYTES).unwrap().to_be_bytes();
+    let messages = [
+        ([&b"short\0"[..], &content].concat(), b'x', &b""[..]),
+        ([&b"of zeros\0"[..], &content].concat(), 0, b""),
+        (Vec::new(), b'p', b"\0\0\0\0\x03abc"),
+    ];
+    let serving = async {
+        for (lsn, (head, filling, end)) in (2..).zip(&messages) {
+            let bytes = head.len() + BYTES + end.len();
+            peer.send(&[emitted(lsn, bytes), head.clone()].concat()).await.unwrap();
+            for _ in 0..BYTES >> 20 {
+                peer.send(&vec![*filling; 1 << 20]).await.unwrap();
+            }
+            let keepalive = [&b"k"[..], &lsn.to_be_bytes(), &[0; 9]].concat();
+            peer.send(&[*end, &message(b'd', &keepalive)].concat()).await.unwrap();
+        }
+    };
+    let reading = async {
+        let (mut seen, mut most, mut decoder) = (Vec::new(), 0, stream.decoder());
+        while seen.len() < 2 * messages.len() {
+            let chunk = stream.chunk().await.unwrap();
+            for message in chunk.messages() {
+                seen.push(match message.unwrap() {
+                    StreamMessage::Keepalive { wal_end, .. } => ('k', wal_end),
+                    StreamMessage::XLogData { payload, .. } => match decoder.decode(payload) {
+                        Ok(Message::Logical(message)) => ('M', message.lsn),
+                        other => panic!("{other:?}"),
+                    },
+                });
+            }
+            most = most.max(resident());
+        }
+        (seen, most)
+    };
+    let work = async { tokio::join!(reading, serving).0 };
+    let (seen, most) = timeout(LONG, work).await.expect("this hangs");
+    let all = [2, 3, 4].map(|lsn| [('M', Lsn(lsn)), ('k', Lsn(lsn))]).concat();
+    assert_eq!(seen, all);
+    let grown = most.saturating_sub(before);
+    // Other tests have some of it.
+    assert!(grown < BYTES / 2, "{grown} bytes more");
 }
 
 /// A result of one row after the other, up to exactly this many bytes.
