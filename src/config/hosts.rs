@@ -125,7 +125,7 @@ pub(super) fn password_file_host(host: &Host, default: &HostAddress) -> String {
 }
 
 /// libpq's `is_unixsock_path`.
-fn is_socket_directory(name: &str) -> bool {
+pub(super) fn is_socket_directory(name: &str) -> bool {
     name.starts_with('@') || Path::new(name).is_absolute()
 }
 

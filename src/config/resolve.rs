@@ -33,16 +33,24 @@ pub(super) fn resolve(dsn: &str, around: &Surroundings<'_>) -> Result<Config, Co
         Some(rest) => uri::parse(dsn, rest)?,
         None => keyword_value::parse(dsn)?,
     };
+    refuse_other_spelling(&settings)?;
     // An empty name is a name too, of a service that no file has.
     let service = match settings.get("service") {
         Some(name) => Some(name.value.clone()),
         None => (around.env)("PGSERVICE"),
     };
+    // No setting, this one, where it is the environment's.
+    if let Some(name) = &service
+        && holds_password(name)
+    {
+        return Err(other_spelling("service", Origin::Environment("PGSERVICE")));
+    }
     if let Some(service) = service {
         service::add(&mut settings, &service, around)?;
     }
     add_environment(&mut settings, around);
     refuse_zero_bytes(&settings)?;
+    refuse_other_spelling(&settings)?;
     build(&settings, around)
 }
 
@@ -59,6 +67,49 @@ fn refuse_zero_bytes(settings: &Settings) -> Result<(), ConfigError> {
         }),
         None => Ok(()),
     }
+}
+
+/// `host=db;password=..` is how other libraries spell it. Here all of it would be the host, and
+/// shown wherever a host is. No host's name has these letters.
+///
+/// Anywhere else only what surely is a password counts: names may have them.
+fn refuse_other_spelling(settings: &Settings) -> Result<(), ConfigError> {
+    let bad = PARAMETERS.iter().find(|parameter| {
+        // A secret is shown nowhere.
+        let value = settings.text(parameter.name).filter(|_| !parameter.secret);
+        value.is_some_and(|value| match parameter.name {
+            "host" => value.split(',').any(has_other_spelling) || holds_password(value),
+            _ => holds_password(value),
+        })
+    });
+    match bad {
+        Some(parameter) => Err(ConfigError::InvalidValue {
+            name: parameter.name,
+            origin: settings.origin(parameter.name),
+            reason:
+                "it holds a ';' or '=', as where settings are parted by ';'; here it is a space \
+                     ('host=db user=app'), or a URI"
+                    .to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn other_spelling(name: &'static str, origin: Origin) -> ConfigError {
+    let reason = "it holds a ';' or '=', as where settings are parted by ';'; here it is a space \
+                  ('host=db user=app'), or a URI";
+    ConfigError::InvalidValue { name, origin, reason: reason.to_owned() }
+}
+
+fn has_other_spelling(host: &str) -> bool {
+    !hosts::is_socket_directory(host) && host.contains([';', '='])
+}
+
+/// `;password=`, `; Pwd =`.
+fn holds_password(value: &str) -> bool {
+    value.split(';').skip(1).filter_map(|part| part.split_once('=')).any(|(name, _)| {
+        matches!(name.trim().to_ascii_lowercase().as_str(), "password" | "pwd" | "passwd" | "pass")
+    })
 }
 
 /// A variable that is set counts even when it is empty, as for libpq.

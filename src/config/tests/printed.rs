@@ -80,7 +80,7 @@ proptest! {
         user in "[^\0]{1,12}",
         password in "[^\0]{1,12}",
         dbname in "[^\0]{1,12}",
-        hosts in vec(("[a-z@/][^\0,]{0,8}", 1_u16..), 1..4),
+        hosts in vec(("[a-z@/][^\0,;=]{0,8}", 1_u16..), 1..4),
     ) {
         let list: Vec<_> = hosts
             .iter()

@@ -229,3 +229,49 @@ fn a_revocation_list_that_libpq_would_read_stops_us() {
     }
     assert!(machine.parse("host=db sslmode=verify-ca sslrootcert=/none").is_ok());
 }
+
+/// Whoever spells it as ADO.NET does gives the password away with the first message that names the
+/// host. Whatever is refused, no text shows it.
+#[test]
+fn settings_parted_by_semicolons_are_refused_and_not_shown() {
+    for dsn in [
+        "host=h;password=hunter2secret",
+        "host=h;password=hunter2secret dbname=d",
+        "host='h; password=hunter2secret'",
+        "host=good,h;password=hunter2secret",
+        "host=/run/postgresql;password=hunter2secret",
+        "host=h hostaddr=127.0.0.1;password=hunter2secret",
+        "host=h port=5432;password=hunter2secret",
+        "user=u;password=hunter2secret",
+        "dbname=d;Pwd=hunter2secret",
+        "host=h dbname='d ; Password = hunter2secret'",
+        "application_name=a;password=hunter2secret",
+        "service=s;password=hunter2secret",
+        "sslrootcert=/ca;password=hunter2secret host=h",
+        "Server=h;Password=hunter2secret;Database=d",
+        "Host=h;Username=u;Password=hunter2secret",
+        "server=h;uid=u;pwd=hunter2secret",
+        "postgresql://h;password=hunter2secret/d",
+        "postgresql://h:5432;password=hunter2secret/d",
+        "postgresql://u@h/d;password=hunter2secret",
+        "postgresql://u@h/d?sslmode=require;password=hunter2secret",
+        "jdbc:postgresql://h/d?user=u&password=hunter2secret",
+    ] {
+        let error = machine().error(dsn);
+        assert!(!error.contains("hunter2"), "{dsn}: {error}");
+        let debug = format!("{:?}", machine().parse(dsn).unwrap_err());
+        assert!(!debug.contains("hunter2"), "{dsn}: {debug}");
+    }
+    for variable in ["PGHOST", "PGUSER", "PGDATABASE", "PGSERVICE", "PGSSLROOTCERT", "PGPORT"] {
+        let error = machine().env(variable, "h;password=hunter2secret").error("");
+        assert!(!error.contains("hunter2") && error.contains(variable), "{variable}: {error}");
+    }
+    let service = "[s]\nhost=h;password=hunter2secret\n";
+    let error = machine().file("/home/os/.pg_service.conf", service).error("service=s");
+    assert!(!error.contains("hunter2") && error.contains("line 2"), "{error}");
+    // Names may have what a host's can't; and what is a password is shown nowhere.
+    let config = machine().config("host=h user='a;b=c' dbname='x=1;y' password='p;password=q'");
+    assert_eq!((&*config.user, &*config.dbname), ("a;b=c", "x=1;y"));
+    let config = machine().config("host='/tmp/a=b;c'");
+    assert_eq!(config.describe(), "os at /tmp/a=b;c:5432 as os");
+}
