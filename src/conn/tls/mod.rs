@@ -10,6 +10,7 @@
 
 mod error;
 mod files;
+mod identity;
 mod names;
 mod verifier;
 
@@ -65,9 +66,11 @@ impl Tls {
             .with_custom_certificate_verifier(Arc::new(verifier));
         let mut client = match files::identity(config)? {
             None => builder.with_no_client_auth(),
-            Some((certificates, key)) => builder
-                .with_client_auth_cert(certificates, key)
-                .map_err(|error| TlsError::Settings(format!("the client certificate: {error}")))?,
+            Some((certificates, key)) => builder.with_client_cert_resolver(Arc::new(
+                identity::shown(certificates, key, &provider).map_err(|problem| {
+                    TlsError::Settings(format!("the client certificate: {problem}"))
+                })?,
+            )),
         };
         client.alpn_protocols = vec![ALPN_PROTOCOL.to_vec()];
         let name = sni(config, host_name);
