@@ -54,6 +54,7 @@ const IO: &[&str] = &[
     "conn/dial.rs",
     "conn/handshake.rs",
     "conn/pipeline.rs",
+    "conn/pooler.rs",
     "conn/socket.rs",
     "conn/statement.rs",
     "conn/surroundings.rs",

@@ -87,11 +87,40 @@ pub enum AuthError {
         max = super::MESSAGE_BYTES_MAX)]
     TooLong(usize),
     /// Bytes that are no authentication message.
-    #[error("the server's authentication message is malformed")]
+    #[error("the server's authentication message is malformed: {0}")]
     Malformed(#[from] WireError),
     /// A SCRAM exchange that went wrong.
-    #[error("authentication by SCRAM failed")]
+    #[error("by SCRAM: {0}")]
     Scram(#[from] ScramError),
+}
+
+impl AuthError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn next(&self) -> &'static str {
+        match self {
+            Self::Scram(ScramError::TooManyIterations(_)) => {
+                "give the role its password anew with fewer rounds: SET scram_iterations = 4096; \
+                 then ALTER ROLE .. PASSWORD"
+            }
+            Self::Scram(ScramError::WrongSignature) | Self::ServerNotProved => {
+                "make sure that host and port are those of the server that is meant, and that \
+                 nothing else answers there; then check the password"
+            }
+            Self::MissingPassword
+            | Self::PasswordWithZero
+            | Self::Scram(ScramError::Refused(_)) => {
+                "check user and password (PGPASSWORD or .pgpass)"
+            }
+            Self::Malformed(_) | Self::TooLong(_) | Self::Unexpected { .. } | Self::Scram(_) => {
+                "check host and port: what answers there does not speak as a Postgres server does"
+            }
+            _ => {
+                "mend what the message names: the role's kind of authentication in the server's \
+                 pg_hba.conf, or require_auth, channel_binding and sslmode"
+            }
+        }
+    }
 }
 
 /// The code of an Authentication message, with its name where it has one.

@@ -5,7 +5,9 @@
 
 use super::error::{AuthError, Received};
 use super::md5;
-use super::scram::{Binding, ClientFinal, ClientFirst, NONCE_BYTES, SHA_256, SHA_256_PLUS};
+use super::scram::{
+    Binding, ClientFinal, ClientFirst, Hashed, Hashing, NONCE_BYTES, SHA_256, SHA_256_PLUS,
+};
 use crate::config::{AuthMethod, ChannelBinding, Password, RequireAuth};
 use crate::wire::{Reader, caps::AUTHENTICATION_FRAME_BYTES};
 
@@ -78,6 +80,8 @@ pub enum Step {
     Send(Vec<u8>, Exchange),
     /// Wait for the next authentication message.
     Wait(Exchange),
+    /// Rounds of hashing are left: give others a turn, then [`Exchange::go_on`].
+    Hash(Exchange),
     /// The server has let us in.
     Done(Authenticated),
 }
@@ -90,6 +94,7 @@ impl std::fmt::Debug for Step {
                 f.debug_tuple("Send").field(&body.len()).field(exchange).finish()
             }
             Self::Wait(exchange) => f.debug_tuple("Wait").field(exchange).finish(),
+            Self::Hash(exchange) => f.debug_tuple("Hash").field(exchange).finish(),
             Self::Done(proof) => f.debug_tuple("Done").field(proof).finish(),
         }
     }
@@ -122,6 +127,7 @@ enum State {
     /// A password or its hash is sent.
     Answered(AuthMethod),
     ClientFirst(Box<ClientFirst>),
+    Hashing(Box<Hashing>),
     ClientFinal(Box<ClientFinal>),
     /// The server has proved that it knows the password.
     Proved {
@@ -135,6 +141,7 @@ impl State {
             Self::Start => "a request to authenticate",
             Self::Answered(_) | Self::Proved { .. } => "AuthenticationOk",
             Self::ClientFirst(_) => "AuthenticationSASLContinue",
+            Self::Hashing(_) => "nothing, as the password is being hashed",
             Self::ClientFinal(_) => "AuthenticationSASLFinal",
         }
     }
@@ -167,8 +174,9 @@ impl Exchange {
 
     /// Takes the body of an Authentication message (`R`): its code and what follows.
     ///
-    /// Safe to call on untrusted bytes. SCRAM's second message costs time: up to a second of one
-    /// core for [`ITERATIONS_MAX`](super::ITERATIONS_MAX) rounds, two milliseconds for 4,096.
+    /// Safe to call on untrusted bytes. SCRAM's second message costs time: two milliseconds for
+    /// 4,096 rounds, some seconds of one core, in portions, for
+    /// [`ITERATIONS_MAX`](super::ITERATIONS_MAX).
     pub fn handle(mut self, body: &[u8]) -> Result<Step, AuthError> {
         if body.len() > MESSAGE_BYTES_MAX {
             return Err(AuthError::TooLong(body.len()));
@@ -193,17 +201,15 @@ impl Exchange {
             (State::Start, code::SASL) => self.sasl(reader),
             (State::Start, code) => Err(self.unsupported(code)),
             (State::ClientFirst(state), code::SASL_CONTINUE) => {
-                let client_final = state.receive(reader.rest())?;
-                let message = client_final.message().as_bytes().to_vec();
-                self.state = State::ClientFinal(Box::new(client_final));
-                Ok(Step::Send(message, self))
+                self.state = State::Hashing(Box::new(state.receive(reader.rest())?));
+                Ok(self.go_on())
             }
             (State::ClientFinal(state), code::SASL_FINAL) => {
                 let proof = state.receive(reader.rest())?;
                 self.state = State::Proved { channel_bound: proof.is_channel_bound() };
                 Ok(Step::Wait(self))
             }
-            (State::ClientFirst(_) | State::ClientFinal(_), code::OK) => {
+            (State::ClientFirst(_) | State::Hashing(_) | State::ClientFinal(_), code::OK) => {
                 Err(AuthError::ServerNotProved)
             }
             (State::Answered(method), code::OK) => {
@@ -216,6 +222,27 @@ impl Exchange {
             }
             (state, code) => {
                 Err(AuthError::Unexpected { expected: state.expects(), got: Received(code) })
+            }
+        }
+    }
+
+    /// Hashes on, after a [`Step::Hash`]. Where nothing is to be hashed, nothing is done.
+    pub fn go_on(mut self) -> Step {
+        match std::mem::replace(&mut self.state, State::Start) {
+            State::Hashing(hashing) => match hashing.go_on() {
+                Hashed::Not(hashing) => {
+                    self.state = State::Hashing(Box::new(hashing));
+                    Step::Hash(self)
+                }
+                Hashed::All(client_final) => {
+                    let message = client_final.message().as_bytes().to_vec();
+                    self.state = State::ClientFinal(Box::new(client_final));
+                    Step::Send(message, self)
+                }
+            },
+            state => {
+                self.state = state;
+                Step::Wait(self)
             }
         }
     }

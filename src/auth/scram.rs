@@ -3,7 +3,8 @@
 //! ```text
 //!   ClientFirst --first message--> (server) --r, s, i--> ClientFirst::receive
 //!        |                                                     |
-//!        | consumed                                            v
+//!        | consumed                        Hashing, in portions, until all rounds are done
+//!        |                                                     v
 //!        |                                     ClientFinal --proof--> (server)
 //!        |                                                     |
 //!        v                                     ClientFinal::receive(v = signature)
@@ -32,9 +33,13 @@ pub(super) const SHA_256_PLUS: &str = "SCRAM-SHA-256-PLUS";
 
 /// The most rounds of PBKDF2 that a server may ask for.
 ///
-/// `scram_iterations` is 4,096 unless somebody raised it; OWASP recommends 600,000. Two million are
-/// about a second of one core: more than anybody needs, and no way to stop us for an hour.
-pub const ITERATIONS_MAX: u32 = 2_000_000;
+/// `scram_iterations` is 4,096 unless somebody raised it; OWASP recommends 600,000, and five
+/// million have been met. Eight million are some seconds of one core: more than anybody needs, and
+/// no way to stop us for an hour.
+pub const ITERATIONS_MAX: u32 = 8_000_000;
+
+/// How many rounds are done at a time: some 20 ms, after which others get their turn.
+const PORTION: u32 = 50_000;
 
 /// How many random bytes make up the client's nonce (`SCRAM_RAW_NONCE_LEN` in `scram-common.h`).
 pub const NONCE_BYTES: usize = 18;
@@ -141,27 +146,60 @@ impl ClientFirst {
         format!("{}{}", self.binding.gs2_header(), self.bare)
     }
 
-    /// Reads `server-first-message` and computes the proof.
-    pub(super) fn receive(self, message: &[u8]) -> Result<ClientFinal, ScramError> {
+    /// Reads `server-first-message` and begins to hash.
+    pub(super) fn receive(self, message: &[u8]) -> Result<Hashing, ScramError> {
         let ServerFirst { text, nonce, salt, iterations } = ServerFirst::parse(message)?;
         match nonce.strip_prefix(self.nonce.as_str()) {
             Some(added) if !added.is_empty() => {}
             _ => return Err(ScramError::NonceMismatch),
         }
         let without_proof = format!("c={},r={nonce}", self.binding.attribute());
-        let auth_message = format!("{},{text},{without_proof}", self.bare);
-        let password = saslprep::prepare(&self.password);
-        let salted = pbkdf2(&password, &salt, iterations);
-        let client_key = hmac(&salted, &[b"Client Key"]);
+        Ok(Hashing {
+            auth_message: format!("{},{text},{without_proof}", self.bare),
+            without_proof,
+            rounds: Pbkdf2::new(&saslprep::prepare(&self.password), &salt, iterations),
+            channel_bound: matches!(self.binding, Binding::TlsServerEndPoint(_)),
+        })
+    }
+}
+
+/// The state in which the password is being hashed.
+pub(super) struct Hashing {
+    without_proof: String,
+    auth_message: String,
+    rounds: Pbkdf2,
+    channel_bound: bool,
+}
+
+/// What comes of a portion of the rounds.
+pub(super) enum Hashed {
+    /// Some are left.
+    Not(Hashing),
+    /// The proof is there.
+    All(ClientFinal),
+}
+
+impl Hashing {
+    /// Does a portion of the rounds, and computes the proof after the last one.
+    pub(super) fn go_on(mut self) -> Hashed {
+        match self.rounds.go_on(PORTION) {
+            None => Hashed::Not(self),
+            Some(salted) => Hashed::All(self.prove(&salted)),
+        }
+    }
+
+    fn prove(self, salted: &Sha256Bytes) -> ClientFinal {
+        let Self { without_proof, auth_message, channel_bound, .. } = self;
+        let client_key = hmac(salted, &[b"Client Key"]);
         let stored_key: Sha256Bytes = Sha256::digest(client_key).into();
         let client_signature = hmac(&stored_key, &[auth_message.as_bytes()]);
         let proof = BASE64.encode(xor(&client_key, &client_signature));
-        Ok(ClientFinal {
+        ClientFinal {
             message: format!("{without_proof},p={proof}"),
-            server_key: hmac(&salted, &[b"Server Key"]),
+            server_key: hmac(salted, &[b"Server Key"]),
             auth_message,
-            channel_bound: matches!(self.binding, Binding::TlsServerEndPoint(_)),
-        })
+            channel_bound,
+        }
     }
 }
 
@@ -285,23 +323,41 @@ fn printable(message: &[u8]) -> Option<&str> {
 }
 
 /// `Hi` of RFC 5802: PBKDF2 with HMAC-SHA-256 for one block of output.
-fn pbkdf2(password: &[u8], salt: &[u8], iterations: u32) -> Sha256Bytes {
-    // The key is set up once: it costs as much as a round.
-    let keyed = new_hmac(password);
-    let round = |pieces: &[&[u8]]| -> Sha256Bytes {
-        let mut mac = keyed.clone();
-        for piece in pieces {
-            mac.update(piece);
-        }
-        mac.finalize().into_bytes().into()
-    };
-    let mut last = round(&[salt, &1_u32.to_be_bytes()]);
-    let mut sum = last;
-    for _ in 1..iterations {
-        last = round(&[&last]);
-        sum = xor(&sum, &last);
+struct Pbkdf2 {
+    /// The key is set up once: it costs as much as a round.
+    keyed: Hmac<Sha256>,
+    last: Sha256Bytes,
+    sum: Sha256Bytes,
+    /// How many rounds are to be done still.
+    left: u32,
+}
+
+impl Pbkdf2 {
+    /// Begins with the first round.
+    fn new(password: &[u8], salt: &[u8], iterations: u32) -> Self {
+        let keyed = new_hmac(password);
+        let first = round(&keyed, &[salt, &1_u32.to_be_bytes()]);
+        Self { keyed, last: first, sum: first, left: iterations.saturating_sub(1) }
     }
-    sum
+
+    /// Does as many rounds more; the result after the last one.
+    fn go_on(&mut self, rounds: u32) -> Option<Sha256Bytes> {
+        let rounds = rounds.min(self.left);
+        for _ in 0..rounds {
+            self.last = round(&self.keyed, &[&self.last]);
+            self.sum = xor(&self.sum, &self.last);
+        }
+        self.left = self.left.saturating_sub(rounds);
+        (self.left == 0).then_some(self.sum)
+    }
+}
+
+fn round(keyed: &Hmac<Sha256>, pieces: &[&[u8]]) -> Sha256Bytes {
+    let mut mac = keyed.clone();
+    for piece in pieces {
+        mac.update(piece);
+    }
+    mac.finalize().into_bytes().into()
 }
 
 fn hmac(key: &[u8], pieces: &[&[u8]]) -> Sha256Bytes {

@@ -12,6 +12,7 @@ use super::{
     handshake::Place,
     reports::Reports,
     rows::{QueryResult, Row, StatementResult},
+    session::Settings,
     startup::Started,
     transport::Transport,
 };
@@ -45,6 +46,9 @@ pub struct Connection {
     version: ProtocolVersion,
     proof: Option<Authenticated>,
     key: Option<CancelKey>,
+    settings: Settings,
+    /// The process that serves the session, as it says itself once it is asked.
+    pid: Option<i32>,
     /// How many ReadyForQuery are still to come. More than 0 while nothing runs means that a
     /// request was abandoned.
     owed: usize,
@@ -54,7 +58,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(transport: Transport, place: Place) -> Self {
+    pub(super) fn new(transport: Transport, place: Place, settings: Settings) -> Self {
         let place = Arc::new(place);
         Self {
             transport,
@@ -63,6 +67,8 @@ impl Connection {
             version: ProtocolVersion::V3_0,
             proof: None,
             key: None,
+            settings,
+            pid: None,
             owed: 1,
             within: false,
             status: TransactionStatus::Idle,
@@ -85,10 +91,21 @@ impl Connection {
         &mut self.reports
     }
 
+    /// How the session gets its settings.
+    pub(super) const fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    /// The process that serves the session, by its own word: a pooler names another at the login.
+    pub(super) const fn served_by(&mut self, pid: i32) {
+        self.pid = Some(pid);
+    }
+
     /// The server process that serves this session; 0 if the server does not tell.
     #[must_use]
     pub fn process_id(&self) -> i32 {
-        self.key.as_ref().map_or(0, CancelKey::process_id)
+        let named = || self.key.as_ref().map_or(0, CancelKey::process_id);
+        self.pid.unwrap_or_else(named)
     }
 
     /// What can cancel this session's statements while it is busy; `None` if the server gave no

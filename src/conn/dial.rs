@@ -7,9 +7,11 @@
 use std::sync::Arc;
 
 use super::{
-    Connection, Error, SessionKind,
+    Connection, Error, PoolerError, SessionKind,
     encryption::{self, Encryption},
     handshake::{NotStarted, Place, within},
+    pooler,
+    session::Settings,
     socket::Address,
     tls::Tls,
 };
@@ -19,31 +21,25 @@ use crate::{
 };
 
 impl Connection {
-    /// Connects to the first server that lets us in and is of the kind that is wanted.
+    /// Connects to the first server that lets us in and is of the kind that is wanted, and makes
+    /// sure that the session's settings hold.
     ///
     /// Errors: no host can be reached in time, authentication fails, the server refuses, or none is
-    /// of the right kind.
+    /// of the right kind; or a pooler stands in between that gives no whole sessions.
     pub async fn connect(config: &Config, kind: SessionKind) -> Result<Self, Error> {
-        // Boxed: it holds a TLS handshake, and whoever awaits it need not be that large.
-        let mut connection = Box::pin(search(&Arc::new(config.clone()), kind)).await?;
+        let mut connection = Self::open(config, kind).await?;
         let server = connection.place().server();
-        within(config.connect_timeout, server, connection.pin_the_rest()).await?;
+        let sure = Box::pin(connection.make_sure(kind));
+        within(config.connect_timeout, server, sure).await?;
         Ok(connection)
     }
 
-    /// Pins the settings that could not go into the startup packet.
-    async fn pin_the_rest(&mut self) -> Result<(), Error> {
-        // Unknown before 17, where naming it in the startup packet would end the session.
-        let timeout =
-            (self.server_version()?.major() >= 17).then_some("SET transaction_timeout = 0");
-        // The server's own value had to be seen first.
-        let is_seen = self.place().config.target_session_attrs.asks_for_writing();
-        let writing = is_seen.then_some("SET default_transaction_read_only = off");
-        let settings: Vec<_> = timeout.into_iter().chain(writing).collect();
-        if !settings.is_empty() {
-            self.query(&settings.join("; ")).await?;
-        }
-        Ok(())
+    /// The same, without asking whether the settings hold.
+    ///
+    /// Errors: as [`Connection::connect`], but for the last.
+    pub async fn open(config: &Config, kind: SessionKind) -> Result<Self, Error> {
+        // Boxed: it holds a TLS handshake, and whoever awaits it need not be that large.
+        Box::pin(search(&Arc::new(config.clone()), kind)).await
     }
 }
 
@@ -162,7 +158,7 @@ async fn try_address(
         };
         let (config, host, address) = (config.clone(), host.clone(), address.clone());
         let place = Place { config, host, address, encryption, tls };
-        match place.start(kind, !is_last).await {
+        match start(place, kind, !is_last).await {
             Ok(connection) => return Ok(connection),
             Err(NotStarted { error, other_encryption_may_help, encryption }) => {
                 if !other_encryption_may_help || is_last {
@@ -174,6 +170,26 @@ async fn try_address(
         }
     }
     Err(first.unwrap_or_else(|| Error::Settings("no kind of connection is left to try".into())))
+}
+
+/// Starts a session; once more without settings where a pooler refuses those that it does not know.
+async fn start(
+    place: Place,
+    kind: SessionKind,
+    plain_will_do: bool,
+) -> Result<Connection, NotStarted> {
+    match place.clone().start(kind, Settings::AtStartup, plain_will_do).await {
+        Err(refused) if pooler::refuses_settings(&refused.error) => {}
+        started => return started,
+    }
+    let started = place.start(kind, Settings::Afterwards, plain_will_do).await;
+    started.map_err(|refused| match kind {
+        // That the session is to be a walsender's is all that it says now.
+        SessionKind::Replication if pooler::refuses_settings(&refused.error) => {
+            NotStarted { error: PoolerError::Replication.into(), ..refused }
+        }
+        _ => refused,
+    })
 }
 
 /// The second encryption's failure after the first one's, unless both are the same.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::TlsError;
+use super::{PoolerError, TlsError};
 use crate::{
     auth::AuthError,
     config::TargetSessionAttrs,
@@ -52,6 +52,32 @@ pub enum Error {
     /// The connection settings can't be used together.
     #[error("{0}")]
     Settings(String),
+    /// A setting is not as it was given at the start of the session.
+    #[error(
+        "the setting {name} was given as '{wanted}' when the session began, and is '{value}': a \
+         pooler or a proxy drops it"
+    )]
+    SettingDropped {
+        /// The setting.
+        name: String,
+        /// What it must be.
+        wanted: String,
+        /// What it is.
+        value: String,
+    },
+    /// A setting that the role or the database brings along, and that the role may not change.
+    #[error("the setting {name} is '{value}', must be '{wanted}', and the role may not change it")]
+    SettingForbidden {
+        /// The setting.
+        name: String,
+        /// What it must be.
+        wanted: String,
+        /// What it is.
+        value: String,
+    },
+    /// What stands between us and the server gives no whole sessions.
+    #[error(transparent)]
+    Pooler(#[from] PoolerError),
     /// TLS did not come about.
     #[error(transparent)]
     Tls(#[from] TlsError),

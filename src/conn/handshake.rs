@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     Connection, Error, SessionKind,
     encryption::Encryption,
-    session,
+    session::{self, Settings},
     socket::{Address, Socket},
     startup::{Next, Startup, Versions},
     tls::{self, Tls, TlsError},
@@ -56,15 +56,17 @@ pub(super) struct NotStarted {
     pub(super) encryption: Encryption,
 }
 
+/// How long connecting may take where `connect_timeout` is not given. libpq waits for ever then,
+/// as somebody who looks on may like; a run that nobody looks at would never end.
+const CONNECT_LIMIT: Duration = Duration::from_mins(2);
+
 /// Bounds the time that work on a server may take.
 pub(super) async fn within<T>(
     limit: Option<Duration>,
     server: String,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    let Some(limit) = limit else {
-        return work.await;
-    };
+    let limit = limit.unwrap_or(CONNECT_LIMIT);
     tokio::time::timeout(limit, work)
         .await
         .unwrap_or_else(|_| Err(Error::ConnectTimeout { server, seconds: limit.as_secs() }))
@@ -142,6 +144,7 @@ impl Place {
     pub(super) async fn start(
         mut self,
         kind: SessionKind,
+        settings: Settings,
         plain_will_do: bool,
     ) -> Result<Connection, NotStarted> {
         let asked = self.encryption;
@@ -159,7 +162,8 @@ impl Place {
         self.encryption = encryption;
         let startup =
             self.startup(channel(&socket)).map_err(|error| failed(error, false, encryption))?;
-        let mut connection = Connection::new(Transport::new(socket, tracer), self);
+        let transport = Transport::new(socket, tracer);
+        let mut connection = Connection::new(transport, self, settings);
         match talk(&mut connection, startup, kind).await {
             Ok(()) => Ok(connection),
             Err((error, is_authenticated)) => {
@@ -245,7 +249,7 @@ async fn talk(
 ) -> Result<(), (Error, bool)> {
     let version = on_the_wire(connection.place().config.protocol_max);
     let config = connection.place().config.clone();
-    let parameters = session::startup_parameters(&config, kind);
+    let parameters = session::startup_parameters(&config, kind, connection.settings());
     connection.writer().startup(version, &parameters);
     if connection.transport().unsent() > STARTUP_BYTES_MAX {
         let what = "the settings of the session are longer than the 10,000 bytes that a server \
@@ -264,8 +268,14 @@ async fn talk(
         if is_authenticated {
             connection.reports().take(&message);
         }
-        match startup.take(message).map_err(failed)? {
-            Next::Wait(next) => startup = next,
+        let mut next = startup.take(message).map_err(failed)?;
+        while let Next::Hash(more) = next {
+            // Whoever limits the time is asked in between.
+            tokio::task::yield_now().await;
+            next = more.go_on();
+        }
+        match next {
+            Next::Wait(next) | Next::Hash(next) => startup = next,
             Next::Answer(body, next) => {
                 connection.writer().authentication_response(&body);
                 startup = next;

@@ -59,6 +59,8 @@ enum Stage {
 pub(super) enum Next {
     /// Wait for the next one.
     Wait(Startup),
+    /// Give others a turn, then [`Startup::go_on`].
+    Hash(Startup),
     /// Send this as the body of a `p` message, then wait.
     Answer(Vec<u8>, Startup),
     /// The session is ready.
@@ -70,6 +72,7 @@ impl fmt::Debug for Next {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Wait(next) => f.debug_tuple("Wait").field(next).finish(),
+            Self::Hash(next) => f.debug_tuple("Hash").field(next).finish(),
             Self::Answer(body, next) => {
                 f.debug_tuple("Answer").field(&body.len()).field(next).finish()
             }
@@ -127,24 +130,42 @@ impl Startup {
         is_first: bool,
         message: &BackendMessage<'_>,
     ) -> Result<Next, Error> {
+        match message {
+            BackendMessage::Authentication(request) => {
+                Ok(Self::stepped(versions, version, exchange.handle(request)?))
+            }
+            BackendMessage::NegotiateProtocolVersion(offer) if is_first => {
+                let version = negotiate(versions, version, offer)?;
+                let stage = Stage::Authenticating { exchange, is_first: false };
+                Ok(Next::Wait(Self { versions, version, stage }))
+            }
+            other => Err(unexpected("an authentication request", other)),
+        }
+    }
+
+    /// Hashes on, after a [`Next::Hash`].
+    pub(super) fn go_on(self) -> Next {
+        match self.stage {
+            Stage::Authenticating { exchange, .. } => {
+                Self::stepped(self.versions, self.version, exchange.go_on())
+            }
+            Stage::Starting { .. } => Next::Wait(self),
+        }
+    }
+
+    fn stepped(versions: Versions, version: ProtocolVersion, step: Step) -> Next {
         let go_on = |exchange| {
             let stage = Stage::Authenticating { exchange, is_first: false };
             Self { versions, version, stage }
         };
-        match message {
-            BackendMessage::Authentication(request) => Ok(match exchange.handle(request)? {
-                Step::Send(body, next) => Next::Answer(body, go_on(next)),
-                Step::Wait(next) => Next::Wait(go_on(next)),
-                Step::Done(proof) => {
-                    let stage = Stage::Starting { proof, key: None };
-                    Next::Wait(Self { versions, version, stage })
-                }
-            }),
-            BackendMessage::NegotiateProtocolVersion(offer) if is_first => {
-                let version = negotiate(versions, version, offer)?;
-                Ok(Next::Wait(Self { version, ..go_on(exchange) }))
+        match step {
+            Step::Send(body, next) => Next::Answer(body, go_on(next)),
+            Step::Wait(next) => Next::Wait(go_on(next)),
+            Step::Hash(next) => Next::Hash(go_on(next)),
+            Step::Done(proof) => {
+                let stage = Stage::Starting { proof, key: None };
+                Next::Wait(Self { versions, version, stage })
             }
-            other => Err(unexpected("an authentication request", other)),
         }
     }
 

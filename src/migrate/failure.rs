@@ -132,7 +132,14 @@ impl Failure {
                 "check host, port and network, and that the server runs"
             }
             Error::Tls(_) => "mend what the message names, or choose another sslmode",
-            Error::Authentication(_) => "check user and password (PGPASSWORD or .pgpass)",
+            Error::Authentication(error) => error.next(),
+            Error::Pooler(_) | Error::SettingDropped { .. } => {
+                "give host and port of the server itself, past the pooler"
+            }
+            Error::SettingForbidden { .. } => {
+                "ALTER ROLE or ALTER DATABASE .. RESET the setting that the message names, or use \
+                 another role"
+            }
             _ if error.sqlstate().is_some_and(|code| code.class() == "28") => {
                 "check user, password and the server's pg_hba.conf"
             }

@@ -21,6 +21,8 @@ impl SqlState {
     pub const INVALID_SCHEMA_NAME: Self = Self(*b"3F000");
     /// All connections, or those that are kept for walsenders, are taken.
     pub const TOO_MANY_CONNECTIONS: Self = Self(*b"53300");
+    /// The other side does not keep to the protocol; a pooler's code for all that it refuses.
+    pub const PROTOCOL_VIOLATION: Self = Self(*b"08P01");
     /// The role may not do that.
     pub const INSUFFICIENT_PRIVILEGE: Self = Self(*b"42501");
     /// Something was divided by nothing.

@@ -38,6 +38,11 @@ impl Authority {
         Self { params, key, pem }
     }
 
+    /// Its own key, in PEM.
+    pub(crate) fn key(&self) -> String {
+        self.key.serialize_pem()
+    }
+
     /// A certificate and its key, both in PEM.
     pub(crate) fn sign(&self, common: &str, names: &[&str]) -> (String, String) {
         self.sign_with(common, names, KeyPair::generate().unwrap())

@@ -1,10 +1,13 @@
 //! TLS on real servers: whose certificate is taken, how it is begun, what is bound to it.
 
+use std::{path::Path, process::Command};
+
 use base64::Engine as _;
 use pghost::{
     auth::AuthError,
     config::AuthMethod,
     conn::{CertificateError, Connection, Error, TlsError},
+    migrate::Failure,
 };
 use rcgen::KeyPair;
 
@@ -22,10 +25,12 @@ async fn everything_on(major: u32) {
     require_auth_is_kept(&secure, major).await;
     direct_tls_works_from_17_on_and_says_so_before(&secure, major).await;
     client_certificates_are_shown_or_their_trouble_is_named(&secure, major).await;
+    a_client_certificate_of_the_first_version_is_shown(&secure).await;
     the_systems_roots_are_not_ours(&secure).await;
     versions_of_tls_are_kept_to(&secure).await;
     scram_is_bound_to_the_channel_whatever_the_certificates_kind(&secure, major).await;
     a_password_in_sasl_prep_form_logs_in(&secure).await;
+    why_scram_failed_is_told_with_what_to_do(&secure).await;
 }
 
 /// A key as OpenSSL reads it: it knows Ed25519 only in the first version of PKCS #8, which has the
@@ -251,6 +256,49 @@ async fn client_certificates_are_shown_or_their_trouble_is_named(secure: &Secure
     }
     let error = tls_error(connect(&with(&good, &path("other.key"), "")).await);
     assert!(matches!(error, TlsError::Settings(_)), "{error:?}");
+}
+
+/// As many guides make one: without extensions, and so of X.509's first version.
+async fn a_client_certificate_of_the_first_version_is_shown(secure: &Secure) {
+    let path = |name: &str| secure.root.replace("root.crt", name);
+    secure.files.file("root.key", &secure.authority.key(), 0o600);
+    let openssl = |args: &str| {
+        let mut command = Command::new("openssl");
+        command.args(args.split(' ')).current_dir(Path::new(&secure.root).parent().unwrap());
+        command.output()
+    };
+    if let Err(error) = openssl("version") {
+        assert!(!support::in_ci(), "openssl must be there in CI: {error}");
+        return eprintln!("\n=== SKIPPED: no certificate of the first version: {error} ===\n");
+    }
+    for args in [
+        "req -new -newkey rsa:2048 -nodes -subj /CN=u_cert -keyout v1.key -out v1.csr",
+        "x509 -req -in v1.csr -CA root.crt -CAkey root.key -CAcreateserial -days 2 -out v1.crt",
+    ] {
+        let made = openssl(args).unwrap();
+        assert!(made.status.success(), "{made:?}");
+    }
+    let text = openssl("x509 -in v1.crt -noout -text").unwrap().stdout;
+    assert!(String::from_utf8_lossy(&text).contains("Version: 1 "));
+    let with = |key: &str| {
+        let more = format!("sslmode=require sslcert={} sslkey={}", path("v1.crt"), path(key));
+        secure.dsn("cert", "either", &more)
+    };
+    assert_eq!(let_in(&with("v1.key")).await, (true, AuthMethod::None));
+    let error = tls_error(connect(&with("good.key")).await);
+    assert!(matches!(error, TlsError::Settings(_)), "{error:?}");
+}
+
+/// The server takes any number of rounds, and hashes them only once.
+async fn why_scram_failed_is_told_with_what_to_do(secure: &Secure) {
+    let zeros = "A".repeat(43);
+    let verifier = format!("SCRAM-SHA-256$9000000:c2FsdA==${zeros}=:{zeros}=");
+    secure.admin(&format!("ALTER ROLE u_scram PASSWORD '{verifier}'")).await;
+    let more = format!("sslmode=require password={PASSWORD}");
+    let error = connect(&secure.dsn("scram", "either", &more)).await.unwrap_err();
+    let failure = Failure::refused_by("connecting", &error).to_string();
+    assert!(failure.contains("9000000 rounds of hashing; at most 8000000"), "{failure}");
+    assert!(failure.contains("scram_iterations"), "{failure}");
 }
 
 async fn a_password_in_sasl_prep_form_logs_in(secure: &Secure) {

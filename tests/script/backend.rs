@@ -48,7 +48,6 @@ pub(crate) const KINDS: &[(&str, &[u8])] = &[
 
 /// What scripts send besides, in place of a kind's ordinary message.
 const OTHERS: &[(&str, &[u8])] = &[
-    ("S17", b"server_version\x0017.2\0"),
     ("WARNING", b"SWARNING\0VWARNING\0C01000\0Mgone\0\0"),
     ("FATAL", b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0"),
 ];

@@ -197,6 +197,8 @@ async fn more_rounds_of_scram_than_anybody_needs_are_refused_at_once() {
     let error = connected.unwrap_err();
     assert_discreet(&error);
     assert_eq!(kind(&error), Kind::Authentication);
+    let reason = format!("{} rounds of hashing; at most {ITERATIONS_MAX}", ITERATIONS_MAX + 1);
+    assert!(error.to_string().contains(&reason), "{error}");
 }
 
 /// The whole login by SCRAM, as the walk's own way through it.

@@ -12,6 +12,7 @@ mod dropped;
 mod memory;
 mod scram;
 mod server;
+mod settings;
 mod ssl;
 mod startup;
 mod states;

@@ -211,8 +211,15 @@ impl Peer {
 /// The script of a session's start.
 pub(crate) const STARTS: &str = "> startup < R0 S K Z";
 
-/// Connects. Starting a session is a large state of its own, kept apart from what waits for it.
+/// Connects, and no more. Starting a session is a large state of its own, kept apart from what waits for it.
 pub(crate) fn connect(
+    config: &Config,
+) -> Pin<Box<impl Future<Output = Result<Connection, Error>> + use<'_>>> {
+    Box::pin(Connection::open(config, SessionKind::Sql))
+}
+
+/// The same with a look at the settings.
+pub(crate) fn make_sure(
     config: &Config,
 ) -> Pin<Box<impl Future<Output = Result<Connection, Error>> + use<'_>>> {
     Box::pin(Connection::connect(config, SessionKind::Sql))

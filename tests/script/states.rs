@@ -109,9 +109,6 @@ pub(crate) fn startup() -> Vec<State> {
                 .legal(&[("Z", "")])
                 .error("", Ends::Ended)
         },
-        state("settings sent", "> startup < R0 S17 K Z > Q", "< C Z")
-            .legal(&[("T", "< D C Z"), ("C", "< Z"), ("I", "< Z")])
-            .error("< Z", Ends::Ended),
     ]
 }
 

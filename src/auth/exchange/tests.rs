@@ -102,6 +102,7 @@ impl Login {
                     next
                 }
                 Ok(Step::Wait(next)) => next,
+                Ok(Step::Hash(_)) => unreachable!("as many rounds as fit into a portion"),
                 Ok(Step::Done(proof)) => return (sent, Ok(Some(proof))),
                 Err(error) => return (sent, Err(error)),
             };

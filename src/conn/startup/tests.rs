@@ -140,7 +140,7 @@ fn every_state_takes_its_own_messages_and_no_others() {
                 Err(Error::Unexpected { .. }) => assert!(message[0] != b'R' || at >= 4),
                 Err(other) => panic!("{at} {message:?}: {other:?}"),
                 Ok(Next::Ready(_)) => assert_eq!(message, READY),
-                Ok(Next::Wait(next) | Next::Answer(_, next)) => {
+                Ok(Next::Wait(next) | Next::Hash(next) | Next::Answer(_, next)) => {
                     let lets_in = message == OK || at >= 4;
                     assert_eq!(next.is_authenticated(), lets_in, "{at} {message:?}");
                 }
