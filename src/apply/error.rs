@@ -47,7 +47,7 @@ pub enum ApplyError {
     },
     /// The ledger's line was not there, or not where this run has left it.
     #[error(
-        "the migration's line in pghost.migration is not where this run has left it, at {after}: \
+        "the migration's line in the ledger is not where this run has left it, at {after}: \
          it is gone, another run has moved it, or the target is another server than it was (a \
          failover, a restore); the change after it was rolled back"
     )]

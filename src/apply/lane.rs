@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     conn::{Connection, Pipeline},
-    ledger::{self, Position, PositionWriter},
+    ledger::{self, MigrationName, Position, PositionWriter},
     pg::Lsn,
     replication::DurableLsn,
 };
@@ -96,7 +96,7 @@ impl Lane {
     /// Sets a connection up for applying. `committed` is what the ledger holds.
     pub(super) async fn new(
         mut connection: Connection,
-        migration: &str,
+        migration: &MigrationName,
         committed: Lsn,
     ) -> Result<Self, crate::conn::Error> {
         ledger::prepare_writer(&mut connection, migration).await?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::ApplyTable;
 use crate::{
     config::Config,
+    ledger::MigrationName,
     pg::{Ident, Lsn, PgTimestamp, QualifiedName},
     replication::SystemIdentity,
 };
@@ -13,7 +14,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Apply {
     /// The migration's name in the ledger.
-    pub migration: String,
+    pub migration: MigrationName,
     /// Where the slot is.
     pub source: Config,
     /// Which server that must be: the primary of this cluster, on this timeline.

@@ -123,9 +123,12 @@ async fn no_writers_left(
 ) -> Result<(), ApplyError> {
     let failed = |error| ApplyError::Target { place: TARGET.into(), after: Lsn::INVALID, error };
     let since = Instant::now();
-    while !ledger::writers(target, &apply.migration).await.map_err(failed)?.is_empty() {
+    while let Some(writers) = ledger::writers(target, &apply.migration).await.map_err(failed)? {
         if since.elapsed() > apply.stall {
-            return Err(failed(Error::Silent { seconds: apply.stall.as_secs() }));
+            return Err(failed(Error::Result(format!(
+                "sessions that may still write for it have not ended for {} s: {writers}",
+                apply.stall.as_secs()
+            ))));
         }
         if *interrupt.borrow() {
             return Err(ApplyError::Interrupted);

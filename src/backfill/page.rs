@@ -40,7 +40,7 @@ pub(super) async fn copy_page(
     page: Page,
     tell: &Tell,
 ) -> Result<(PageRecord, Duration), PageError> {
-    let (migration, ordinal) = (backfill.migration.as_str(), plan.ordinal);
+    let (migration, ordinal) = (&backfill.migration, plan.ordinal);
     let (number, keys) = (page.number, keys_of(&page));
     let of = |table: &QualifiedName| format!("page {number} of {} ({keys})", table.plain());
     let at_source = |error| PageError::Source { what: of(&plan.source), error };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{KeyRange, PageRows};
 use crate::{
     config::Config,
-    ledger::PageRecord,
+    ledger::{MigrationName, PageRecord},
     pg::{Ident, Lsn, QualifiedName},
     sql::KeyColumn,
     wire::Format,
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Backfill {
     /// The migration's name in the ledger.
-    pub migration: String,
+    pub migration: MigrationName,
     /// Where pages are read: the source, or a hot standby of it.
     pub source: Config,
     /// Which server that must be.

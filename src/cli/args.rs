@@ -4,7 +4,8 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use clap::{Arg, Parser, Subcommand, ValueEnum};
 
-use super::{after_help, duration};
+use super::{after_help, duration, values};
+use crate::ledger::LedgerSchema;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -142,6 +143,10 @@ pub(super) struct Status {
     #[arg(long, value_name = "NAME")]
     pub(super) name: Option<String>,
 
+    /// The schema of the target that holds the ledger: another one for another owner
+    #[arg(long, value_name = "NAME", value_parser = values::schema, default_value = "pghost")]
+    pub(super) ledger_schema: LedgerSchema,
+
     /// As JSON: one object a migration, in an array
     #[arg(long)]
     pub(super) json: bool,
@@ -176,6 +181,7 @@ fn for_verify(option: Arg) -> Arg {
         "slot" => {
             "The slot that a native subscription reads after the handoff [default: the migration's]"
         }
+        "ledger_schema" => "The schema of the target that holds the ledger",
         "page_rows" => "Rows that are compared at once [default: as many as take 0.3 s]",
         _ => return option.help_heading(NOT_FOR_VERIFY),
     };
@@ -200,6 +206,22 @@ pub(super) struct Cleanup {
     #[arg(long, value_name = "NAME")]
     pub(super) name: String,
 
+    /// The schema of the target that holds the ledger: another one for another owner
+    #[arg(long, value_name = "NAME", value_parser = values::schema, default_value = "pghost")]
+    pub(super) ledger_schema: LedgerSchema,
+
+    /// The slot to remove, if `migrate` was told to call it so [default: pghost_NAME]
+    #[arg(long, value_name = "SLOT")]
+    pub(super) slot: Option<String>,
+
+    /// The publication to remove [default: pghost_NAME]
+    #[arg(long, value_name = "PUBLICATION")]
+    pub(super) publication: Option<String>,
+
+    /// The subscription to remove that a handover began with [default: pghost_NAME]
+    #[arg(long, value_name = "SUBSCRIPTION")]
+    pub(super) subscription: Option<String>,
+
     /// Only say what would be removed
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -219,6 +241,10 @@ pub(super) struct CutoverSequences {
     /// The migration whose tables' sequences are set
     #[arg(long, value_name = "NAME")]
     pub(super) name: Option<String>,
+
+    /// The schema of the target that holds the ledger: another one for another owner
+    #[arg(long, value_name = "NAME", value_parser = values::schema, default_value = "pghost")]
+    pub(super) ledger_schema: LedgerSchema,
 
     /// Tables instead, where the ledger was cleaned up; may be given several times
     #[arg(long = "table", value_name = "S.T[=S2.T2]")]
@@ -240,7 +266,7 @@ pub(super) struct CutoverSequences {
 #[derive(Debug, clap::Args)]
 pub(super) struct Demo {
     /// Rows in the demo's table
-    #[arg(long, value_name = "N", default_value = "1000000", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value = "1000000", value_parser = values::at_least_one)]
     pub(super) rows: u64,
 }
 
@@ -287,15 +313,15 @@ pub(super) struct Migrate {
     pub(super) paging: Paging,
 
     /// Rows in a page, which is what one short transaction reads [default: chosen by row size]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = values::at_least_one)]
     pub(super) page_rows: Option<u64>,
 
     /// Pages copied at once, of all tables [default: the number of cores, between 2 and 4]
-    #[arg(long, value_name = "N", value_parser = jobs)]
+    #[arg(long, value_name = "N", value_parser = values::jobs)]
     pub(super) copy_jobs: Option<usize>,
 
     /// Sessions that apply changes at once, up to the checkpoint [default: half the cores, 1 to 4]
-    #[arg(long, value_name = "N", value_parser = jobs)]
+    #[arg(long, value_name = "N", value_parser = values::jobs)]
     pub(super) apply_jobs: Option<usize>,
 
     /// Drop secondary indexes and constraints of existing targets; make them again at the end
@@ -362,6 +388,10 @@ pub(super) struct Migrate {
     /// Go on when a table gets new columns on the source; they are not copied
     #[arg(long)]
     pub(super) ignore_new_columns: bool,
+
+    /// The schema of the target that holds the ledger: another one for another owner
+    #[arg(long, value_name = "NAME", value_parser = values::schema, default_value = "pghost")]
+    pub(super) ledger_schema: LedgerSchema,
 }
 
 /// A connection string as it was typed. It may hold a password, so that it can't be shown.
@@ -434,20 +464,6 @@ pub(super) enum Level {
     Trace,
 }
 
-/// The most pages or lanes at once. Each takes a connection, and servers seldom allow more.
-const COPY_JOBS_MAX: usize = 100;
-
-fn at_least_one(text: &str) -> Result<u64, String> {
-    // The server counts rows in a bigint.
-    let rows = text.parse().ok().filter(|n| (1..=i64::MAX as u64).contains(n));
-    rows.ok_or_else(|| "a whole number from 1 on is needed".into())
-}
-
-fn jobs(text: &str) -> Result<usize, String> {
-    let jobs = text.parse().ok().filter(|n| (1..=COPY_JOBS_MAX).contains(n));
-    jobs.ok_or_else(|| format!("a whole number from 1 to {COPY_JOBS_MAX} is needed"))
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -474,14 +490,5 @@ mod tests {
             let args = Args::try_parse_from(line).unwrap();
             assert_eq!(args.progress, Progress::Json);
         }
-    }
-
-    #[test]
-    fn zero_is_no_size() {
-        assert!(at_least_one("0").is_err() && at_least_one("-1").is_err());
-        assert!(at_least_one("9223372036854775808").is_err());
-        assert_eq!(at_least_one("1"), Ok(1));
-        assert!(jobs("0").is_err() && jobs("101").is_err());
-        assert_eq!(jobs("100"), Ok(100));
     }
 }

@@ -32,6 +32,7 @@ mod signals;
 mod status;
 mod table;
 mod usage;
+mod values;
 
 use std::{env, ffi::OsString, panic::resume_unwind, process::ExitCode, thread, time::Duration};
 

@@ -97,6 +97,7 @@ pub(super) fn migrate(
         name: args.name,
         publication: args.publication,
         slot: args.slot,
+        ledger: args.ledger_schema,
         paging: match args.paging {
             args::Paging::Auto => Paging::Auto,
             args::Paging::Keyset => Paging::Keyset,
@@ -162,6 +163,7 @@ pub(super) fn cutover_sequences(
         source: server("source", args.source, &parse_dsn)?,
         target: server("target", args.target, &parse_dsn)?,
         name: args.name,
+        ledger: args.ledger_schema,
         tables,
         gap: args.gap,
     })
@@ -187,8 +189,9 @@ pub(super) fn verify(
         let what = "both sides are compared on the source itself, not on --copy-from";
         warnings.push(what.into());
     }
-    let MigrationSpec { source, target, tables, name, slot, page_rows, .. } = spec;
-    let spec = VerifySpec { source, target, tables, name, slot, page_rows, list: args.list };
+    let MigrationSpec { source, target, tables, name, ledger, slot, page_rows, .. } = spec;
+    let list = args.list;
+    let spec = VerifySpec { source, target, tables, name, ledger, slot, page_rows, list };
     Ok(Verify { spec, warnings })
 }
 
@@ -202,6 +205,10 @@ pub(super) fn cleanup(
         source: server("source", args.source, &parse_dsn)?,
         target: server("target", args.target, &parse_dsn)?,
         name: args.name,
+        ledger: args.ledger_schema,
+        slot: args.slot,
+        publication: args.publication,
+        subscription: args.subscription,
         dry_run: args.dry_run,
     })
 }
@@ -215,7 +222,8 @@ pub(super) fn status(
     let source = args.source.filter(|dsn| !dsn.0.trim().is_empty());
     let source = source.map(|dsn| read("source", &dsn, &parse_dsn)).transpose()?;
     let target = server("target", args.target, parse_dsn)?;
-    Ok(Status { spec: StatusSpec { target, source, name: args.name }, json: args.json })
+    let ledger = args.ledger_schema;
+    Ok(Status { spec: StatusSpec { target, source, name: args.name, ledger }, json: args.json })
 }
 
 /// Two at least, since one reads while the other writes; four at most, since the servers have

@@ -1,7 +1,10 @@
 //! What the last run of a migration ended with, where it was an error: for whoever asks later how a
 //! run that nobody was looking at came to its end. Nothing is decided by it.
 
-use super::store::finish;
+use super::{
+    name::MigrationName,
+    store::{end, exists, make_table},
+};
 use crate::{
     conn::{Connection, Error},
     sql::quote_literal,
@@ -18,39 +21,47 @@ pub struct LastFailure {
     pub at: String,
 }
 
-const CREATE: &str = "
-CREATE TABLE IF NOT EXISTS pghost.failure (
-    migration text PRIMARY KEY REFERENCES pghost.migration ON DELETE CASCADE,
-    message text NOT NULL,
-    hint text NOT NULL,
-    failed_at timestamptz NOT NULL
-);";
-
 /// Notes how a run has ended; nothing if the migration has no line any more.
 pub async fn note_failure(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     message: &str,
     hint: &str,
 ) -> Result<(), Error> {
-    let (message, hint) = (quote_literal(message), quote_literal(hint));
+    target.query("BEGIN").await?;
+    let noted = note(target, migration, message, hint).await;
+    end(target, noted).await
+}
+
+async fn note(
+    target: &mut Connection,
+    migration: &MigrationName,
+    message: &str,
+    hint: &str,
+) -> Result<(), Error> {
+    let ledger = &migration.ledger;
+    make_table(target, ledger, "failure").await?;
     let sql = format!(
-        "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('pghost ledger', 0));{CREATE}
-         INSERT INTO pghost.failure (migration, message, hint, failed_at)
-         SELECT name, {message}, {hint}, now() FROM pghost.migration WHERE name = {}
+        "INSERT INTO {ledger}.failure (migration, message, hint, failed_at)
+         SELECT name, {}, {}, pg_catalog.now() FROM {ledger}.migration WHERE name = {}
          ON CONFLICT (migration) DO UPDATE SET message = excluded.message, hint = excluded.hint,
-             failed_at = excluded.failed_at;",
-        quote_literal(migration)
+             failed_at = excluded.failed_at",
+        quote_literal(message),
+        quote_literal(hint),
+        quote_literal(migration.as_str())
     );
-    target.query(&sql).await?;
-    finish(target, "COMMIT").await
+    target.query(&sql).await.map(drop)
 }
 
 /// Forgets it: a new run is under way.
-pub async fn forget_failure(target: &mut Connection, migration: &str) -> Result<(), Error> {
-    if is_kept(target).await? {
-        let name = quote_literal(migration);
-        target.query(&format!("DELETE FROM pghost.failure WHERE migration = {name}")).await?;
+pub async fn forget_failure(
+    target: &mut Connection,
+    migration: &MigrationName,
+) -> Result<(), Error> {
+    let ledger = &migration.ledger;
+    if exists(target, ledger, "failure").await? {
+        let name = quote_literal(migration.as_str());
+        target.query(&format!("DELETE FROM {ledger}.failure WHERE migration = {name}")).await?;
     }
     Ok(())
 }
@@ -58,25 +69,22 @@ pub async fn forget_failure(target: &mut Connection, migration: &str) -> Result<
 /// What the last run ended with, if it was an error.
 pub async fn last_failure(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
 ) -> Result<Option<LastFailure>, Error> {
-    if !is_kept(target).await? {
+    let ledger = &migration.ledger;
+    if !exists(target, ledger, "failure").await? {
         return Ok(None);
     }
-    let sql = "SELECT message, hint,
-                      to_char(failed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS at
-                 FROM pghost.failure WHERE migration = $1";
-    let result = target.query_with(sql, &[Some(migration)]).await?;
+    let sql = format!(
+        "SELECT message, hint,
+                to_char(failed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS at
+           FROM {ledger}.failure WHERE migration = $1"
+    );
+    let result = target.query_with(&sql, &[Some(migration.as_str())]).await?;
     let Some(row) = result.rows().first() else { return Ok(None) };
     Ok(Some(LastFailure {
         message: row.get("message")?,
         hint: row.get("hint")?,
         at: row.get("at")?,
     }))
-}
-
-/// The table is made with the first failure.
-async fn is_kept(target: &mut Connection) -> Result<bool, Error> {
-    let sql = "SELECT to_regclass('pghost.failure') IS NOT NULL AS kept";
-    target.query(sql).await?.row()?.get("kept")
 }

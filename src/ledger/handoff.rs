@@ -5,7 +5,8 @@
 
 use super::{
     Phase,
-    store::{finish, one_row},
+    name::MigrationName,
+    store::{end, exists, make_table, one_row},
 };
 use crate::{
     conn::{Connection, Error},
@@ -57,54 +58,53 @@ pub struct HandoffRecord {
     pub step: HandoffStep,
 }
 
-const CREATE: &str = "
-CREATE TABLE IF NOT EXISTS pghost.handoff (
-    migration text PRIMARY KEY REFERENCES pghost.migration ON DELETE CASCADE,
-    subscription text NOT NULL,
-    subscription_oid oid,
-    position_lsn pg_lsn NOT NULL,
-    step text NOT NULL
-);";
-
 /// Begins: nothing is applied from here on. `position` must be what the ledger has.
 pub async fn begin_handoff(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     subscription: &str,
     position: Lsn,
 ) -> Result<HandoffRecord, Error> {
-    let name = quote_literal(migration);
-    let sql = format!(
-        "BEGIN; SET LOCAL synchronous_commit = on;
-         SELECT pg_advisory_xact_lock(hashtextextended('pghost ledger', 0));{CREATE}
-         INSERT INTO pghost.handoff (migration, subscription, position_lsn, step)
-         SELECT name, {}, applied_lsn, '{}' FROM pghost.migration
-          WHERE name = {name} AND phase = '{}' AND applied_lsn = '{position}';
-         UPDATE pghost.migration SET phase = '{}'
-          WHERE name = {name} AND EXISTS (SELECT FROM pghost.handoff WHERE migration = {name});
-         COMMIT",
-        quote_literal(subscription),
-        HandoffStep::Begun.as_str(),
-        Phase::Done.as_str(),
-        Phase::Handoff.as_str(),
-    );
-    finish(target, &sql).await?;
+    target.query("BEGIN; SET LOCAL synchronous_commit = on").await?;
+    let begun = note_begun(target, migration, subscription, position).await;
+    end(target, begun).await?;
     load_handoff(target, migration).await?.ok_or_else(|| {
         Error::Result("the migration's position is not what it was a moment ago".into())
     })
 }
 
+async fn note_begun(
+    target: &mut Connection,
+    migration: &MigrationName,
+    subscription: &str,
+    position: Lsn,
+) -> Result<(), Error> {
+    let (ledger, name) = (&migration.ledger, quote_literal(migration.as_str()));
+    make_table(target, ledger, "handoff").await?;
+    let sql = format!(
+        "INSERT INTO {ledger}.handoff (migration, subscription, position_lsn, step)
+         SELECT name, {}, applied_lsn, '{}' FROM {ledger}.migration
+          WHERE name = {name} AND phase = '{}' AND applied_lsn = '{position}';
+         UPDATE {ledger}.migration SET phase = '{}'
+          WHERE name = {name} AND EXISTS (SELECT FROM {ledger}.handoff WHERE migration = {name})",
+        quote_literal(subscription),
+        HandoffStep::Begun.as_str(),
+        Phase::Done.as_str(),
+        Phase::Handoff.as_str(),
+    );
+    target.query(&sql).await.map(drop)
+}
+
 /// A migration's handing over, if it has begun.
 pub async fn load_handoff(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
 ) -> Result<Option<HandoffRecord>, Error> {
-    let exists = "SELECT to_regclass('pghost.handoff') IS NOT NULL AS found";
-    if !target.query(exists).await?.row()?.get::<bool>("found")? {
+    let (ledger, name) = (&migration.ledger, quote_literal(migration.as_str()));
+    if !exists(target, ledger, "handoff").await? {
         return Ok(None);
     }
-    let sql =
-        format!("SELECT * FROM pghost.handoff WHERE migration = {}", quote_literal(migration));
+    let sql = format!("SELECT * FROM {ledger}.handoff WHERE migration = {name}");
     let result = target.query(&sql).await?;
     let Some(row) = result.rows().first() else {
         return Ok(None);
@@ -123,25 +123,27 @@ pub async fn load_handoff(
 /// has one.
 pub async fn advance_handoff(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     step: HandoffStep,
     subscription: Oid,
 ) -> Result<(), Error> {
+    let ledger = &migration.ledger;
     let sql = format!(
-        "UPDATE pghost.handoff SET step = '{}', subscription_oid = {subscription}
+        "UPDATE {ledger}.handoff SET step = '{}', subscription_oid = {subscription}
           WHERE migration = {}",
         step.as_str(),
-        quote_literal(migration)
+        quote_literal(migration.as_str())
     );
     one_row(target, &sql).await
 }
 
 /// It is over: the slot is the subscription's.
-pub async fn end_handoff(target: &mut Connection, migration: &str) -> Result<(), Error> {
+pub async fn end_handoff(target: &mut Connection, migration: &MigrationName) -> Result<(), Error> {
+    let ledger = &migration.ledger;
     let sql = format!(
-        "UPDATE pghost.migration SET phase = '{}' WHERE name = {}",
+        "UPDATE {ledger}.migration SET phase = '{}' WHERE name = {}",
         Phase::HandedOff.as_str(),
-        quote_literal(migration)
+        quote_literal(migration.as_str())
     );
     one_row(target, &sql).await
 }
@@ -150,15 +152,18 @@ pub async fn end_handoff(target: &mut Connection, migration: &str) -> Result<(),
 /// subscription, if there is one.
 ///
 /// Errors: the subscription was enabled.
-pub async fn take_back_handoff(target: &mut Connection, migration: &str) -> Result<(), Error> {
-    let name = quote_literal(migration);
+pub async fn take_back_handoff(
+    target: &mut Connection,
+    migration: &MigrationName,
+) -> Result<(), Error> {
+    let (ledger, name) = (&migration.ledger, quote_literal(migration.as_str()));
     let sql = format!(
-        "DELETE FROM pghost.handoff WHERE migration = {name} AND step <> '{}'",
+        "DELETE FROM {ledger}.handoff WHERE migration = {name} AND step <> '{}'",
         HandoffStep::Enabled.as_str()
     );
     one_row(target, &sql).await?;
     let sql = format!(
-        "UPDATE pghost.migration SET phase = '{}' WHERE name = {name}",
+        "UPDATE {ledger}.migration SET phase = '{}' WHERE name = {name}",
         Phase::Done.as_str()
     );
     one_row(target, &sql).await

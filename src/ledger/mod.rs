@@ -14,18 +14,25 @@
 //! origins are not asked: the first can go backwards over a crash, the second advances on a
 //! failed commit (16 to 18).
 //!
+//! The tables are in the schema `pghost`, or another one ([`LedgerSchema`]); whether they are
+//! pghost's own is looked at before anything else ([`inspect`]).
+//!
 //! The only maker of [`DurableLsn`](crate::replication::DurableLsn): from what a transaction of
 //! this ledger has committed.
 
 mod accountant;
 mod failure;
 mod handoff;
+mod inspect;
+mod integrity;
+mod layout;
+mod locks;
 mod look;
 mod model;
+mod name;
 mod object;
 mod page;
 mod position;
-mod sessions;
 mod store;
 mod target;
 mod whole;
@@ -36,15 +43,21 @@ pub use handoff::{
     HandoffRecord, HandoffStep, advance_handoff, begin_handoff, end_handoff, load_handoff,
     take_back_handoff,
 };
-pub use look::{applied, is_running, migration_lock, names};
+pub use inspect::inspect;
+pub use integrity::{Access, Unfit};
+pub use locks::{
+    Holder, Holders, could_lock, is_running, join_readers, join_writers, lock, lock_migration,
+    processes, who_runs, writers,
+};
+pub use look::{applied, names};
 pub use model::{Migration, Phase, TableCounts, TableRecord};
+pub use name::{LedgerSchema, MigrationName};
 pub use object::{ObjectRecord, add_objects, load_objects, object_done, object_skipped};
 pub use page::{PageRecord, begin_page, commit_page, load_pages, pages_until, rows_copied};
 pub use position::{Position, PositionWriter};
-pub use sessions::{join_readers, processes};
 pub use store::{
-    add_seconds, begin, could_lock, durable_position, forget, join_writers, load, lock,
-    prepare_writer, raise_checkpoint, start_backfill, start_catch_up, table_backfilled, writers,
+    add_seconds, begin, durable_position, forget, load, prepare_writer, raise_checkpoint,
+    start_backfill, start_catch_up, table_backfilled,
 };
 pub use target::{moved_column, set_target_made};
 pub use whole::what_is_missing;

@@ -1,12 +1,10 @@
 //! What the ledger knows.
 
+use super::name::MigrationName;
 use crate::{
     pg::{Ident, Lsn, Oid, QualifiedName},
     replication::SystemIdentity,
 };
-
-/// The layout of the ledger's tables that this build reads and writes.
-pub(super) const LEDGER_VERSION: i32 = 2;
 
 /// How far a migration has come. Each is set by the transition into it and stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,8 +50,8 @@ impl Phase {
 /// A migration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Migration {
-    /// Its name, unique in the target database.
-    pub name: String,
+    /// Its name, unique in its ledger.
+    pub name: MigrationName,
     /// How far it has come.
     pub phase: Phase,
     /// The source it belongs to.

@@ -1,6 +1,9 @@
 //! What is to be made on the target besides rows, and what of it is there.
 
-use super::store::{json_list, one_row, sql_list};
+use super::{
+    name::MigrationName,
+    store::{exists, json_list, one_row, sql_list},
+};
 use crate::{
     catalog::{Object, ObjectKind},
     conn::{Connection, Error, Row},
@@ -25,15 +28,16 @@ pub struct ObjectRecord {
 /// Notes a table's objects. Meant for the transaction that makes the table.
 pub async fn add_objects(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     ordinal: usize,
     objects: &[Object],
 ) -> Result<(), Error> {
     for (position, object) in objects.iter().enumerate() {
         let sql = format!(
-            "INSERT INTO pghost.object (migration, ordinal, position, kind, name, statements)
+            "INSERT INTO {}.object (migration, ordinal, position, kind, name, statements)
              VALUES ({}, {ordinal}, {position}, {}, {}, {})",
-            quote_literal(migration),
+            migration.ledger,
+            quote_literal(migration.as_str()),
             quote_literal(object.kind.as_str()),
             quote_literal(&object.name),
             sql_list(&object.statements)
@@ -47,16 +51,16 @@ pub async fn add_objects(
 /// by a pghost that did not make any.
 pub async fn load_objects(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
 ) -> Result<Vec<ObjectRecord>, Error> {
-    let exists = "SELECT to_regclass('pghost.object') IS NOT NULL AS found";
-    if !target.query(exists).await?.row()?.get::<bool>("found")? {
+    if !exists(target, &migration.ledger, "object").await? {
         return Ok(Vec::new());
     }
     let sql = format!(
         "SELECT ordinal, position, kind, name, to_json(statements) AS statements, done, skipped
-           FROM pghost.object WHERE migration = {}",
-        quote_literal(migration)
+           FROM {}.object WHERE migration = {}",
+        migration.ledger,
+        quote_literal(migration.as_str())
     );
     let result = target.query(&sql).await?;
     let mut objects: Vec<_> = result.rows().iter().map(read_object).collect::<Result<_, _>>()?;
@@ -86,7 +90,7 @@ fn read_object(row: &Row) -> Result<ObjectRecord, Error> {
 /// Errors: its line is gone, or says so already.
 pub async fn object_done(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     object: &ObjectRecord,
 ) -> Result<(), Error> {
     set(target, migration, object, "done = true").await
@@ -95,7 +99,7 @@ pub async fn object_done(
 /// Notes that an object was not made, and why.
 pub async fn object_skipped(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     object: &ObjectRecord,
     why: &str,
 ) -> Result<(), Error> {
@@ -104,14 +108,15 @@ pub async fn object_skipped(
 
 async fn set(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     object: &ObjectRecord,
     set: &str,
 ) -> Result<(), Error> {
     let sql = format!(
-        "UPDATE pghost.object SET {set}
+        "UPDATE {}.object SET {set}
           WHERE migration = {} AND ordinal = {} AND position = {} AND NOT done",
-        quote_literal(migration),
+        migration.ledger,
+        quote_literal(migration.as_str()),
         object.ordinal,
         object.position
     );

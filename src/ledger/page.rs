@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::store::{json_list, sql_list};
+use super::{
+    name::MigrationName,
+    store::{json_list, sql_list},
+};
 use crate::{
     conn::{Connection, Error},
     pg::Lsn,
@@ -43,7 +46,7 @@ pub fn begin_page(target: &mut Connection) {
 /// Errors: the commit did not happen; neither rows nor line are there.
 pub async fn commit_page(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     ordinal: usize,
     page: &PageRecord,
 ) -> Result<(), Error> {
@@ -51,8 +54,9 @@ pub async fn commit_page(
         bound.as_ref().map_or_else(|| "NULL".to_owned(), |b| sql_list(b))
     };
     let sql = format!(
-        "INSERT INTO pghost.page VALUES ({}, {ordinal}, {}, {}, {}, {}, {}, {}, '{}'); COMMIT",
-        quote_literal(migration),
+        "INSERT INTO {}.page VALUES ({}, {ordinal}, {}, {}, {}, {}, {}, {}, '{}'); COMMIT",
+        migration.ledger,
+        quote_literal(migration.as_str()),
         page.number,
         bound(&page.lower),
         bound(&page.upper),
@@ -75,14 +79,15 @@ pub async fn commit_page(
 /// The pages of a table that are on the target, in the key's order.
 pub async fn load_pages(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     ordinal: usize,
 ) -> Result<Vec<PageRecord>, Error> {
     let sql = format!(
         "SELECT number, to_json(lower_bound) AS lower, to_json(upper_bound) AS upper,
                 row_count, byte_count, snapshot, lsn
-           FROM pghost.page WHERE migration = {} AND ordinal = {ordinal} ORDER BY number",
-        quote_literal(migration)
+           FROM {}.page WHERE migration = {} AND ordinal = {ordinal} ORDER BY number",
+        migration.ledger,
+        quote_literal(migration.as_str())
     );
     let result = target.query(&sql).await?;
     let page = |row: &crate::conn::Row| {
@@ -102,12 +107,13 @@ pub async fn load_pages(
 /// How many rows were copied, by the tables' places in the migration.
 pub async fn rows_copied(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
 ) -> Result<HashMap<usize, u64>, Error> {
     let sql = format!(
         "SELECT ordinal, sum(row_count)::bigint AS row_count
-           FROM pghost.page WHERE migration = {} GROUP BY ordinal",
-        quote_literal(migration)
+           FROM {}.page WHERE migration = {} GROUP BY ordinal",
+        migration.ledger,
+        quote_literal(migration.as_str())
     );
     let result = target.query(&sql).await?;
     result.rows().iter().map(|row| Ok((row.get("ordinal")?, row.get("row_count")?))).collect()
@@ -116,11 +122,12 @@ pub async fn rows_copied(
 /// Where in the log the last page of each table was read, by the tables' places in the migration.
 pub async fn pages_until(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
 ) -> Result<HashMap<usize, Lsn>, Error> {
     let sql = format!(
-        "SELECT ordinal, max(lsn) AS lsn FROM pghost.page WHERE migration = {} GROUP BY ordinal",
-        quote_literal(migration)
+        "SELECT ordinal, max(lsn) AS lsn FROM {}.page WHERE migration = {} GROUP BY ordinal",
+        migration.ledger,
+        quote_literal(migration.as_str())
     );
     let result = target.query(&sql).await?;
     result.rows().iter().map(|row| Ok((row.get("ordinal")?, row.get("lsn")?))).collect()

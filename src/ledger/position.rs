@@ -1,6 +1,6 @@
 //! The position, written in the same target transaction as the changes that it covers.
 
-use super::TableCounts;
+use super::{TableCounts, name::MigrationName};
 use crate::{
     conn::{Error, Pipeline},
     pg::{Lsn, SqlState},
@@ -39,34 +39,39 @@ impl PositionWriter {
     /// Prepares the ledger's statements on a pipeline, in a session whose commits are
     /// asynchronous but for those that are to be durable. `from` is what the ledger holds, perhaps
     /// as another session has read it.
-    pub fn new(pipeline: &mut Pipeline, migration: &str, from: Lsn) -> Self {
+    pub fn new(pipeline: &mut Pipeline, migration: &MigrationName, from: Lsn) -> Self {
+        let ledger = &migration.ledger;
         pipeline.prepare(BEGIN, "BEGIN", &[]);
         pipeline.prepare(
             POSITION,
             // An error where no line is found, and with it the end of the transaction: its COMMIT
             // is on its way already.
-            "WITH moved AS (
-                 UPDATE pghost.migration
+            &format!(
+                "WITH moved AS (
+                 UPDATE {ledger}.migration
                     SET applied_lsn = $2::text::pg_lsn, skipped = skipped + $3::text::bigint,
                         phase = CASE WHEN phase = 'catch_up' AND $2::text::pg_lsn >= checkpoint_lsn
                                      THEN 'done' ELSE phase END
                   WHERE name = $1::text AND applied_lsn <= $2::text::pg_lsn
                     AND applied_lsn >= $4::text::pg_lsn
                  RETURNING 1)
-             SELECT 1 / count(*) FROM moved",
+             SELECT 1 / count(*) FROM moved"
+            ),
             &[],
         );
         pipeline.prepare(
             COUNTS,
-            "UPDATE pghost.migration_table
+            &format!(
+                "UPDATE {ledger}.migration_table
                 SET inserted = inserted + $3::text::bigint, updated = updated + $4::text::bigint,
                     deleted = deleted + $5::text::bigint, truncated = truncated + $6::text::bigint
-              WHERE migration = $1::text AND ordinal = $2::text::integer",
+              WHERE migration = $1::text AND ordinal = $2::text::integer"
+            ),
             &[],
         );
         pipeline.prepare(COMMIT, "COMMIT", &[]);
         pipeline.prepare(DURABLE, "SET LOCAL synchronous_commit = on", &[]);
-        Self { migration: migration.to_owned(), from }
+        Self { migration: migration.name.clone(), from }
     }
 
     /// Queues BEGIN.

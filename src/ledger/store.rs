@@ -1,10 +1,12 @@
 //! Reading and writing the ledger over an ordinary connection to the target.
 
-use std::time::{Duration, Instant};
-
 use super::{
-    model::{LEDGER_VERSION, Migration, Phase, TableCounts, TableRecord},
-    sessions::holders,
+    inspect::look,
+    integrity::{Access, Present},
+    layout::{LEDGER_VERSION, TABLES, Table},
+    locks::{join_writers, lock_ledger},
+    model::{Migration, Phase, TableCounts, TableRecord},
+    name::{LedgerSchema, MigrationName},
     target::stand,
 };
 use crate::{
@@ -13,82 +15,6 @@ use crate::{
     replication::{DurableLsn, SystemIdentity},
     sql::quote_literal,
 };
-
-/// How long a lock that somebody has is asked for.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
-const LOCK_AGAIN: Duration = Duration::from_millis(20);
-
-/// The two rows that every batch updates are kept in pages with room, so that each update is a
-/// HOT one and touches no index.
-const CREATE: &str = "
-CREATE SCHEMA IF NOT EXISTS pghost;
-CREATE TABLE IF NOT EXISTS pghost.migration (
-    name text PRIMARY KEY,
-    ledger_version integer NOT NULL,
-    phase text NOT NULL,
-    source_system_id text NOT NULL,
-    source_timeline integer NOT NULL,
-    source_database text NOT NULL,
-    slot text NOT NULL,
-    publication text NOT NULL,
-    publication_made boolean NOT NULL,
-    publication_shape text,
-    slot_start_lsn pg_lsn,
-    checkpoint_lsn pg_lsn,
-    applied_lsn pg_lsn,
-    skipped bigint NOT NULL DEFAULT 0,
-    longest_snapshot_seconds double precision NOT NULL DEFAULT 0,
-    backfill_seconds double precision NOT NULL DEFAULT 0,
-    catch_up_seconds double precision NOT NULL DEFAULT 0,
-    created_at timestamptz NOT NULL DEFAULT now()
-) WITH (fillfactor = 10);
-CREATE TABLE IF NOT EXISTS pghost.migration_table (
-    migration text REFERENCES pghost.migration ON DELETE CASCADE,
-    ordinal integer,
-    source_schema text NOT NULL,
-    source_name text NOT NULL,
-    source_oid oid NOT NULL,
-    target_schema text NOT NULL,
-    target_name text NOT NULL,
-    target_oid oid,
-    target_made boolean NOT NULL DEFAULT false,
-    key_columns text[] NOT NULL,
-    key_order text NOT NULL,
-    columns text[] NOT NULL,
-    target_columns smallint[],
-    shape text NOT NULL,
-    backfilled boolean NOT NULL DEFAULT false,
-    inserted bigint NOT NULL DEFAULT 0,
-    updated bigint NOT NULL DEFAULT 0,
-    deleted bigint NOT NULL DEFAULT 0,
-    truncated bigint NOT NULL DEFAULT 0,
-    PRIMARY KEY (migration, ordinal)
-) WITH (fillfactor = 10);
-CREATE TABLE IF NOT EXISTS pghost.page (
-    migration text,
-    ordinal integer,
-    number bigint,
-    lower_bound text[],
-    upper_bound text[],
-    row_count bigint NOT NULL,
-    byte_count bigint NOT NULL,
-    snapshot text NOT NULL,
-    lsn pg_lsn NOT NULL,
-    PRIMARY KEY (migration, ordinal, number),
-    FOREIGN KEY (migration, ordinal) REFERENCES pghost.migration_table ON DELETE CASCADE
-);
-CREATE TABLE IF NOT EXISTS pghost.object (
-    migration text,
-    ordinal integer,
-    position integer,
-    kind text NOT NULL,
-    name text NOT NULL,
-    statements text[] NOT NULL,
-    done boolean NOT NULL DEFAULT false,
-    skipped text,
-    PRIMARY KEY (migration, ordinal, position),
-    FOREIGN KEY (migration, ordinal) REFERENCES pghost.migration_table ON DELETE CASCADE
-);";
 
 /// Sets a session up for writing what the source has, as one of the migration's writers.
 ///
@@ -99,7 +25,10 @@ CREATE TABLE IF NOT EXISTS pghost.object (
 ///
 /// A killed pghost's last requests may still be in a server's hands. The lock that every writer
 /// holds lets the next run wait until they are done ([`writers`]).
-pub async fn prepare_writer(target: &mut Connection, migration: &str) -> Result<(), Error> {
+pub async fn prepare_writer(
+    target: &mut Connection,
+    migration: &MigrationName,
+) -> Result<(), Error> {
     join_writers(target, migration).await?;
     match target.query("SET session_replication_role = replica").await {
         Err(error) if error.sqlstate() != Some(SqlState::INSUFFICIENT_PRIVILEGE) => Err(error),
@@ -107,77 +36,19 @@ pub async fn prepare_writer(target: &mut Connection, migration: &str) -> Result<
     }
 }
 
-/// Makes a session one of the migration's writers, and changes nothing else about it.
-pub async fn join_writers(target: &mut Connection, migration: &str) -> Result<(), Error> {
-    let key = writers_key(migration);
-    target.query(&format!("SELECT pg_advisory_lock_shared({key})")).await.map(drop)
-}
-
-/// The server processes that still write for a migration; empty once there are none.
-pub async fn writers(target: &mut Connection, migration: &str) -> Result<Vec<i32>, Error> {
-    let key = writers_key(migration);
-    let sql = format!(
-        "SELECT pg_try_advisory_lock({key}) AS free, pg_advisory_unlock({key}) AS unlocked"
-    );
-    if target.query(&sql).await?.row()?.get("free")? {
-        return Ok(Vec::new());
-    }
-    target.query(&holders(&[key])).await?.rows().iter().map(|row| row.get("pid")).collect()
-}
-
-pub(super) fn writers_key(migration: &str) -> String {
-    advisory_key(&format!("pghost writer {migration}"))
-}
-
-pub(super) fn advisory_key(what: &str) -> String {
-    format!("hashtextextended({}, 0)", quote_literal(what))
-}
-
-/// Takes a name for this session, on the server of `connection`; `false` if another session has
-/// it. Given back when the session ends, however it ends.
-pub async fn lock(connection: &mut Connection, what: &str) -> Result<bool, Error> {
-    let sql = format!("SELECT pg_try_advisory_lock({}) AS free", advisory_key(what));
-    patiently(connection, &sql).await
-}
-
-/// Whether a name could be taken; it is not, for longer than the asking.
-pub async fn could_lock(connection: &mut Connection, what: &str) -> Result<bool, Error> {
-    patiently(connection, &is_free(what)).await
-}
-
-/// Asks whether a name is `free`, and has it for so short that nobody is kept from taking it who
-/// asks patiently.
-pub(super) fn is_free(what: &str) -> String {
-    let key = advisory_key(what);
-    format!(
-        "SELECT CASE WHEN pg_try_advisory_lock({key}) THEN pg_advisory_unlock({key})
-                     ELSE false END AS free"
-    )
-}
-
-async fn patiently(connection: &mut Connection, sql: &str) -> Result<bool, Error> {
-    // A run that has just ended may have its session on the server for a moment longer. Asking
-    // again, rather than waiting there, holds no snapshot.
-    let since = Instant::now();
-    loop {
-        let free = connection.query(sql).await?.row()?.get("free")?;
-        if free || since.elapsed() > LOCK_PATIENCE {
-            return Ok(free);
-        }
-        tokio::time::sleep(LOCK_AGAIN).await;
-    }
-}
-
 /// The migration of that name; `None` if there is none, or no ledger at all.
 ///
 /// Errors: the ledger was written by another version of pghost.
-pub async fn load(target: &mut Connection, name: &str) -> Result<Option<Migration>, Error> {
-    let exists = "SELECT to_regclass('pghost.migration') IS NOT NULL AS found";
-    if !target.query(exists).await?.row()?.get::<bool>("found")? {
+pub async fn load(
+    target: &mut Connection,
+    migration: &MigrationName,
+) -> Result<Option<Migration>, Error> {
+    let ledger = &migration.ledger;
+    if !exists(target, ledger, "migration").await? {
         return Ok(None);
     }
-    let name = quote_literal(name);
-    let sql = format!("SELECT * FROM pghost.migration WHERE name = {name}");
+    let name = quote_literal(migration.as_str());
+    let sql = format!("SELECT * FROM {ledger}.migration WHERE name = {name}");
     let result = target.query(&sql).await?;
     let Some(row) = result.rows().first() else {
         return Ok(None);
@@ -189,26 +60,89 @@ pub async fn load(target: &mut Connection, name: &str) -> Result<Option<Migratio
              go on with the pghost that began the migration"
         )));
     }
-    let mut migration = read_migration(row)?;
+    let mut migration = read_migration(row, ledger)?;
     let sql = format!(
         "SELECT *, to_json(key_columns) AS key_json, to_json(columns) AS columns_json
-           FROM pghost.migration_table WHERE migration = {name} ORDER BY ordinal"
+           FROM {ledger}.migration_table WHERE migration = {name} ORDER BY ordinal"
     );
     let tables = target.query(&sql).await?;
     migration.tables = tables.rows().iter().map(read_table).collect::<Result<_, _>>()?;
     Ok(Some(migration))
 }
 
-/// Makes the ledger's tables if they are missing, and the migration's first lines.
+/// Makes what of the ledger is missing, and the migration's first lines.
+///
+/// Errors: among others, what is there is not pghost's own.
 pub async fn begin(target: &mut Connection, migration: &Migration) -> Result<(), Error> {
+    let ledger = &migration.name.ledger;
     // Two runs that make the schema at once would fail each other.
+    target.query("BEGIN; SET LOCAL synchronous_commit = on").await?;
+    let first = |table: &&Table| table.is_first;
+    let begun = match make_missing(target, ledger, first).await {
+        Ok(()) => target.query(&first_lines(migration)).await.map(drop),
+        Err(error) => Err(error),
+    };
+    end(target, begun).await
+}
+
+/// Within a transaction: makes what is missing of the tables that are to be there, and the schema.
+/// Nobody else does so until it ends, and what is there is looked at by it.
+pub(super) async fn make_missing(
+    target: &mut Connection,
+    ledger: &LedgerSchema,
+    is_needed: impl Fn(&&Table) -> bool,
+) -> Result<(), Error> {
+    lock_ledger(target, ledger).await?;
+    let present = fit(target, ledger).await?;
+    let mut sql = String::new();
+    if !present.schema {
+        sql += &format!("CREATE SCHEMA {ledger};");
+    }
+    for table in TABLES.iter().filter(is_needed).filter(|table| !present.has(table)) {
+        sql += &table.create(ledger);
+    }
+    if sql.is_empty() {
+        return Ok(());
+    }
+    target.query(&sql).await?;
+    // Default privileges may have let others write to it.
+    fit(target, ledger).await.map(drop)
+}
+
+async fn fit(target: &mut Connection, ledger: &LedgerSchema) -> Result<Present, Error> {
+    look(target, ledger, Access::Write).await?.map_err(|unfit| Error::Result(unfit.to_string()))
+}
+
+/// The same for one table, which comes when there is something to be kept in it.
+pub(super) async fn make_table(
+    target: &mut Connection,
+    ledger: &LedgerSchema,
+    name: &str,
+) -> Result<(), Error> {
+    if exists(target, ledger, name).await? {
+        return Ok(());
+    }
+    make_missing(target, ledger, |table| table.name == name).await
+}
+
+/// Whether a table of the ledger is there.
+pub(super) async fn exists(
+    target: &mut Connection,
+    ledger: &LedgerSchema,
+    table: &str,
+) -> Result<bool, Error> {
+    let name = quote_literal(&format!("{ledger}.{table}"));
+    let sql = format!("SELECT pg_catalog.to_regclass({name}) IS NOT NULL AS found");
+    target.query(&sql).await?.row()?.get("found")
+}
+
+fn first_lines(migration: &Migration) -> String {
+    let ledger = &migration.name.ledger;
     let mut sql = format!(
-        "BEGIN; SET LOCAL synchronous_commit = on;
-         SELECT pg_advisory_xact_lock(hashtextextended('pghost ledger', 0));{CREATE}
-         INSERT INTO pghost.migration (name, ledger_version, phase, source_system_id,
+        "INSERT INTO {ledger}.migration (name, ledger_version, phase, source_system_id,
              source_timeline, source_database, slot, publication, publication_made)
          VALUES ({}, {LEDGER_VERSION}, '{}', {}, {}, {}, {}, {}, {});",
-        quote_literal(&migration.name),
+        quote_literal(migration.name.as_str()),
         migration.phase.as_str(),
         quote_literal(&migration.source.system_id),
         migration.source.timeline,
@@ -222,11 +156,11 @@ pub async fn begin(target: &mut Connection, migration: &Migration) -> Result<(),
             sql_list(&names.iter().map(|n| n.as_str().to_owned()).collect::<Vec<_>>())
         };
         sql += &format!(
-            "INSERT INTO pghost.migration_table (migration, ordinal, source_schema, source_name,
+            "INSERT INTO {ledger}.migration_table (migration, ordinal, source_schema, source_name,
                  source_oid, target_schema, target_name, target_oid, key_columns, key_order,
                  columns, shape)
              VALUES ({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {});",
-            quote_literal(&migration.name),
+            quote_literal(migration.name.as_str()),
             table.ordinal,
             quote_literal(table.source.schema.as_str()),
             quote_literal(table.source.name.as_str()),
@@ -240,13 +174,24 @@ pub async fn begin(target: &mut Connection, migration: &Migration) -> Result<(),
             quote_literal(&table.shape),
         );
     }
-    sql += &format!(
-        "UPDATE pghost.migration_table SET {} WHERE migration = {} AND target_oid IS NOT NULL;
-         COMMIT",
+    sql + &format!(
+        "UPDATE {ledger}.migration_table SET {} WHERE migration = {} AND target_oid IS NOT NULL",
         stand("target_oid"),
-        quote_literal(&migration.name)
-    );
-    finish(target, &sql).await
+        quote_literal(migration.name.as_str())
+    )
+}
+
+/// Ends a transaction in which something was `done`, or not; whatever fails, none is left open.
+pub(super) async fn end(target: &mut Connection, done: Result<(), Error>) -> Result<(), Error> {
+    match done {
+        Ok(()) => finish(target, "COMMIT").await,
+        Err(error) => {
+            if target.in_transaction() {
+                target.query("ROLLBACK").await?;
+            }
+            Err(error)
+        }
+    }
 }
 
 /// Runs statements that end a transaction; whatever fails, none is left open.
@@ -266,7 +211,7 @@ pub(super) async fn finish(target: &mut Connection, sql: &str) -> Result<(), Err
 /// migration from preparing to copying; and what the publication is made of.
 pub async fn start_backfill(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     slot_start: Lsn,
     publication_shape: &str,
 ) -> Result<(), Error> {
@@ -282,7 +227,7 @@ pub async fn start_backfill(
 /// Notes that all pages of a table are there.
 pub async fn table_backfilled(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     ordinal: usize,
 ) -> Result<(), Error> {
     update_table(target, migration, ordinal, "backfilled = true").await
@@ -291,7 +236,7 @@ pub async fn table_backfilled(
 /// Sets the checkpoint and moves the migration from copying to catching up.
 pub async fn start_catch_up(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     checkpoint: Lsn,
 ) -> Result<(), Error> {
     // Where nothing at all was written since the slot was made, there is nothing to catch up
@@ -308,7 +253,7 @@ pub async fn start_catch_up(
 /// Raises the checkpoint.
 pub async fn raise_checkpoint(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     checkpoint: Lsn,
 ) -> Result<(), Error> {
     let set = format!("checkpoint_lsn = greatest(checkpoint_lsn, '{checkpoint}')");
@@ -318,7 +263,7 @@ pub async fn raise_checkpoint(
 /// Adds to the times that a migration has taken, and keeps its longest snapshot.
 pub async fn add_seconds(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     backfill: f64,
     catch_up: f64,
     longest_snapshot: f64,
@@ -335,14 +280,15 @@ pub async fn add_seconds(
 /// synchronous commit after it.
 pub async fn durable_position(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
 ) -> Result<DurableLsn, Error> {
     // What is read may have been committed asynchronously by a server that is configured so. A
     // synchronous commit after it makes both durable: the log is flushed in order.
+    let ledger = &migration.ledger;
     let sql = format!(
-        "UPDATE pghost.migration SET applied_lsn = applied_lsn WHERE name = {}
+        "UPDATE {ledger}.migration SET applied_lsn = applied_lsn WHERE name = {}
          RETURNING applied_lsn",
-        quote_literal(migration)
+        quote_literal(migration.as_str())
     );
     target.query("SET synchronous_commit = on").await?;
     let position = target.query(&sql).await?.row()?.get("applied_lsn")?;
@@ -350,41 +296,48 @@ pub async fn durable_position(
 }
 
 /// Forgets a migration, and the ledger itself when it was the last one.
-pub async fn forget(target: &mut Connection, name: &str) -> Result<(), Error> {
-    let sql = format!(
-        "BEGIN;
-         SELECT pg_advisory_xact_lock(hashtextextended('pghost ledger', 0));
-         DELETE FROM pghost.migration WHERE name = {};",
-        quote_literal(name)
-    );
-    target.query(&sql).await?;
-    let empty = "SELECT NOT EXISTS (SELECT FROM pghost.migration) AS empty";
-    let drop = match target.query(empty).await?.row()?.get("empty")? {
-        true => {
-            "DROP TABLE IF EXISTS pghost.object, pghost.handoff, pghost.failure;
-                 DROP TABLE pghost.page, pghost.migration_table, pghost.migration;
-                 DROP SCHEMA pghost; COMMIT"
-        }
-        false => "COMMIT",
-    };
-    finish(target, drop).await
+pub async fn forget(target: &mut Connection, migration: &MigrationName) -> Result<(), Error> {
+    target.query("BEGIN").await?;
+    let forgotten = remove(target, migration).await;
+    end(target, forgotten).await
 }
 
-async fn update(target: &mut Connection, migration: &str, set: &str) -> Result<(), Error> {
-    let name = quote_literal(migration);
-    let sql = format!("UPDATE pghost.migration SET {set} WHERE name = {name}");
+async fn remove(target: &mut Connection, migration: &MigrationName) -> Result<(), Error> {
+    let ledger = &migration.ledger;
+    lock_ledger(target, ledger).await?;
+    fit(target, ledger).await?;
+    let name = quote_literal(migration.as_str());
+    target.query(&format!("DELETE FROM {ledger}.migration WHERE name = {name}")).await?;
+    let empty = format!("SELECT NOT EXISTS (SELECT FROM {ledger}.migration) AS empty");
+    if target.query(&empty).await?.row()?.get("empty")? {
+        let mut sql = String::new();
+        for table in TABLES.iter().rev() {
+            sql += &format!("DROP TABLE IF EXISTS {ledger}.{};", table.name);
+        }
+        target.query(&format!("{sql}DROP SCHEMA {ledger}")).await?;
+    }
+    Ok(())
+}
+
+async fn update(
+    target: &mut Connection,
+    migration: &MigrationName,
+    set: &str,
+) -> Result<(), Error> {
+    let (ledger, name) = (&migration.ledger, quote_literal(migration.as_str()));
+    let sql = format!("UPDATE {ledger}.migration SET {set} WHERE name = {name}");
     one_row(target, &sql).await
 }
 
 pub(super) async fn update_table(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     ordinal: usize,
     set: &str,
 ) -> Result<(), Error> {
-    let name = quote_literal(migration);
+    let (ledger, name) = (&migration.ledger, quote_literal(migration.as_str()));
     let sql = format!(
-        "UPDATE pghost.migration_table SET {set} WHERE migration = {name} AND ordinal = {ordinal}"
+        "UPDATE {ledger}.migration_table SET {set} WHERE migration = {name} AND ordinal = {ordinal}"
     );
     one_row(target, &sql).await
 }
@@ -392,16 +345,16 @@ pub(super) async fn update_table(
 pub(super) async fn one_row(target: &mut Connection, sql: &str) -> Result<(), Error> {
     match target.query(sql).await?.statements.last().map(|s| s.affected) {
         Some(1) => Ok(()),
-        _ => Err(Error::Result(
-            "the migration's line is gone from the ledger (pghost.migration on the target)".into(),
-        )),
+        _ => {
+            Err(Error::Result("the migration's line is gone from the ledger on the target".into()))
+        }
     }
 }
 
-fn read_migration(row: &Row) -> Result<Migration, Error> {
+fn read_migration(row: &Row, ledger: &LedgerSchema) -> Result<Migration, Error> {
     let phase: String = row.get("phase")?;
     Ok(Migration {
-        name: row.get("name")?,
+        name: MigrationName::new(ledger, row.get::<String>("name")?),
         phase: Phase::parse(&phase)
             .ok_or_else(|| Error::Result(format!("the ledger has an unknown phase {phase:?}")))?,
         source: SystemIdentity {

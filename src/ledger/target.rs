@@ -1,7 +1,7 @@
 //! Which table of the target rows are copied to, and which of its columns. One that is dropped and
 //! made again has the name, and nothing of what was copied.
 
-use super::store::update_table;
+use super::{name::MigrationName, store::update_table};
 use crate::{
     conn::{Connection, Error},
     pg::{Ident, QualifiedName},
@@ -11,7 +11,7 @@ use crate::{
 /// Notes that the target table was made by pghost. Meant for the transaction that makes it.
 pub async fn set_target_made(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     ordinal: usize,
     name: &QualifiedName,
 ) -> Result<(), Error> {
@@ -35,17 +35,18 @@ pub(super) fn stand(target_oid: &str) -> String {
 /// all do.
 pub async fn moved_column(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     ordinal: usize,
 ) -> Result<Option<Ident>, Error> {
     let sql = format!(
         "SELECT min(c.name) AS name
-           FROM pghost.migration_table t, unnest(t.columns, t.target_columns) AS c(name, attnum)
+           FROM {}.migration_table t, unnest(t.columns, t.target_columns) AS c(name, attnum)
           WHERE t.migration = {} AND t.ordinal = {ordinal} AND c.attnum IS NOT NULL
             AND NOT EXISTS (SELECT FROM pg_attribute a
                              WHERE a.attrelid = t.target_oid AND a.attnum = c.attnum
                                AND a.attname = c.name)",
-        quote_literal(migration)
+        migration.ledger,
+        quote_literal(migration.as_str())
     );
     let name: Option<String> = target.query(&sql).await?.row()?.get("name")?;
     Ok(name.map(Ident::new))

@@ -20,7 +20,7 @@ use crate::{
     catalog::{ObjectKind, add_key, load_table},
     config::Config,
     conn::{Connection, Error, SessionKind},
-    ledger,
+    ledger::{self, MigrationName},
 };
 
 /// More than the servers' default of 64 MB, as `pg_restore`'s manual recommends for building
@@ -38,7 +38,7 @@ const AFTER: &str = "RESET maintenance_work_mem; RESET client_connection_check_i
 /// Builds it. Can be done again; an interrupted build leaves nothing.
 pub(super) async fn build_key(
     connection: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     table: &mut PlannedTable,
     config: &Config,
     interrupt: &mut watch::Receiver<bool>,

@@ -11,13 +11,17 @@ use super::{
     defer::missing_of,
     failure::Exit,
     handoff::{self, subscription},
+    load_ledger,
+    names::{is_name_of, may_remove},
     preflight,
 };
 use crate::{
     catalog::{ObjectKind, load_table, matching_key},
     config::Config,
     conn::{Connection, Error, SessionKind},
-    ledger::{self, HandoffStep, Migration, Phase, TableRecord},
+    ledger::{
+        self, Access, HandoffStep, LedgerSchema, Migration, MigrationName, Phase, TableRecord,
+    },
     pg::Ident,
     replication::find_slot,
     sql::quote_literal,
@@ -32,8 +36,32 @@ pub struct CleanupSpec {
     pub target: Config,
     /// The migration's name.
     pub name: String,
+    /// Where the target keeps the ledger.
+    pub ledger: LedgerSchema,
+    /// Its slot, if that is not called as pghost calls it by itself.
+    pub slot: Option<String>,
+    /// Its publication likewise.
+    pub publication: Option<String>,
+    /// The subscription that it was to be handed over to, likewise.
+    pub subscription: Option<String>,
     /// Whether only to tell.
     pub dry_run: bool,
+}
+
+impl CleanupSpec {
+    /// A migration of the default ledger, all of whose names are pghost's own.
+    pub fn new(source: Config, target: Config, name: impl Into<String>) -> Self {
+        Self {
+            source,
+            target,
+            name: name.into(),
+            ledger: LedgerSchema::default(),
+            slot: None,
+            publication: None,
+            subscription: None,
+            dry_run: false,
+        }
+    }
 }
 
 /// What a cleanup has done, or on a dry run would do; one line each.
@@ -56,14 +84,12 @@ pub async fn cleanup(spec: &CleanupSpec) -> Result<Cleaned, Failure> {
     let mut source = connect(&spec.source).await.map_err(at("connecting to the source"))?;
     let mut target = connect(&spec.target).await.map_err(at("connecting to the target"))?;
     let failed = at("reading the ledger on the target");
-    let lock = ledger::migration_lock(&spec.name);
-    if !ledger::lock(&mut target, &lock).await.map_err(failed)? {
-        return Err(Failure::refused(
-            format!("a pghost is running the migration {}", spec.name),
-            "stop it first",
-        ));
+    let name = MigrationName::new(&spec.ledger, &spec.name);
+    if let Some(holders) = ledger::lock_migration(&mut target, &name).await.map_err(failed)? {
+        return Err(Failure::is_run(&name, &holders));
     }
-    let found = ledger::load(&mut target, &spec.name).await.map_err(failed)?;
+    load_ledger::is_fit(&mut target, &spec.ledger, Access::Write).await?;
+    let found = ledger::load(&mut target, &name).await.map_err(failed)?;
     let removed = match found {
         None => Cleaned::default(),
         Some(migration) => remove(spec, &mut source, &mut target, &migration).await?,
@@ -80,6 +106,7 @@ async fn remove(
     migration: &Migration,
 ) -> Result<Cleaned, Failure> {
     is_its_source(source, migration).await?;
+    may_remove(migration, spec.slot.as_deref(), spec.publication.as_deref())?;
     let mut cleaned = Cleaned::default();
     preflight::lock_slot(source, &migration.slot).await?;
     if !is_a_subscriptions(spec, target, migration, &mut cleaned).await? {
@@ -87,7 +114,7 @@ async fn remove(
         remove_publication(spec, source, migration, &mut cleaned).await?;
     }
     for table in &migration.tables {
-        let looked = look_at_table(spec, target, table, &mut cleaned).await;
+        let looked = look_at_table(spec, target, migration, table, &mut cleaned).await;
         looked.map_err(|error| {
             stopped(&format!("looking at the target {}", table.target.plain()), &error)
         })?;
@@ -97,8 +124,9 @@ async fn remove(
         ledger::forget(target, &migration.name).await.map_err(at_ledger)?;
     }
     cleaned.removed.push(format!(
-        "the ledger's lines of {} on the target, and the schema pghost if they were the last",
-        migration.name
+        "the ledger's lines of {} on the target, and the schema {} if they were the last",
+        migration.name,
+        migration.name.ledger.as_str()
     ));
     Ok(cleaned)
 }
@@ -143,6 +171,7 @@ async fn is_a_subscriptions(
         ));
         return Ok(true);
     };
+    is_name_of("subscription", (name, &migration.name), spec.subscription.as_deref())?;
     if !spec.dry_run {
         handoff::take_back(target, migration, &record).await.map_err(failed)?;
     }
@@ -208,11 +237,12 @@ async fn remove_publication(
 async fn look_at_table(
     spec: &CleanupSpec,
     target: &mut Connection,
+    migration: &Migration,
     table: &TableRecord,
     cleaned: &mut Cleaned,
 ) -> Result<(), Error> {
     let name = table.target.plain();
-    let objects = ledger::load_objects(target, &spec.name).await?;
+    let objects = ledger::load_objects(target, &migration.name).await?;
     let missing = missing_of(&objects, table);
     let Some(found) = load_table(target, &table.target).await? else {
         return Ok(());
@@ -248,7 +278,7 @@ async fn look_at_table(
     }
     let names = match spec.dry_run {
         true => defer::names(missing.iter().map(|record| &record.object)),
-        false => defer::bring_back(target, &spec.name, table).await?,
+        false => defer::bring_back(target, &migration.name, table).await?,
     };
     cleaned.made_again.push(format!("{} of {name}", names.join(", ")));
     Ok(())
@@ -279,7 +309,10 @@ pub(super) async fn is_its_source(
             "the source is not the one that the migration {} belongs to (system {}, database {})",
             migration.name, migration.source.system_id, migration.source.database
         ),
-        "name that one; if it is gone, remove the migration's line from pghost.migration on the \
-         target by hand",
+        format!(
+            "name that one; if it is gone, remove the migration's line from {}.migration on the \
+             target by hand",
+            migration.name.ledger.as_str()
+        ),
     ))
 }

@@ -1,11 +1,14 @@
 //! `pghost cutover-sequences`: the target's sequences ahead of the source's, for the moment at
 //! which applications change over. Neither pghost's applying nor a subscription brings sequences.
 
-use super::{Failure, SequenceReport, TableSpec, cleanup::is_its_source, failure::Exit, sequences};
+use super::{
+    Failure, SequenceReport, TableSpec, cleanup::is_its_source, failure::Exit, load_ledger,
+    sequences,
+};
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
-    ledger::{self, Phase},
+    ledger::{self, Access, LedgerSchema, MigrationName, Phase},
 };
 
 /// Whose sequences are set, and how far ahead.
@@ -17,6 +20,8 @@ pub struct CutoverSpec {
     pub target: Config,
     /// The migration whose tables they are, if they are not named.
     pub name: Option<String>,
+    /// Where the target keeps the ledger.
+    pub ledger: LedgerSchema,
     /// The tables, if there is no ledger any more.
     pub tables: Vec<TableSpec>,
     /// How many values they are brought ahead of the source's.
@@ -35,7 +40,10 @@ pub async fn cutover_sequences(
     let mut source = connect(&spec.source).await.map_err(at("connecting to the source"))?;
     let mut target = connect(&spec.target).await.map_err(at("connecting to the target"))?;
     let tables = match &spec.name {
-        Some(name) => of_migration(name, &mut source, &mut target).await?,
+        Some(name) => {
+            let name = MigrationName::new(&spec.ledger, name);
+            of_migration(&name, &mut source, &mut target).await?
+        }
         None => spec.tables.clone(),
     };
     let mut all = Vec::new();
@@ -72,11 +80,13 @@ pub async fn cutover_sequences(
 
 /// The tables of a migration, which must have been exact.
 async fn of_migration(
-    name: &str,
+    name: &MigrationName,
     source: &mut Connection,
     target: &mut Connection,
 ) -> Result<Vec<TableSpec>, Failure> {
     let failed = |error: Error| Failure::refused_by("reading the ledger on the target", &error);
+    // Sequences of the tables that it names are set.
+    load_ledger::is_fit(target, &name.ledger, Access::Write).await?;
     let Some(migration) = ledger::load(target, name).await.map_err(failed)? else {
         return Err(Failure::refused(
             format!("the target knows no migration called {name}"),

@@ -11,7 +11,7 @@ use crate::{
         Extras, Names, Object, ObjectKind, load_extras, load_table, objects, partition_objects,
     },
     conn::{Connection, Error},
-    ledger::{self, ObjectRecord, TableRecord},
+    ledger::{self, MigrationName, ObjectRecord, TableRecord},
     pg::{Oid, QualifiedName},
 };
 
@@ -29,7 +29,7 @@ struct PutAway {
 /// Errors: nothing was taken away.
 pub(super) async fn put_away(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     tables: &mut [&mut PlannedTable],
 ) -> Result<Vec<String>, Failure> {
     let failed = |error: Error| Failure {
@@ -52,7 +52,7 @@ pub(super) async fn put_away(
 
 async fn drop_all(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     tables: &[&mut PlannedTable],
 ) -> Result<Vec<String>, Error> {
     let mut told = Vec::new();
@@ -166,7 +166,7 @@ pub(super) fn missing_of<'a>(
 /// Makes again what was put away, in a table that is still empty. Can be done again.
 pub(super) async fn bring_back(
     target: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     table: &TableRecord,
 ) -> Result<Vec<String>, Error> {
     let all = ledger::load_objects(target, migration).await?;

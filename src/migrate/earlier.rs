@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::{Event, Failure, Listener, MigrationSpec, servers::Servers};
-use crate::{conn::Error, ledger};
+use crate::{
+    conn::Error,
+    ledger::{self, MigrationName},
+};
 
 /// How often they are looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -24,7 +27,7 @@ const AT_LEAST: Duration = Duration::from_secs(5);
 pub(super) async fn no_writers_left(
     spec: &MigrationSpec,
     servers: &mut Servers,
-    name: &str,
+    name: &MigrationName,
     interrupt: &mut watch::Receiver<bool>,
     listener: &mut dyn Listener,
 ) -> Result<(), Failure> {
@@ -34,18 +37,19 @@ pub(super) async fn no_writers_left(
     let mut told = false;
     loop {
         let writers = ledger::writers(&mut servers.target, name).await.map_err(failed)?;
-        if writers.is_empty() {
-            return Ok(());
-        }
+        let Some(writers) = writers else { return Ok(()) };
         let waited = since.elapsed();
         if waited >= limit {
             return Err(Failure::still_written_to(&writers, waited));
         }
         if !told {
             told = true;
+            let who = writers.told(
+                "waiting for an earlier run's sessions on the target to end",
+                &format!("the writers of {name}"),
+            );
             let message = format!(
-                "waiting for an earlier run's sessions on the target to end, at most {} s: pids \
-                 {writers:?} (pg_terminate_backend ends them at once)",
+                "{who}; waiting at most {} s (pg_terminate_backend ends them at once)",
                 limit.as_secs()
             );
             listener.on(&Event::Notice { message });

@@ -6,7 +6,12 @@ use super::verdict::{
     Place, Rule, Sign, Verdict, rule_of, rule_of_apply, rule_of_error, rule_of_page,
 };
 use crate::{
-    apply::ApplyError, backfill::PageError, conn::Error, pg::SqlState, verify::VerifyError,
+    apply::ApplyError,
+    backfill::PageError,
+    conn::Error,
+    ledger::{Holders, MigrationName},
+    pg::SqlState,
+    verify::VerifyError,
 };
 
 /// The exit codes that scripts rely on.
@@ -91,18 +96,34 @@ impl Failure {
         Self { verdict: Verdict::Retry, ..Self::refused(message, hint) }
     }
 
+    /// Somebody else has the migration for itself.
+    pub(super) fn is_run(name: &MigrationName, holders: &Holders) -> Self {
+        let busy = format!("another pghost is running the migration {name}");
+        Self::busy(
+            holders.told(&busy, &format!("the migration {name} on the target")),
+            holders.next("let it run, or stop it first; give another --name for another migration"),
+        )
+    }
+
     /// Sessions of an earlier run have not ended, and may still write.
-    pub(super) fn still_written_to(pids: &[i32], waited: Duration) -> Self {
-        let pids = pids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    pub(super) fn still_written_to(writers: &Holders, waited: Duration) -> Self {
+        let (seconds, who) = (waited.as_secs(), writers.are_pghosts());
         Self {
-            message: format!(
-                "sessions of an earlier run have not ended on the target for {} s, and may still \
-                 write: pid {pids}",
-                waited.as_secs()
+            message: match who {
+                true => format!(
+                    "sessions of an earlier run have not ended on the target for {seconds} s, and \
+                     may still write: {writers}"
+                ),
+                false => format!(
+                    "the advisory lock of the migration's writers has been held on the target for \
+                     {seconds} s, not only by pghost's sessions: {writers}"
+                ),
+            },
+            hint: format!(
+                "see there what they are and wait for (pg_stat_activity, pg_blocking_pids), or end \
+                 them ({}); then give the same command again",
+                writers.ended()
             ),
-            hint: "see there what they wait for (pg_stat_activity, pg_blocking_pids), or end them \
-                   with SELECT pg_terminate_backend(pid); then give the same command again"
-                .into(),
             ..Self::interrupted()
         }
     }

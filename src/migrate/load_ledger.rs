@@ -1,19 +1,49 @@
-//! The ledger as a run begins with it: whole and of this version, or told apart from that.
+//! The door to the ledger: every command looks whether it is pghost's own before it reads from it,
+//! and a run that it is whole and of this version.
 
 use super::{Failure, verdict::Sign};
 use crate::{
     conn::{Connection, Error},
-    ledger::{self, Migration},
+    ledger::{self, Access, LedgerSchema, Migration, MigrationName, Unfit},
     pg::SqlState,
 };
 
+/// The ledger is fit to be used, or is not there at all.
+///
+/// Errors: it is somebody else's, or not as pghost makes it.
+pub(super) async fn is_fit(
+    target: &mut Connection,
+    ledger: &LedgerSchema,
+    access: Access,
+) -> Result<(), Failure> {
+    let looked = ledger::inspect(target, ledger, access).await;
+    let looked = looked
+        .map_err(|error| Failure::refused_by("looking at the ledger on the target", &error))?;
+    looked.map_err(|unfit| match unfit {
+        Unfit::Strange(what) => Failure::refused(
+            format!("the ledger can't be used: {what}"),
+            format!(
+                "pghost uses only a ledger that it has made, of a role that it trusts. If this one \
+                 is not needed, rename its schema (ALTER SCHEMA {ledger} RENAME TO ..) or drop it; \
+                 if it is another role's, use that role, or keep one of your own beside it with \
+                 --ledger-schema NAME; if it was altered, undo that"
+            ),
+        ),
+        Unfit::Damaged(what) => {
+            Failure::seen(Sign::Ledger, format!("the ledger can't be used: {what}"))
+        }
+    })
+}
+
 /// Loads the migration, if it is there.
 ///
-/// Errors: only a part of the ledger is there, or it is another version's.
+/// Errors: only a part of the ledger is there, it is another version's, or it is not pghost's own.
 pub(super) async fn load(
     target: &mut Connection,
-    name: &str,
+    name: &MigrationName,
+    access: Access,
 ) -> Result<Option<Migration>, Failure> {
+    is_fit(target, &name.ledger, access).await?;
     let damaged = |what: &str| {
         let message = format!("the ledger of the migration {name} can't be used: {what}");
         Failure::seen(Sign::Ledger, message)

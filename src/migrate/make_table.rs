@@ -13,7 +13,7 @@ use crate::{
         load_settings, load_table, names_taken, objects, own_columns, partition_objects,
     },
     conn::{Connection, Error},
-    ledger,
+    ledger::{self, MigrationName},
     pg::{Ident, QualifiedName},
     sql::quote_literal,
 };
@@ -244,7 +244,7 @@ const fn must(sql: String) -> Statement {
 /// Makes a target table, and notes in the same transaction that it is ours and what is to follow.
 pub(super) async fn make_table(
     servers: &mut Servers,
-    (migration, made): (&str, &Made),
+    (migration, made): (&MigrationName, &Made),
     table: &mut PlannedTable,
     (moved, names): (&[(QualifiedName, QualifiedName)], &mut Names),
     listener: &mut dyn Listener,

@@ -19,7 +19,7 @@ use crate::{
     catalog::{FORCE, Object, ObjectKind},
     config::Config,
     conn::{CancelToken, Connection, Error, SessionKind},
-    ledger::{self, Migration, ObjectRecord},
+    ledger::{self, Migration, MigrationName, ObjectRecord},
     pg::SqlState,
 };
 
@@ -202,10 +202,11 @@ impl Making<'_> {
                 let what = format!("{}: {}", self.making(object), one_line(statement));
                 let failure = Failure::stopped_by(&what, error);
                 let hint = format!(
-                    "{}; or, to go on without it, on the target: UPDATE pghost.object SET skipped \
-                     = 'by hand' WHERE migration = '{}' AND ordinal = {} AND position = {}",
+                    "{}; or, to go on without it, on the target: UPDATE {}.object SET skipped = \
+                     'by hand' WHERE migration = '{}' AND ordinal = {} AND position = {}",
                     failure.hint,
-                    self.migration.name.replace('\'', "''"),
+                    self.migration.name.ledger,
+                    self.migration.name.as_str().replace('\'', "''"),
                     object.ordinal,
                     object.position
                 );
@@ -235,7 +236,11 @@ async fn stop(making: &mut JoinSet<Ended>, tokens: &[CancelToken]) {
     }
 }
 
-async fn make_one(mut connection: Connection, migration: String, object: ObjectRecord) -> Ended {
+async fn make_one(
+    mut connection: Connection,
+    migration: MigrationName,
+    object: ObjectRecord,
+) -> Ended {
     let mut statement = String::new();
     let made = in_transaction(&mut connection, &migration, &object, &mut statement).await;
     let result = match made {
@@ -250,7 +255,7 @@ async fn make_one(mut connection: Connection, migration: String, object: ObjectR
 /// Makes an object and marks it; gives the reason if it must not be made here.
 async fn in_transaction(
     connection: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     object: &ObjectRecord,
     statement: &mut String,
 ) -> Result<Option<String>, Error> {
@@ -307,7 +312,7 @@ async fn would_obey(connection: &mut Connection) -> Result<Option<String>, Error
 /// Undoes what is open. What needs something that the target does not have is marked as left out.
 async fn give_up(
     connection: &mut Connection,
-    migration: &str,
+    migration: &MigrationName,
     object: &ObjectRecord,
     error: Error,
 ) -> Result<Option<String>, Error> {

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
-    ledger,
+    ledger::{self, Access, MigrationName},
 };
 
 /// How long a server may take to let us in, where the settings don't say: one that takes
@@ -70,9 +70,12 @@ fn is_to_note(failure: &Failure) -> bool {
 }
 
 /// Leaves in the ledger how the run has ended, if the target can be reached.
-async fn note(target: &Config, name: &str, failure: &Failure) {
+async fn note(target: &Config, name: &MigrationName, failure: &Failure) {
     let noting = async {
         let mut connection = Connection::connect(target, SessionKind::Sql).await?;
+        if let Err(unfit) = ledger::inspect(&mut connection, &name.ledger, Access::Write).await? {
+            return Err(Error::Result(unfit.to_string()));
+        }
         ledger::note_failure(&mut connection, name, &failure.message, &failure.hint).await?;
         connection.close().await;
         Ok::<_, Error>(())
@@ -112,7 +115,7 @@ struct Attempt<'a, 'l> {
     desk: &'a Desk<'l>,
     started: Instant,
     /// The migration's name, once the ledger has it.
-    name: Option<String>,
+    name: Option<MigrationName>,
     /// When this attempt had both servers, and all was as it must be.
     entered: Option<Instant>,
     /// Since when it is in trouble, if it ever was.

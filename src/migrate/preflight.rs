@@ -9,16 +9,16 @@ use crate::{
     backfill::Paging,
     catalog::{Key, Table, identity_statements, load_table, why_not_followed},
     conn::{Connection, Error},
-    ledger,
+    ledger::{self, Holders, MigrationName},
     pg::QualifiedName,
     replication::find_slot,
 };
 
 /// The name that a spec gives or implies.
-pub(super) fn name_of(spec: &MigrationSpec) -> Result<String, Failure> {
+pub(super) fn name_of(spec: &MigrationSpec) -> Result<MigrationName, Failure> {
     match (&spec.name, spec.tables.first()) {
-        (Some(name), _) => Ok(name.clone()),
-        (None, Some(table)) => Ok(default_name(&table.source)),
+        (Some(name), _) => Ok(MigrationName::new(&spec.ledger, name)),
+        (None, Some(table)) => Ok(MigrationName::new(&spec.ledger, default_name(&table.source))),
         (None, None) => Err(Failure::refused(
             "neither a table nor the name of a migration was given",
             "give --table SCHEMA.TABLE, or --name of a migration that exists",
@@ -229,28 +229,29 @@ pub(super) async fn claim_slot(servers: &mut Servers, slot: &str) -> Result<(), 
     if !servers.asks_only {
         return lock_slot(&mut servers.source, slot).await;
     }
-    let free = ledger::could_lock(&mut servers.source, &slot_lock(slot)).await;
-    is_nobodys(slot, free)
+    let held = ledger::could_lock(&mut servers.source, &slot_lock(slot)).await;
+    is_nobodys(slot, held)
 }
 
 /// Takes the slot's name on the source.
 pub(super) async fn lock_slot(source: &mut Connection, slot: &str) -> Result<(), Failure> {
-    let locked = ledger::lock(source, &slot_lock(slot)).await;
-    is_nobodys(slot, locked)
+    let held = ledger::lock(source, &slot_lock(slot)).await;
+    is_nobodys(slot, held)
 }
 
 fn slot_lock(slot: &str) -> String {
-    format!("pghost slot {slot}")
+    format!("slot {slot}")
 }
 
-fn is_nobodys(slot: &str, found: Result<bool, Error>) -> Result<(), Failure> {
+fn is_nobodys(slot: &str, held: Result<Option<Holders>, Error>) -> Result<(), Failure> {
     let failed = |error: Error| Failure::refused_by("looking at the source's slots", &error);
-    if found.map_err(failed)? {
-        return Ok(());
-    }
+    let Some(holders) = held.map_err(failed)? else { return Ok(()) };
+    let busy = format!("another pghost works with the slot {slot} of this source");
     Err(Failure::busy(
-        format!("another pghost works with the slot {slot} of this source"),
-        "let it run, or stop it first; give another --name or --slot for another migration",
+        holders.told(&busy, &format!("the slot {slot} on the source")),
+        holders.next(
+            "let it run, or stop it first; give another --name or --slot for another migration",
+        ),
     ))
 }
 

@@ -59,7 +59,7 @@ pub(super) async fn prepare(
     ledger::begin(&mut servers.target, &migration)
         .await
         .map_err(|error| Failure::refused_by("making the ledger on the target", &error))?;
-    listener.on(&Event::Step { step: StepName::LedgerMade, of: migration.name.clone() });
+    listener.on(&Event::Step { step: StepName::LedgerMade, of: migration.name.to_string() });
     let mut tables = new.tables;
     match make(servers, &mut migration, (&mut tables, &new.made), interrupt, listener).await {
         Ok(()) => Ok((migration, tables)),
@@ -98,8 +98,7 @@ async fn make(
     let (mut missing, mut existing): (Vec<_>, Vec<_>) =
         tables.iter_mut().partition(|table| table.target.is_none());
     for table in &mut missing {
-        make_table(servers, (migration.name.as_str(), made), table, (&moved, &mut names), listener)
-            .await?;
+        make_table(servers, (&migration.name, made), table, (&moved, &mut names), listener).await?;
         let message = format!("made the table {} on the target", table.target_name.plain());
         listener.on(&Event::Notice { message });
         let of = table.target_name.plain();

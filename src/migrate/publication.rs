@@ -49,10 +49,11 @@ pub(super) async fn still_brings_all(
                 ),
                 format!(
                     "if no table was written to meanwhile, tell the ledger, on the target: UPDATE \
-                     pghost.migration SET publication_shape = {} WHERE name = {}; and give the \
+                     {}.migration SET publication_shape = {} WHERE name = {}; and give the \
                      same command again. Else {START_AGAIN}",
+                    migration.name.ledger,
                     quote_literal(&now),
-                    quote_literal(&migration.name)
+                    quote_literal(migration.name.as_str())
                 ),
             ))
         }

@@ -29,7 +29,7 @@ impl Journey<'_, '_> {
             .collect();
         let applied: u64 = migration.tables.iter().map(|table| table.counts.total()).sum();
         let finished = Event::Finished {
-            name: migration.name.clone(),
+            name: migration.name.to_string(),
             checkpoint_lsn: self.checkpoint(),
             applied_lsn: migration.applied.unwrap_or_default(),
             changes_received: applied + migration.skipped,

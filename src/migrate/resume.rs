@@ -23,7 +23,7 @@ use crate::{
         matching_key, name_of_table,
     },
     conn::{Connection, Error},
-    ledger::{Migration, Phase, TableRecord, moved_column, pages_until, rows_copied},
+    ledger::{LedgerSchema, Migration, Phase, TableRecord, moved_column, pages_until, rows_copied},
     pg::{Ident, QualifiedName},
     replication::find_slot,
     sql::quote_literal,
@@ -376,7 +376,11 @@ pub(super) fn identities(source: &Table, key: &Key) -> Result<(), Failure> {
 ///
 /// TRUNCATE of the root, which is in the stream, gives all of them new files in one transaction.
 /// VACUUM FULL and the like can't be told from TRUNCATE.
-pub(super) fn not_emptied(source: &Table, record: &TableRecord) -> Result<(), Failure> {
+pub(super) fn not_emptied(
+    source: &Table,
+    record: &TableRecord,
+    ledger: &LedgerSchema,
+) -> Result<(), Failure> {
     let Some(before) = Shape::from_text(&record.shape) else {
         return Ok(());
     };
@@ -397,9 +401,9 @@ pub(super) fn not_emptied(source: &Table, record: &TableRecord) -> Result<(), Fa
             names.join(", ")
         ),
         format!(
-            "if none was truncated, tell the ledger, on the target: UPDATE pghost.migration_table \
-             SET shape = {} WHERE source_schema = {} AND source_name = {}; and give the same \
-             command again. Else {START_AGAIN}",
+            "if none was truncated, tell the ledger, on the target: UPDATE \
+             {ledger}.migration_table SET shape = {} WHERE source_schema = {} AND source_name = \
+             {}; and give the same command again. Else {START_AGAIN}",
             quote_literal(&source.shape.to_text()),
             quote_literal(record.source.schema.as_str()),
             quote_literal(record.source.name.as_str())

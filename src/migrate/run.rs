@@ -12,6 +12,7 @@ use super::{
     finish::finish,
     handoff::{self, Handover},
     load_ledger,
+    names::may_remove,
     objects::Making,
     plan::PlannedTable,
     preflight, prepare, publication, resume,
@@ -25,7 +26,7 @@ use super::{
 use crate::{
     apply::{Apply, ApplyError, ApplyTable, Moment, Outcome, Stop},
     conn::Error,
-    ledger::{self, Migration, Phase},
+    ledger::{self, Access, Migration, Phase},
     pg::Lsn,
     replication::take_checkpoint,
 };
@@ -51,15 +52,13 @@ pub(super) async fn begin<'a, 'l>(
     };
     let name = preflight::name_of(spec)?;
     let failed = |error: Error| Failure::refused_by("reading the ledger on the target", &error);
-    if !ledger::lock(&mut servers.target, &ledger::migration_lock(&name)).await.map_err(failed)? {
-        return Err(Failure::busy(
-            format!("another pghost is running the migration {name}"),
-            "let it run, or stop it first; give another --name for another migration",
-        ));
+    let held = ledger::lock_migration(&mut servers.target, &name).await.map_err(failed)?;
+    if let Some(holders) = held {
+        return Err(Failure::is_run(&name, &holders));
     }
     no_writers_left(spec, &mut servers, &name, &mut interrupt, listener).await?;
     let mut spec_now = spec.clone();
-    let mut found = load_ledger::load(&mut servers.target, &name).await?;
+    let mut found = load_ledger::load(&mut servers.target, &name, Access::Write).await?;
     // Before a new one begins it is looked at with all else.
     let has_pages_left = found.as_ref().is_some_and(|found| found.phase <= Phase::Backfill);
     if let Some(standby) = spec.copy_from.as_ref().filter(|_| has_pages_left) {
@@ -108,6 +107,8 @@ async fn clear_away(
             .map(|t| super::TableSpec { source: t.source.clone(), target: t.target.clone() })
             .collect();
     }
+    let (slot, publication) = (spec.slot.as_deref(), spec.publication.as_deref());
+    may_remove(left, slot, publication)?;
     prepare::undo(servers, left)
         .await
         .map(drop)
@@ -221,7 +222,9 @@ impl<'a, 'l> Journey<'a, 'l> {
             looked.push(source);
         }
         let judge = |migration: &Migration| {
-            looked.iter().zip(&migration.tables).try_for_each(|(s, r)| resume::not_emptied(s, r))
+            let ledger = &migration.name.ledger;
+            let mut tables = looked.iter().zip(&migration.tables);
+            tables.try_for_each(|(s, r)| resume::not_emptied(s, r, ledger))
         };
         if judge(&self.migration).is_ok() {
             return Ok(());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::HandoffSpec;
-use crate::{backfill::Paging, config::Config, pg::QualifiedName};
+use crate::{backfill::Paging, config::Config, ledger::LedgerSchema, pg::QualifiedName};
 
 /// A migration as it was asked for; nothing of it has been checked against a server.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct MigrationSpec {
     pub tables: Vec<TableSpec>,
     /// The migration's name, if one was given.
     pub name: Option<String>,
+    /// Where the target keeps the ledger.
+    pub ledger: LedgerSchema,
     /// An existing publication to use.
     pub publication: Option<String>,
     /// The name of the slot to make.

@@ -4,13 +4,13 @@
 use serde::Serialize;
 
 use super::{
-    Failure, handoff,
+    Failure, handoff, load_ledger,
     status_source::{Asked, SourceStatus},
 };
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
-    ledger::{self, Migration},
+    ledger::{self, Access, LedgerSchema, Migration, MigrationName},
 };
 
 /// Where a migration stands.
@@ -60,6 +60,8 @@ pub struct StatusSpec {
     pub source: Option<Config>,
     /// One migration only.
     pub name: Option<String>,
+    /// Where the target keeps the ledger.
+    pub ledger: LedgerSchema,
 }
 
 /// What became of the subscription.
@@ -109,13 +111,14 @@ pub async fn status(spec: &StatusSpec) -> Result<Vec<MigrationStatus>, Failure> 
     let mut connection = Connection::connect(&spec.target, SessionKind::Sql)
         .await
         .map_err(|error| Failure::refused_by("connecting to the target", &error))?;
-    let names = match &spec.name {
-        Some(name) => vec![name.clone()],
-        None => ledger::names(&mut connection).await.map_err(failed)?,
-    };
     let mut asked = match &spec.source {
         Some(source) => Some(Asked::connect(source).await),
         None => None,
+    };
+    load_ledger::is_fit(&mut connection, &spec.ledger, Access::Read).await?;
+    let names = match &spec.name {
+        Some(name) => vec![MigrationName::new(&spec.ledger, name)],
+        None => ledger::names(&mut connection, &spec.ledger).await.map_err(failed)?,
     };
     let mut all = Vec::new();
     for name in names {
@@ -174,7 +177,7 @@ async fn of(
             next: failure.hint,
         }),
         tables: tables.collect(),
-        name: migration.name,
+        name: migration.name.name,
         slot: migration.slot,
         publication: migration.publication,
     })

@@ -254,7 +254,7 @@ pub static RULES: &[Rule] = &[
          again"),
     rule(Sign::Ledger, Anywhere,
         "the ledger was made by another version, or only part of it was restored",
-        CannotResume, "restore the schema pghost whole, or use the pghost that began the \
+        CannotResume, "restore the ledger's schema whole, or use the pghost that began the \
          migration"),
     // Whatever it is, as long as nothing was made.
     rule(Sign::AtFirst, Anywhere, "any of these before something was made", Refused,

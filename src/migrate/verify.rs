@@ -16,7 +16,7 @@ use crate::{
     catalog::{Key, Table, choose_key, load_ordering, load_table, matching_key},
     config::Config,
     conn::{Connection, Error, QueryResult, SessionKind},
-    ledger::{self, Migration, Phase, TableRecord},
+    ledger::{self, Access, LedgerSchema, Migration, MigrationName, Phase, TableRecord},
     pg::{Ident, QualifiedName},
     replication::find_slot,
     sql::{KeyColumn, hash_of_a_text},
@@ -34,6 +34,8 @@ pub struct VerifySpec {
     pub tables: Vec<TableSpec>,
     /// The migration's name, if one was given.
     pub name: Option<String>,
+    /// Where the target keeps the ledger.
+    pub ledger: LedgerSchema,
     /// The slot that a subscription reads, if one was given.
     pub slot: Option<String>,
     /// Rows in a page, if it was given.
@@ -85,11 +87,11 @@ impl Verifying {
     /// For a run that is under way.
     pub(super) async fn prepare(
         spec: &MigrationSpec,
-        name: &str,
+        name: &MigrationName,
         planned: &[PlannedTable],
     ) -> Result<Self, Failure> {
         let (source, target) = connect(&spec.source, &spec.target).await?;
-        let follower = Follower::Ledger(name.to_owned());
+        let follower = Follower::Ledger(name.clone());
         let mut verifying = Self::new(source, target, follower, LIST).await?;
         for table in planned {
             let columns = table.columns();
@@ -110,7 +112,10 @@ impl Verifying {
             (None, Some(table)) => default_name(&table.source),
             (None, None) => String::new(),
         };
-        let migration = load_ledger::load(&mut verifying.target, &name).await?;
+        let name = MigrationName::new(&spec.ledger, name);
+        // It reads what the ledger names.
+        let access = if spec.tables.is_empty() { Access::Write } else { Access::Read };
+        let migration = load_ledger::load(&mut verifying.target, &name, access).await?;
         let tables = match (&migration, spec.tables.is_empty()) {
             (_, false) => spec.tables.clone(),
             (Some(migration), true) => (migration.tables.iter())
@@ -167,7 +172,7 @@ impl Verifying {
     async fn who_follows(
         &mut self,
         spec: &VerifySpec,
-        name: &str,
+        name: &MigrationName,
         migration: Option<&Migration>,
     ) -> Result<Follower, Failure> {
         let at_target = |error: Error| Failure::refused_by("reading the ledger", &error);
@@ -182,7 +187,7 @@ impl Verifying {
             if migration.phase == Phase::Done
                 && ledger::is_running(&mut self.target, name).await.map_err(at_target)?
             {
-                return Ok(Follower::Ledger(name.to_owned()));
+                return Ok(Follower::Ledger(name.clone()));
             }
         }
         let slot = match (&spec.slot, migration) {

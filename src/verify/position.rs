@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::VerifyError;
 use crate::{
     conn::{Connection, Error},
-    ledger,
+    ledger::{self, MigrationName},
     pg::Lsn,
     replication::find_slot,
 };
@@ -15,7 +15,7 @@ use crate::{
 pub enum Follower {
     /// A pghost, which stores its position in the ledger together with the changes. The
     /// migration's name.
-    Ledger(String),
+    Ledger(MigrationName),
     /// Somebody who reads a slot of the source and acknowledges what is durable on the target, as
     /// a native subscription does. The slot's name.
     Slot(String),

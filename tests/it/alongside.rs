@@ -77,12 +77,8 @@ async fn migrations_side_by_side_do_not_disturb_each_other() {
         let known = status(&to.config(), None).await.unwrap();
         assert_eq!(known.len(), MANY as usize, "{known:?}");
         // One of them ends; the others go on as if it had never been.
-        let of = |i: usize| CleanupSpec {
-            source: from.config(),
-            target: to.config(),
-            name: specs[i].name.clone().unwrap(),
-            dry_run: false,
-        };
+        let of =
+            |i: usize| CleanupSpec::new(from.config(), to.config(), specs[i].name.clone().unwrap());
         assert!(cleanup(&of(0)).await.unwrap().removed.len() >= 2);
         assert_eq!(status(&to.config(), None).await.unwrap().len(), MANY as usize - 1);
         from.sql(&format!("UPDATE {} SET v = -1 WHERE id = 1999", table(3))).await;

@@ -1,7 +1,7 @@
 //! What becomes of servers, tables and publications between two runs, or between two looks of one,
 //! and leaves no trace in the stream.
 
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, sync::Mutex};
 
 use pghost::{
     cluster::{Binaries, StopMode},
@@ -234,25 +234,23 @@ async fn a_lost_answer_as_the_migration_begins_undoes_nothing() {
         let proxy = Proxy::start(bed.to.server.port()).await;
         let target = parse_dsn(&bed.to.dsn_by(proxy.port)).unwrap();
         let spec = MigrationSpec { target, ..bed.spec.clone() };
-        const SLOWLY: &str = "CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS
-                'BEGIN PERFORM pg_advisory_xact_lock(9); RETURN NULL; END';
-            CREATE TRIGGER slowly AFTER UPDATE ON pghost.migration FOR EACH ROW
-                WHEN (NEW.phase = 'backfill' AND OLD.phase = 'prepare') EXECUTE FUNCTION slowly()";
-        let mut holder = bed.to.connect().await;
-        holder.query("SELECT pg_advisory_lock(9)").await.unwrap();
+        let holder = Mutex::new(Some(bed.to.connect().await));
         let mut waits = 0;
         let run = migrate_with(&spec, |event| {
             if matches!(event, Event::Step { step: StepName::SlotMade, .. }) {
-                now(bed.to.sql(SLOWLY));
+                let mut holder = holder.lock().unwrap();
+                let lock = "BEGIN; SELECT FROM pghost.migration FOR UPDATE";
+                now(holder.as_mut().unwrap().query(lock)).unwrap();
             }
             waits += u32::from(matches!(event, Event::Waiting { .. }));
         });
         let cut = async {
             let stands = "SELECT count(*) > 0 FROM pg_stat_activity
-                           WHERE wait_event = 'advisory' AND datname = current_database()";
+                           WHERE wait_event = 'transactionid' AND datname = current_database()";
             until(&bed.to, stands).await;
             proxy.cut();
-            holder.close().await;
+            let holder = holder.lock().unwrap().take();
+            holder.unwrap().close().await;
         };
         let (ended, ()) = tokio::join!(run, cut);
         ended.unwrap();

@@ -1,13 +1,11 @@
 //! `pghost status` and `pghost cleanup`: what is known, and that nothing of it is left.
 
-use std::process::{Command, Output};
-
 use pghost::migrate::{Cleaned, CleanupSpec, Event, MigrationSpec, StepName, Then, cleanup};
 
 use crate::{
     handoff::dies_at,
     made::{IS_WAITING, held_off_the_key},
-    program::{Program, enters},
+    program::{Program, enters, pghost},
     stage::{Gate, until},
     support::{Database, migrate, server, spec, status, versions_to_test},
 };
@@ -40,7 +38,7 @@ async fn traces(database: &Database, name: &str) -> String {
 
 fn cleanup_spec(from: &Database, to: &Database, dry_run: bool) -> CleanupSpec {
     let (source, target) = (from.config(), to.config());
-    CleanupSpec { source, target, name: from.name.clone(), dry_run }
+    CleanupSpec { dry_run, ..CleanupSpec::new(source, target, &from.name) }
 }
 
 #[tokio::test]
@@ -217,12 +215,6 @@ async fn a_slot_in_use_and_another_source_are_left_alone() {
 
 fn cleanup_spec_of(from: &Database, to: &Database, name: &str) -> CleanupSpec {
     CleanupSpec { name: name.to_owned(), ..cleanup_spec(from, to, false) }
-}
-
-fn pghost(from: &Database, to: &Database, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pghost"));
-    command.env("GHOST_SOURCE", from.dsn()).env("GHOST_TARGET", to.dsn()).args(args);
-    command.output().unwrap()
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ const SECONDARY: &str = "SELECT concat_ws(' ', (SELECT count(*) FROM pg_index WH
 
 fn cleanup_spec(from: &Database, to: &Database, dry_run: bool) -> CleanupSpec {
     let (source, target) = (from.config(), to.config());
-    CleanupSpec { source, target, name: from.name.clone(), dry_run }
+    CleanupSpec { dry_run, ..CleanupSpec::new(source, target, &from.name) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -71,6 +71,7 @@ async fn journey(bed: &Bed) -> Checked {
     let of_both = StatusSpec {
         source: Some(bed.from.config()),
         target: bed.to.config(),
+        ledger: bed.spec.ledger.clone(),
         name: bed.spec.name.clone(),
     };
     let status = migrate::status(&of_both).await.unwrap().remove(0);

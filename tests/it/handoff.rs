@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use pghost::{
     cluster::StopMode,
+    ledger::LedgerSchema,
     migrate::{CutoverSpec, PhaseName, cutover_sequences},
 };
 use serde_json::Value;
@@ -85,6 +86,7 @@ async fn sequences_go_ahead(bed: &Bed) {
         source: bed.two.source.config(),
         target: bed.two.target.config(),
         name: Some("busy".into()),
+        ledger: LedgerSchema::default(),
         tables: Vec::new(),
         gap: 500,
     };

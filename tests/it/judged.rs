@@ -7,6 +7,7 @@ use std::time::Duration;
 use pghost::{
     cluster::Binaries,
     conn::{Connection, SessionKind, parse_dsn},
+    ledger::MigrationName,
     migrate::{
         Event, Exit, Failure, MigrationSpec, PhaseName,
         verdict::{Place, RULES, Sign, rule_of},
@@ -164,7 +165,7 @@ async fn a_slot_that_another_session_reads_is_waited_for() {
         let walsender = Connection::connect(&config, SessionKind::Replication).await.unwrap();
         let options = StreamOptions::plain(vec![Ident::new(&slot)]);
         let mut ledger = bed.to.connect().await;
-        let name = bed.spec.name.clone().unwrap();
+        let name = MigrationName::new(&bed.spec.ledger, bed.spec.name.clone().unwrap());
         let from = pghost::ledger::durable_position(&mut ledger, &name).await.unwrap();
         let mut reader = Some(start(walsender, &slot, &options, from).await.unwrap());
         bed.spec.stall = Duration::from_secs(1);

@@ -135,7 +135,7 @@ pub(crate) async fn forget(spec: &MigrationSpec) -> Cleaned {
     nobody_reads(&spec.source, &slot_of(spec)).await;
     let (source, target) = (spec.source.clone(), spec.target.clone());
     let name = spec.name.clone().unwrap();
-    migrate::cleanup(&CleanupSpec { source, target, name, dry_run: false }).await.unwrap()
+    migrate::cleanup(&CleanupSpec::new(source, target, name)).await.unwrap()
 }
 
 /// A table under a live workload goes from one database to another, and the run is killed.

@@ -11,6 +11,7 @@ use pghost::{
     cluster::{Binaries, ClusterError, Server, StopMode},
     config::Config,
     conn::{Connection, QueryResult, parse_dsn},
+    ledger::LedgerSchema,
     migrate::{HandoffSpec, MigrationSpec, TableSpec, Then},
     pg::QualifiedName,
 };
@@ -165,6 +166,7 @@ impl Two {
             name: Some("outage".into()),
             publication: None,
             slot: None,
+            ledger: LedgerSchema::default(),
             page_rows: Some(50),
             copy_jobs: 2,
             apply_jobs: 2,

@@ -3,7 +3,7 @@
 use std::{
     env,
     io::{BufRead, BufReader, Read},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     thread,
     time::Duration,
 };
@@ -53,6 +53,18 @@ fn lines(pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
         }
     });
     told
+}
+
+/// Runs a command between two databases to its end.
+pub(crate) fn pghost(from: &Database, to: &Database, args: &[&str]) -> Output {
+    pghost_between(&from.dsn(), &to.dsn(), args)
+}
+
+/// The same, by connection strings.
+pub(crate) fn pghost_between(from: &str, to: &str, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pghost"));
+    command.env("GHOST_SOURCE", from).env("GHOST_TARGET", to).args(args);
+    command.output().unwrap()
 }
 
 impl Program {

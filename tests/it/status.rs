@@ -2,6 +2,7 @@
 
 use pghost::{
     conn::parse_dsn,
+    ledger::LedgerSchema,
     migrate::{self, CleanupSpec, Event, MigrationStatus, StatusSpec, cleanup},
 };
 
@@ -18,7 +19,10 @@ const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
 /// What is known of the one migration, with this database asked as its source.
 async fn asked(source: &Database, to: &Database) -> MigrationStatus {
     let (source, target) = (Some(source.config()), to.config());
-    migrate::status(&StatusSpec { target, source, name: None }).await.unwrap().remove(0)
+    migrate::status(&StatusSpec { target, source, name: None, ledger: LedgerSchema::default() })
+        .await
+        .unwrap()
+        .remove(0)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,7 +77,7 @@ async fn what_is_left_to_do_the_slot_and_the_last_error_are_told() {
         let lost = asked(&from, &to).await.source.unwrap();
         assert!(lost.slot.is_none() && lost.lost.unwrap().contains("gone"));
         let (source, target, name) = (from.config(), to.config(), from.name.clone());
-        cleanup(&CleanupSpec { source, target, name, dry_run: false }).await.unwrap();
+        cleanup(&CleanupSpec::new(source, target, name)).await.unwrap();
         let left = "SELECT count(*) FROM pg_namespace WHERE nspname = 'pghost'";
         assert_eq!(to.value(left).await, "0");
     }
@@ -93,7 +97,8 @@ async fn a_source_that_goes_silent_is_not_waited_for() {
     let mut holder = to.connect().await;
     holder.query("BEGIN; LOCK TABLE pghost.migration").await.unwrap();
     let (source, name) = (parse_dsn(&by_proxy).unwrap(), spec.name.clone());
-    let of = StatusSpec { target: to.config(), source: Some(source), name };
+    let ledger = LedgerSchema::default();
+    let of = StatusSpec { target: to.config(), source: Some(source), name, ledger };
     let script = async {
         until(
             to,

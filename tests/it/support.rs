@@ -15,6 +15,7 @@ use pghost::{
     cluster::{Binaries, Server},
     config::Config,
     conn::{Connection, QueryResult, SessionKind, parse_dsn},
+    ledger::LedgerSchema,
     migrate::{self, Event, Failure, MigrationSpec, MigrationStatus, StatusSpec, TableSpec, Then},
     pg::QualifiedName,
 };
@@ -104,6 +105,11 @@ impl Database {
 
     pub(crate) fn dsn(&self) -> String {
         self.server.dsn(&self.name)
+    }
+
+    /// The same for another role.
+    pub(crate) fn dsn_as(&self, role: &str) -> String {
+        self.dsn().replacen("user=postgres", &format!("user={role}"), 1)
     }
 
     /// The same over TCP by another port, such as a proxy's.
@@ -215,6 +221,7 @@ pub(crate) fn spec(from: &Database, to: &Database, source: &str, target: &str) -
         name: Some(from.name.clone()),
         publication: None,
         slot: None,
+        ledger: LedgerSchema::default(),
         paging: Paging::Auto,
         page_rows: None,
         copy_from: None,
@@ -249,7 +256,8 @@ pub(crate) async fn status(
     name: Option<&str>,
 ) -> Result<Vec<MigrationStatus>, Failure> {
     let (target, name) = (target.clone(), name.map(str::to_owned));
-    migrate::status(&StatusSpec { target, source: None, name }).await
+    migrate::status(&StatusSpec { target, source: None, name, ledger: LedgerSchema::default() })
+        .await
 }
 
 /// All of a table's rows as one text, in the key's order.

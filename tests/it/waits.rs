@@ -80,12 +80,8 @@ async fn survives(two: &Two, server: &Own, how: StopMode, when: When) {
     assert!(waits > 0 && resumed > 0, "{how:?} {when:?} {waits} {resumed}");
     migrate::run(&spec, watch::channel(false).1, &mut |_: &Event| {}).await.unwrap();
     two.are_equal().await;
-    let cleanup = migrate::CleanupSpec {
-        source: spec.source.clone(),
-        target: spec.target.clone(),
-        name: "outage".into(),
-        dry_run: false,
-    };
+    let (source, target) = (spec.source.clone(), spec.target.clone());
+    let cleanup = migrate::CleanupSpec::new(source, target, "outage");
     migrate::cleanup(&cleanup).await.unwrap();
     two.target.sql("DROP TABLE target").await;
     two.nothing_is_left_open().await;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     conn::Error,
-    ledger::{self, Migration, Phase},
+    ledger::{self, Access, Migration, MigrationName, Phase},
     migrate::{
         Failure, MigrationSpec, load_ledger,
         persist::in_bounded_time,
@@ -54,33 +54,29 @@ pub async fn check(spec: &MigrationSpec) -> Result<Checked, Failure> {
             walsender.close().await;
         }
     }
-    Ok(Checked { name, findings: findings.into_list(), plan: planned })
+    Ok(Checked { name: name.to_string(), findings: findings.into_list(), plan: planned })
 }
 
 async fn look_at_all(
     spec: &MigrationSpec,
     servers: &mut Servers,
-    name: &str,
+    name: &MigrationName,
     findings: &mut Findings,
 ) -> Result<Vec<Planned>, Failure> {
     let failed = |error: Error| Failure::refused_by("reading the ledger on the target", &error);
     let at = At::target("ledger");
-    if ledger::is_running(&mut servers.target, name).await.map_err(failed)? {
-        let failure = Failure::refused(
-            format!("another pghost is running the migration {name}"),
-            "let it run, or stop it first; give another --name for another migration",
-        );
-        findings.refuse(at, failure);
+    if let Some(holders) = ledger::who_runs(&mut servers.target, name).await.map_err(failed)? {
+        findings.refuse(at, Failure::is_run(name, &holders));
         return Ok(Vec::new());
     }
-    let loaded = load_ledger::load(&mut servers.target, name).await;
+    let loaded = load_ledger::load(&mut servers.target, name, Access::Write).await;
     match findings.take(at, loaded)? {
         None => Ok(Vec::new()),
         Some(Some(migration)) => {
             look_at_old(spec, servers, &migration, findings).await?;
             Ok(Vec::new())
         }
-        Some(None) => match look(spec, servers, name.to_owned(), findings).await? {
+        Some(None) => match look(spec, servers, name.clone(), findings).await? {
             Some(new) => plan(servers, &new, findings).await,
             None => Ok(Vec::new()),
         },

@@ -7,15 +7,18 @@ use super::{
     finding::{At, Findings},
     locale, order, privileges, settings, tables, trial, waits,
 };
-use crate::migrate::{
-    Failure, Listener, MigrationSpec, Then, handoff, is_slot_name, make_table::Made,
-    plan::PlannedTable, preflight, publication, servers::Servers, standby,
+use crate::{
+    ledger::MigrationName,
+    migrate::{
+        Failure, Listener, MigrationSpec, Then, handoff, is_slot_name, make_table::Made,
+        plan::PlannedTable, preflight, publication, servers::Servers, standby,
+    },
 };
 
 /// A migration that is to begin.
 #[derive(Debug)]
 pub(in crate::migrate) struct NewMigration {
-    pub(in crate::migrate) name: String,
+    pub(in crate::migrate) name: MigrationName,
     pub(in crate::migrate) slot: String,
     pub(in crate::migrate) publication: String,
     /// Whether pghost makes the publication.
@@ -31,7 +34,7 @@ pub(in crate::migrate) struct NewMigration {
 pub(in crate::migrate) async fn all_well(
     spec: &MigrationSpec,
     servers: &mut Servers,
-    name: String,
+    name: MigrationName,
     mut findings: Findings,
     listener: &mut dyn Listener,
 ) -> Result<NewMigration, Failure> {
@@ -47,14 +50,14 @@ pub(in crate::migrate) async fn all_well(
 pub(super) async fn look(
     spec: &MigrationSpec,
     servers: &mut Servers,
-    name: String,
+    name: MigrationName,
     findings: &mut Findings,
 ) -> Result<Option<NewMigration>, Failure> {
     let Some(slot) = findings.take(At::both("arguments"), slot_of(spec, &name))? else {
         return Ok(None);
     };
     settings::look(spec, servers, &slot, findings).await?;
-    privileges::ledger(servers, findings).await?;
+    privileges::ledger(servers, &name.ledger, findings).await?;
     let mut tables = Vec::new();
     for (ordinal, table) in spec.tables.iter().enumerate() {
         tables.extend(tables::look(servers, ordinal, table, spec, findings).await?);
@@ -78,7 +81,7 @@ pub(super) async fn look(
     let publication = look_at_publication(spec, servers, &name, &tables, findings).await?;
     if spec.then == Then::Handoff {
         let existing = spec.publication.as_deref();
-        handoff::check::look(spec, servers, (&name, existing), &tables, findings).await?;
+        handoff::check::look(spec, servers, (name.as_str(), existing), &tables, findings).await?;
         findings.take(At::both("handoff"), handoff::check::rows_are_found(&tables))?;
     }
     let makes_publication = spec.publication.is_none();
@@ -88,7 +91,7 @@ pub(super) async fn look(
 }
 
 /// The slot's name, if what was asked for makes sense by itself.
-fn slot_of(spec: &MigrationSpec, name: &str) -> Result<String, Failure> {
+fn slot_of(spec: &MigrationSpec, name: &MigrationName) -> Result<String, Failure> {
     if spec.tables.is_empty() {
         return Err(Failure::refused(
             format!("there is no migration called {name} on the target, and no table was given"),
@@ -110,7 +113,7 @@ fn slot_of(spec: &MigrationSpec, name: &str) -> Result<String, Failure> {
 async fn look_at_publication(
     spec: &MigrationSpec,
     servers: &mut Servers,
-    name: &str,
+    name: &MigrationName,
     tables: &[PlannedTable],
     findings: &mut Findings,
 ) -> Result<String, Failure> {

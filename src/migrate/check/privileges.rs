@@ -4,6 +4,7 @@ use super::finding::{At, Findings};
 use crate::{
     catalog::Table,
     conn::{Connection, Error},
+    ledger::LedgerSchema,
     migrate::{Failure, plan::PlannedTable, publication::create_publication, servers::Servers},
     pg::{Ident, QualifiedName},
     sql::quote_literal,
@@ -15,18 +16,26 @@ const PRIVILEGES: &str = "privileges";
 const ON_TARGET: [&str; 5] = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"];
 
 /// The ledger can be kept on the target.
-pub(super) async fn ledger(servers: &mut Servers, findings: &mut Findings) -> Result<(), Failure> {
+pub(super) async fn ledger(
+    servers: &mut Servers,
+    ledger: &LedgerSchema,
+    findings: &mut Findings,
+) -> Result<(), Failure> {
     let failed = |error: Error| Failure::refused_by("looking at the target", &error);
-    let sql = "SELECT quote_ident(current_user) AS me, quote_ident(current_database()) AS database,
-                      to_regnamespace('pghost') IS NOT NULL AS found,
-                      coalesce(has_schema_privilege(to_regnamespace('pghost')::oid, 'CREATE'),
-                               has_database_privilege(current_database(), 'CREATE')) AS allowed";
-    let result = servers.target.query(sql).await.map_err(failed)?;
+    let (name, here) = (quote_literal(ledger.as_str()), ledger.as_str());
+    let sql = format!(
+        "WITH s AS (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = {name})
+         SELECT quote_ident(current_user) AS me, quote_ident(current_database()) AS database,
+                EXISTS (SELECT FROM s) AS found,
+                coalesce((SELECT has_schema_privilege(oid, 'CREATE') FROM s),
+                         has_database_privilege(current_database(), 'CREATE')) AS allowed"
+    );
+    let result = servers.target.query(&sql).await.map_err(failed)?;
     let row = result.row().map_err(failed)?;
     let text = |column| row.get::<String>(column).map_err(failed);
     let at = At::target(PRIVILEGES);
     if row.get::<bool>("allowed").map_err(failed)? {
-        findings.ok(at, "the ledger can be kept on the target, in the schema pghost");
+        findings.ok(at, format!("the ledger can be kept on the target, in the schema {here}"));
         return Ok(());
     }
     let me = text("me")?;
@@ -34,16 +43,20 @@ pub(super) async fn ledger(servers: &mut Servers, findings: &mut Findings) -> Re
         at,
         match row.get::<bool>("found").map_err(failed)? {
             true => Failure::refused(
-                "the schema pghost on the target, where the ledger is kept, belongs to another \
-                 role",
                 format!(
-                    "GRANT ALL ON SCHEMA pghost TO {me}; GRANT ALL ON ALL TABLES IN SCHEMA pghost \
-                     TO {me} on the target, or use the role that it belongs to"
+                    "the schema {here} on the target, where the ledger is kept, belongs to another \
+                     role"
+                ),
+                format!(
+                    "use the role that it belongs to; or let {me} keep a ledger of its own beside \
+                     it, with --ledger-schema NAME"
                 ),
             ),
             false => Failure::refused(
-                "the role may not create the schema pghost on the target, where the ledger is \
-                 kept",
+                format!(
+                    "the role may not create the schema {here} on the target, where the ledger is \
+                     kept"
+                ),
                 format!("GRANT CREATE ON DATABASE {} TO {me} on the target", text("database")?),
             ),
         },

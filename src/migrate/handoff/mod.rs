@@ -248,7 +248,7 @@ impl Handover<'_, '_> {
         };
         self.rows_are_found(servers).await?;
         self.slot_is_free(servers, position).await?;
-        let name = subscription_of(self.spec, &self.migration.name);
+        let name = subscription_of(self.spec, self.migration.name.as_str());
         let (target, migration) = (&mut servers.target, &self.migration.name);
         let record = ledger::begin_handoff(target, migration, &name, position)
             .await

@@ -13,7 +13,7 @@ use super::blocked_view::{BlockedView, Blocker};
 use crate::{
     config::Config,
     conn::{Connection, Error, Row, SessionKind},
-    ledger,
+    ledger::{self, MigrationName},
     migrate::{MigrationSpec, desk::Desk},
 };
 
@@ -27,7 +27,7 @@ const LONG: u32 = 7;
 /// What is watched.
 pub(in crate::migrate) struct BlockWatch<'a, 'l> {
     pub(in crate::migrate) spec: &'a MigrationSpec,
-    pub(in crate::migrate) migration: String,
+    pub(in crate::migrate) migration: MigrationName,
     pub(in crate::migrate) desk: &'a Desk<'l>,
 }
 
@@ -97,7 +97,7 @@ impl BlockWatch<'_, '_> {
 /// A line for each process that holds sessions of the run up and is none of them. Who waits for a
 /// row has its table's name in a lock on the row, which it holds while it waits for the other
 /// transaction.
-fn who_is_in_the_way(migration: &str) -> String {
+fn who_is_in_the_way(migration: &MigrationName) -> String {
     let ours = ledger::processes(migration);
     format!(
         "WITH ours AS ({ours}), waiting AS (

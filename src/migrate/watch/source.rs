@@ -58,7 +58,9 @@ impl Watch<'_> {
         }
         publication::still_brings_all(&mut source, self.migration, self.tables).await?;
         let judge = |migration: &Migration| {
-            looked.iter().zip(&migration.tables).try_for_each(|(s, r)| resume::not_emptied(s, r))
+            let ledger = &migration.name.ledger;
+            let mut tables = looked.iter().zip(&migration.tables);
+            tables.try_for_each(|(s, r)| resume::not_emptied(s, r, ledger))
         };
         if judge(self.migration).is_ok() {
             return Ok(());

@@ -185,12 +185,7 @@ impl Bed {
 
     /// The ledger goes; slot, publication and subscription stay, and go on.
     pub(super) async fn cleanup_leaves_the_subscription(&self) {
-        let spec = CleanupSpec {
-            source: self.two.source.config(),
-            target: self.two.target.config(),
-            name: "busy".into(),
-            dry_run: false,
-        };
+        let spec = CleanupSpec::new(self.two.source.config(), self.two.target.config(), "busy");
         let cleaned = cleanup(&spec).await.unwrap();
         assert_eq!(cleaned.removed.len(), 1, "{cleaned:?}");
         assert!(cleaned.left[0].contains("pghost_busy of the target needs them"), "{cleaned:?}");

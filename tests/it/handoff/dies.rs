@@ -77,6 +77,7 @@ async fn a_handover_that_dies_at_each_step_goes_on() {
             target: spec.target,
             tables: Vec::new(),
             name: spec.name,
+            ledger: spec.ledger,
             slot: None,
             page_rows: None,
             list: 20,

@@ -87,20 +87,14 @@ async fn a_commit_that_nobody_hears_of_is_told_as_such_and_looked_at() {
         let target = &bed.two.target;
         assert!(dies_at(&bed.spec(), advanced).await);
         // Held just before it.
-        target
-            .sql(
-                "CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-                     PERFORM pg_advisory_xact_lock_shared(7); RETURN NEW; END $$;
-                 CREATE TRIGGER gate AFTER UPDATE ON pghost.handoff FOR EACH ROW
-                     WHEN (NEW.step = 'enabled') EXECUTE FUNCTION public.gate()",
-            )
-            .await;
+        target.sql(NOTED).await;
         let (mut gate, mut other) = (target.connect().await, None);
-        gate.query("SELECT pg_advisory_lock(7)").await.unwrap();
+        gate.query("BEGIN; SELECT 1 FROM pghost.handoff FOR UPDATE").await.unwrap();
         let script = async {
             target
                 .until(
-                    "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted",
+                    "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+                        AND query LIKE 'UPDATE pghost.handoff SET step = ''enabled''%'",
                 )
                 .await;
             target.standby_names("nobody").await;
@@ -110,7 +104,7 @@ async fn a_commit_that_nobody_hears_of_is_told_as_such_and_looked_at() {
             target
                 .until("SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
                 .await;
-            gate.query("SELECT pg_advisory_unlock(7)").await.unwrap();
+            gate.query("ROLLBACK").await.unwrap();
             ends(target, "wait_event = 'SyncRep' AND query = 'COMMIT'").await;
         };
         let once = MigrationSpec { wait_for_server: Duration::ZERO, ..bed.spec() };

@@ -1,0 +1,258 @@
+//! Whether what the catalog knows of the ledger says that it is pghost's own. Pure; what is asked
+//! is [`super::inspect`]'s, and it is held against [`super::layout`].
+
+use std::fmt;
+
+use super::{
+    layout::{self, TABLES, Table},
+    name::LedgerSchema,
+};
+/// What a ledger is looked at for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading it alone. An ordinary role may be let to by whoever it belongs to: plain tables run
+    /// no code. A superuser reads nobody's but a superuser's.
+    Read,
+    /// Writing to it, or executing what it keeps: it belongs to the session's role, to one that
+    /// that is a member of, or to a superuser, and nobody else may write to it.
+    Write,
+}
+
+/// Why a ledger is not used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// It is somebody else's, or somebody has put something of their own there.
+    Strange(String),
+    /// Something of it is gone, or it is another version's.
+    Damaged(String),
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Strange(what) | Self::Damaged(what)) = self;
+        f.write_str(what)
+    }
+}
+
+/// What is there of a ledger that is fit to be used.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Present {
+    /// Whether its schema is.
+    pub(super) schema: bool,
+    /// The tables that are.
+    tables: Vec<String>,
+}
+
+impl Present {
+    pub(super) fn has(&self, table: &Table) -> bool {
+        self.tables.iter().any(|name| name == table.name)
+    }
+}
+
+/// One thing that the catalog knows.
+#[derive(Debug)]
+pub(super) struct Fact {
+    pub(super) kind: String,
+    pub(super) relation: String,
+    pub(super) name: String,
+    pub(super) detail: String,
+}
+
+/// Judges what was found: what could run somebody's code first, then what is missing, then whatever
+/// else is not as pghost makes it.
+pub(super) fn judge(
+    facts: &[Fact],
+    ledger: &LedgerSchema,
+    access: Access,
+) -> Result<Present, Unfit> {
+    let of = |kind: &'static str| facts.iter().filter(move |fact| fact.kind == kind);
+    // Whose it is explains whatever else there is.
+    let mut dangers = of("schema").chain(of("owner")).chain(facts);
+    if let Some(what) = dangers.find_map(|fact| danger(fact, ledger, access)) {
+        return Err(Unfit::Strange(what));
+    }
+    let tables: Vec<String> = of("relation").map(|fact| fact.name.clone()).collect();
+    let present = Present { schema: of("schema").next().is_some(), tables };
+    let columns: Vec<&Fact> = of("column").collect();
+    let here = ledger.as_str();
+    if let Some(table) = TABLES.iter().find(|t| present.has(t) && is_foreign(t, &columns)) {
+        return Err(Unfit::Strange(format!(
+            "there is a table {here}.{} that is not pghost's: it has other columns",
+            table.name
+        )));
+    }
+    let mut gone = Vec::new();
+    for table in TABLES.iter().filter(|table| table.is_first) {
+        // The objects came later than the other tables.
+        let is_needed = table.name != "object" || present.has(table);
+        let is_gone = |column: &&layout::Column| found(table, column, &columns).is_none();
+        let names = table.columns.iter().filter(|_| is_needed).filter(is_gone);
+        gone.extend(names.map(|column| format!("{}.{}", table.name, column.name)));
+    }
+    if !present.tables.is_empty() && !gone.is_empty() {
+        return Err(Unfit::Damaged(format!("it has no {}", gone.join(", "))));
+    }
+    if let Some(Fact { relation, name, .. }) = of("referred to").next() {
+        return Err(Unfit::Strange(format!("{name} refers to {here}.{relation}")));
+    }
+    for table in TABLES.iter().filter(|table| present.has(table)) {
+        let constraints: Vec<&Fact> =
+            of("constraint").filter(|fact| fact.relation == table.name).collect();
+        not_as_made(table, &columns, &constraints).map_or(Ok(()), |what| {
+            Err(Unfit::Strange(format!("{here}.{} is not as pghost makes it: {what}", table.name)))
+        })?;
+    }
+    Ok(present)
+}
+
+/// What is wrong with a fact that there must not be.
+fn danger(fact: &Fact, ledger: &LedgerSchema, access: Access) -> Option<String> {
+    let Fact { kind, relation, name, detail } = fact;
+    let here = ledger.as_str();
+    let its = |what: &str| Some(format!("{here}.{relation} has {what} that pghost did not make"));
+    match (kind.as_str(), access) {
+        ("schema", Access::Write) if detail != "ours" => {
+            Some(format!("the schema {here} belongs to {name}, not to {}", us(detail)))
+        }
+        ("schema", Access::Read) if detail.starts_with("superuser ") => {
+            Some(format!("the schema {here} belongs to {name}, not to {}", us(detail)))
+        }
+        ("owner", Access::Write) => {
+            Some(format!("{here}.{relation} belongs to {name}, not to {}", us(detail)))
+        }
+        ("owner", Access::Read) if detail.starts_with("superuser ") => {
+            Some(format!("{here}.{relation} belongs to {name}, not to {}", us(detail)))
+        }
+        ("may create", Access::Write) => {
+            Some(format!("{name} may create objects in the schema {here}"))
+        }
+        ("may write", Access::Write) => {
+            Some(format!("{name} may write to {here}.{relation} ({detail})"))
+        }
+        ("kind", _) => Some(format!("{here}.{relation} is no plain table, but {detail}")),
+        ("trigger", _) => its(&format!("a trigger {name}")),
+        ("rule", _) => its(&format!("a rule {name}")),
+        ("policy", _) => its(&format!("a policy {name}")),
+        ("row security", _) => its("row security"),
+        ("inheritance", _) => its(&format!("inheritance ({name})")),
+        ("index", _) => its(&format!("an index {name}")),
+        ("statistics", _) => its(&format!("statistics {name}")),
+        ("check", _) => its(&format!("a constraint {name}")),
+        _ => None,
+    }
+}
+
+/// The session's role, as the query tells it behind what it is.
+fn us(detail: &str) -> &str {
+    detail.split_once(' ').map_or(detail, |(_, role)| role)
+}
+
+/// Whether a table only has the name: most columns are not there.
+fn is_foreign(table: &Table, columns: &[&Fact]) -> bool {
+    let there = table.columns.iter().filter(|c| found(table, c, columns).is_some()).count();
+    there * 2 < table.columns.len()
+}
+
+fn found<'f>(table: &Table, column: &layout::Column, columns: &[&'f Fact]) -> Option<&'f Fact> {
+    columns.iter().copied().find(|f| f.relation == table.name && f.name == column.name)
+}
+
+/// What of a table's columns and constraints is other than it was made.
+fn not_as_made(table: &Table, columns: &[&Fact], constraints: &[&Fact]) -> Option<String> {
+    let here: Vec<&&Fact> = columns.iter().filter(|fact| fact.relation == table.name).collect();
+    for (at, column) in table.columns.iter().enumerate() {
+        let Some(fact) = here.get(at) else {
+            return Some(format!("it has no column {}", column.name));
+        };
+        if fact.name != column.name {
+            return Some(format!("the column {} stands where {} does", fact.name, column.name));
+        }
+        if fact.detail != column.definition {
+            let (is, made) = (&fact.detail, column.definition);
+            return Some(format!("the column {} is {is}, and was made as {made}", column.name));
+        }
+    }
+    if let Some(fact) = here.get(table.columns.len()) {
+        return Some(format!("it has another column, {}", fact.name));
+    }
+    let made = table.constraints();
+    if let Some(other) = constraints.iter().find(|fact| !made.contains(&fact.detail)) {
+        return Some(format!("it has another constraint, {}", other.name));
+    }
+    let is_gone = |one: &&String| !constraints.iter().any(|fact| fact.detail == **one);
+    made.iter().find(is_gone).map(|one| match one.starts_with('p') {
+        true => "it has no primary key".to_owned(),
+        false => "it has no foreign key".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fact(kind: &str, relation: &str, name: &str, detail: &str) -> Fact {
+        let [kind, relation, name, detail] = [kind, relation, name, detail].map(str::to_owned);
+        Fact { kind, relation, name, detail }
+    }
+
+    /// A ledger just as it is made, with nothing that is not needed.
+    fn as_made() -> Vec<Fact> {
+        let mut facts = vec![fact("schema", "", "app", "ours")];
+        for table in TABLES.iter().filter(|table| table.is_first) {
+            facts.push(fact("relation", "", table.name, ""));
+            let columns = table.columns.iter();
+            facts.extend(columns.map(|c| fact("column", table.name, c.name, c.definition)));
+            let constraints = table.constraints();
+            facts.extend(constraints.iter().map(|c| fact("constraint", table.name, "c", c)));
+        }
+        facts
+    }
+
+    fn judged(facts: &[Fact], access: Access) -> Result<(), Unfit> {
+        judge(facts, &LedgerSchema::default(), access).map(drop)
+    }
+
+    #[test]
+    fn a_ledger_as_it_is_made_is_fit_and_so_is_none() {
+        assert_eq!(judged(&as_made(), Access::Write), Ok(()));
+        assert_eq!(judged(&[], Access::Write), Ok(()));
+        assert_eq!(judged(&as_made().split_off(1), Access::Read), Ok(()));
+    }
+
+    #[test]
+    fn an_ordinary_reader_may_read_anothers_tables_and_a_superuser_may_not() {
+        for (us, fit) in [("role me", true), ("superuser me", false)] {
+            let mut facts = as_made();
+            facts[0] = fact("schema", "", "mallory", us);
+            assert_eq!(judged(&facts, Access::Read).is_ok(), fit, "{us}");
+            let strange = "the schema pghost belongs to mallory, not to me".to_owned();
+            assert_eq!(judged(&facts, Access::Write), Err(Unfit::Strange(strange)));
+        }
+    }
+
+    #[test]
+    fn what_is_gone_is_told_apart_from_what_is_anothers() {
+        let without = |table: &str, column: &str| {
+            let mut facts = as_made();
+            facts.retain(|f| f.kind != "column" || f.relation != table || f.name != column);
+            judged(&facts, Access::Write)
+        };
+        let gone = Unfit::Damaged("it has no page.lsn".into());
+        assert_eq!(without("page", "lsn"), Err(gone));
+        let facts = [
+            fact("schema", "", "app", "ours"),
+            fact("relation", "", "page", ""),
+            fact("column", "page", "id", "integer"),
+        ];
+        assert!(matches!(judged(&facts, Access::Write), Err(Unfit::Strange(_))));
+    }
+
+    #[test]
+    fn a_column_that_is_not_as_it_was_made_is_told() {
+        let mut facts = as_made();
+        let at = facts.iter().position(|f| f.name == "statements").unwrap();
+        facts[at].detail = "public.text[] NOT NULL".into();
+        let Err(Unfit::Strange(what)) = judged(&facts, Access::Read) else { panic!() };
+        assert!(what.contains("the column statements is public.text[] NOT NULL"), "{what}");
+    }
+}
