@@ -43,6 +43,7 @@ const IO: &[&str] = &[
     "backfill/run.rs",
     "backfill/session.rs",
     "catalog/extras.rs",
+    "catalog/foundation.rs",
     "catalog/ordering.rs",
     "catalog/prefixes.rs",
     "catalog/query.rs",

@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    Apply, ApplyError, ApplyProgress, Fold, Moment, Stop, error,
+    Apply, ApplyError, ApplyProgress, ApplyTable, Fold, Moment, Stop, error,
     lane::{Lane, ROWS_BY_THEIR_KEY},
     lanes::Lanes,
     messages::{Ask, Inbox, key_bytes},
@@ -377,6 +377,7 @@ impl<'a> Driver<'a> {
             self.check_interrupt()?;
         }
         self.fetch_waiting().await?;
+        self.ask_again().await?;
         // A TRUNCATE is for every key, so for every lane.
         let truncates = self.inbox.folds.iter().any(Fold::truncated);
         if truncates {
@@ -387,6 +388,21 @@ impl<'a> Driver<'a> {
             self.lanes.write(&self.inbox.tables, &self.inbox.folds, from);
         }
         self.inbox.clear();
+        Ok(())
+    }
+
+    /// A table that the stream has described is still what was planned: the description has names
+    /// and types of columns, and nothing of what these are made of, or of keys that hold no NULL.
+    async fn ask_again(&mut self) -> Result<(), ApplyError> {
+        while let Some(table) = self.inbox.described.pop_first() {
+            let ApplyTable { foundation, source, .. } = &self.inbox.tables[table];
+            let difference =
+                foundation.difference(self.source).await.map_err(ApplyError::Stream)?;
+            if let Some(difference) = difference {
+                let (table, at) = (source.plain(), self.inbox.accountant.complete());
+                return Err(ApplyError::TableChanged { table, at, difference });
+            }
+        }
         Ok(())
     }
 

@@ -28,7 +28,8 @@ pub(super) async fn shows(source: &mut Connection, xids: &[Xid]) -> Result<bool,
     Ok(xids.iter().all(|xid| snapshot.shows(*xid)))
 }
 
-/// Fetches the rows of the given entries, whole; entries without a row are marked so.
+/// Fetches the rows of the given entries, whole; entries without a row are marked so. Under the
+/// table's lock, and only from the table that was planned.
 pub(super) async fn fetch(
     source: &mut Connection,
     table: &ApplyTable,
@@ -43,7 +44,11 @@ pub(super) async fn fetch(
         .collect();
     let formats: Vec<_> = cells.iter().map(|cell| super::writer::format_of(*cell)).collect();
     let values: Vec<_> = cells.iter().map(|cell| fold.value(*cell)).collect();
+    let lock = format!("BEGIN READ ONLY; LOCK TABLE {} IN ACCESS SHARE MODE", table.source);
+    source.query(&lock).await?;
+    source.query(&format!("SELECT {} AS holds", table.foundation.assertion())).await?;
     let result = source.query_bound(&sql, &types, &formats, &values).await?;
+    source.query("COMMIT").await?;
 
     let mut found = vec![None; entries.len()];
     for row in result.rows() {

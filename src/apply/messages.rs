@@ -2,7 +2,7 @@
 //!
 //! Pure: messages go in, folds and positions come out; sockets and the clock are the driver's.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{ApplyError, ApplyTable, Fold, Folded};
 use crate::{
@@ -57,6 +57,8 @@ pub(super) struct Inbox {
     pub(super) committed_at: Option<PgTimestamp>,
     /// Columns of tables that are left out from now on, to be told.
     pub(super) left_out: Vec<(usize, Vec<Ident>)>,
+    /// Tables that the stream has described since it was last asked what they rest on.
+    pub(super) described: BTreeSet<usize>,
     /// The transactions that the folds hold changes of.
     xids: Vec<Xid>,
     /// What was complete before the first of them.
@@ -75,6 +77,7 @@ impl Inbox {
             received: 0,
             committed_at: None,
             left_out: Vec::new(),
+            described: BTreeSet::new(),
             xids: Vec::new(),
             since: from,
         }
@@ -153,6 +156,7 @@ impl Inbox {
                 if !new.is_empty() {
                     self.left_out.push((by_name, new));
                 }
+                self.described.insert(by_name);
                 Some(Known { table: by_name, columns })
             }
             (None, None) => None,

@@ -2,6 +2,7 @@
 
 use super::Fold;
 use crate::{
+    catalog::Foundation,
     pg::{Ident, Lsn, Oid, QualifiedName},
     pgoutput::{Relation, ReplicaIdentity},
     sql::KeyColumn,
@@ -31,7 +32,9 @@ pub struct ApplyTable {
     pub source: QualifiedName,
     /// Its name on the target.
     pub target: QualifiedName,
-    /// The columns that travel.
+    /// What must be so on the source whenever rows are read, and after it was described anew.
+    pub foundation: Foundation,
+    /// The columns that travel, in the order of the source.
     pub columns: Vec<ApplyColumn>,
     /// The key on the source: how fetched rows are found.
     pub source_key: Vec<KeyColumn>,
@@ -45,6 +48,8 @@ pub struct ApplyTable {
     pub replica_identity: ReplicaIdentity,
     /// Columns of the source that do not travel: generated ones, and new ones.
     pub left_out: Vec<Ident>,
+    /// The generated ones among them.
+    pub computed: Vec<Ident>,
     /// Whether new columns that the stream brings are left out, too.
     pub ignores_new: bool,
 }
@@ -93,7 +98,8 @@ impl ApplyTable {
     /// migration began.
     ///
     /// Relation messages come again after many harmless commands (ANALYZE, GRANT, CREATE
-    /// INDEX), so one that says the same is nothing.
+    /// INDEX), so one that says the same is nothing. They name columns in the order of their
+    /// numbers, which never changes: names in another order were exchanged.
     pub fn mapping(&self, relation: &Relation<'_>) -> Result<Vec<Option<usize>>, String> {
         if relation.replica_identity != self.replica_identity {
             return Err("its REPLICA IDENTITY is another".into());
@@ -119,10 +125,26 @@ impl ApplyTable {
                 _ => mapping.push(place),
             }
         }
-        match (0..self.columns.len()).find(|at| !mapping.contains(&Some(*at))) {
-            Some(gone) => Err(format!("column {} is gone", self.columns[gone].name.as_str())),
-            None => Ok(mapping),
+        if let Some(gone) = (0..self.columns.len()).find(|at| !mapping.contains(&Some(*at))) {
+            return Err(format!("column {} is gone", self.columns[gone].name.as_str()));
         }
+        self.is_in_order(relation).map(|()| mapping)
+    }
+
+    /// The columns that travel come first, by their names and in their order. Those that are left
+    /// out are computed, and may stand anywhere, or are new, and stand behind.
+    fn is_in_order(&self, relation: &Relation<'_>) -> Result<(), String> {
+        let is_computed =
+            |name: &str| self.computed.iter().any(|computed| computed.as_str() == name);
+        let names = relation.columns().map(|column| column.name).filter(|name| !is_computed(name));
+        let renamed: Vec<_> = (self.columns.iter().zip(names))
+            .filter(|(column, name)| column.name.as_str() != *name)
+            .map(|(column, name)| format!("{} to {name}", column.name.as_str()))
+            .collect();
+        if renamed.is_empty() {
+            return Ok(());
+        }
+        Err(format!("renamed: {}", renamed.join(", ")))
     }
 }
 
@@ -144,6 +166,7 @@ mod tests {
             source_oid: Oid(1),
             source: QualifiedName::new("s", "t"),
             target: QualifiedName::new("s", "t"),
+            foundation: Foundation::default(),
             columns: vec![column("id", 23), column("v", 25)],
             source_key: Vec::new(),
             target_key: vec![key],
@@ -151,6 +174,7 @@ mod tests {
             pages_until: Lsn::INVALID,
             replica_identity: ReplicaIdentity::Default,
             left_out: vec![Ident::new("g")],
+            computed: vec![Ident::new("g")],
             ignores_new: false,
         }
     }
@@ -180,8 +204,22 @@ mod tests {
     }
 
     #[test]
-    fn values_find_their_columns_by_name() {
-        assert_eq!(mapping(&[("v", 25), ("g", 23), ("id", 23)]), Ok(vec![Some(1), None, Some(0)]));
+    fn values_find_their_columns() {
+        assert_eq!(mapping(&[("id", 23), ("g", 23), ("v", 25)]), Ok(vec![Some(0), None, Some(1)]));
+    }
+
+    #[test]
+    fn names_that_were_exchanged_are_told() {
+        let exchanged = mapping(&[("v", 25), ("g", 23), ("id", 23)]);
+        assert_eq!(exchanged.unwrap_err(), "renamed: id to v, v to id");
+        // The new one has the name of the old one, which is among those that are left out.
+        let mut table = ApplyTable { ignores_new: true, ..table() };
+        let columns = [("id", 23), ("g", 23), ("v_old", 25), ("v", 25)];
+        let taken = with_relation(&columns, |relation| {
+            table.leave_out_new(relation);
+            table.mapping(relation)
+        });
+        assert_eq!(taken.unwrap_err(), "renamed: v to v_old");
     }
 
     #[test]
@@ -200,8 +238,8 @@ mod tests {
                 (table.leave_out_new(relation), table.mapping(relation))
             })
         };
-        let new = [("id", 23), ("g", 23), ("w", 25), ("v", 25)];
-        let mapping = vec![Some(0), None, None, Some(1)];
+        let new = [("id", 23), ("g", 23), ("v", 25), ("w", 25)];
+        let mapping = vec![Some(0), None, Some(1), None];
         assert_eq!(take(&new), (vec![Ident::new("w")], Ok(mapping.clone())));
         assert_eq!(take(&new), (Vec::new(), Ok(mapping)));
         // Renamed is gone.

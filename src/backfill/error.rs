@@ -21,6 +21,14 @@ pub enum PageError {
         /// What happened.
         error: Error,
     },
+    /// The table is not what it was when the run began.
+    #[error("{table} was altered on the source: it was not what it is to be when {what} was read")]
+    Altered {
+        /// The page, or the keys that were looked for.
+        what: String,
+        /// The table.
+        table: String,
+    },
     /// Writing it.
     #[error("writing {what} to the target: {error}")]
     Target {
@@ -52,7 +60,7 @@ impl PageError {
             Self::Session { error, .. }
             | Self::Source { error, .. }
             | Self::Target { error, .. } => Some(error),
-            Self::Counts { .. } => None,
+            Self::Altered { .. } | Self::Counts { .. } => None,
         }
     }
 
@@ -62,7 +70,10 @@ impl PageError {
     pub(super) fn is_recovery_conflict(&self) -> bool {
         match self {
             Self::Source { error, .. } => error.sqlstate().is_some_and(|s| s.class() == "40"),
-            Self::Session { .. } | Self::Target { .. } | Self::Counts { .. } => false,
+            Self::Session { .. }
+            | Self::Altered { .. }
+            | Self::Target { .. }
+            | Self::Counts { .. } => false,
         }
     }
 }

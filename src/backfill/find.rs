@@ -18,6 +18,7 @@ use super::{
     session::{CONFLICT_WAIT, CONFLICTS_MAX, connect_for_pages, locked, queue_lock},
 };
 use crate::{
+    catalog::Foundation,
     conn::{Connection, Error, QueryResult},
     sql::{bound_within, key_ends},
 };
@@ -169,7 +170,12 @@ impl Finder<'_> {
     }
 
     fn at_source(&self, after: &Bound, error: Error) -> PageError {
-        PageError::Source { what: bound_of(&self.table.plan.source, after), error }
+        let plan = &self.table.plan;
+        let what = bound_of(&plan.source, after);
+        match Foundation::fails(&error) {
+            true => PageError::Altered { what, table: plan.source.plain() },
+            false => PageError::Source { what, error },
+        }
     }
 
     /// Asks the source once. The lock comes before the snapshot, so that none is held while
@@ -178,6 +184,8 @@ impl Finder<'_> {
     async fn ask_once(&mut self, sql: &str) -> (Result<QueryResult, Error>, Duration) {
         let asked = Instant::now();
         queue_lock(&mut self.source, "BEGIN READ ONLY", &self.table.plan.source);
+        let foundation = &self.table.plan.foundation;
+        self.source.queue_query(&format!("SELECT {} AS holds", foundation.assertion()));
         self.source.queue_query(sql);
         self.source.queue_query("COMMIT");
         if let Err(error) = locked(&mut self.source).await {
@@ -185,12 +193,11 @@ impl Finder<'_> {
         }
         // Who answers at once has perhaps looked before we could see that it has the lock.
         let since = if asked.elapsed() < AT_ONCE { asked } else { Instant::now() };
+        let holds = self.source.result().await;
         let found = self.source.result().await;
         let held = since.elapsed();
-        match (found, self.source.result().await) {
-            (Ok(found), Ok(_)) => (Ok(found), held),
-            (Err(error), _) | (Ok(_), Err(error)) => (Err(error), held),
-        }
+        let ended = self.source.result().await;
+        (holds.and(found).and_then(|found| ended.map(|_| found)), held)
     }
 
     /// Asks the source, again if a standby gave the question up.

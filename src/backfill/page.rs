@@ -14,6 +14,7 @@ use super::{
     session::{locked, queue_lock},
 };
 use crate::{
+    catalog::Foundation,
     conn::{Connection, CopyIn, CopyOut, Error, Row},
     ledger::{self, PageRecord},
     pg::{Lsn, QualifiedName},
@@ -44,6 +45,7 @@ pub(super) async fn copy_page(
     let (number, keys) = (page.number, keys_of(&page));
     let of = |table: &QualifiedName| format!("page {number} of {} ({keys})", table.plain());
     let at_source = |error| PageError::Source { what: of(&plan.source), error };
+    let altered = || PageError::Altered { what: of(&plan.source), table: plan.source.plain() };
     let at_target = |error| PageError::Target { what: of(&plan.target), error };
 
     // A receiver that is gone means that the run is over. One that is slow is waited for now: while
@@ -72,16 +74,16 @@ pub(super) async fn copy_page(
         Ok(record) => record,
         Err(side) => {
             told.into_iter().for_each(|told| told.send((ordinal, Progress::SnapshotHeld(open))));
-            return Err(match side {
-                Side::Source(error) => {
-                    // Half a page must never be committed: the target is told to undo it. Whether
-                    // it hears of that or not, the first error is the one to tell.
-                    let undo = into.fail("the source failed in the middle of the page");
-                    let _ = within(backfill.stall, undo).await;
-                    at_source(error)
-                }
-                Side::Target(error) => at_target(error),
-            });
+            let failure = match side {
+                Side::Target(error) => return Err(at_target(error)),
+                Side::Source(error) => at_source(error),
+                Side::Altered => altered(),
+            };
+            // Half a page must never be committed: the target is told to undo it. Whether it hears
+            // of that or not, the first error is the one to tell.
+            let undo = into.fail("the source failed in the middle of the page");
+            let _ = within(backfill.stall, undo).await;
+            return Err(failure);
         }
     };
 
@@ -89,7 +91,9 @@ pub(super) async fn copy_page(
     if sent != taken {
         return Err(PageError::Counts { what: of(&plan.target), sent, taken });
     }
-    within(backfill.stall, stays(source, record.lsn)).await.map_err(at_source)?;
+    if !within(backfill.stall, stays(source, record.lsn)).await.map_err(at_source)? {
+        return Err(altered());
+    }
     told.into_iter().for_each(|told| told.send((ordinal, Progress::Read(record.number))));
     ledger::commit_page(target, migration, ordinal, &record).await.map_err(at_target)?;
     Ok((record, open))
@@ -104,7 +108,7 @@ async fn read_page(
     page: Page,
 ) -> Result<PageRecord, Side> {
     queue_reading(source, plan, &page);
-    let (snapshot, mut from) = begin_reading(source, backfill).await.map_err(Side::Source)?;
+    let (snapshot, mut from) = begin_reading(source, backfill).await?;
     let bytes = forward(&mut from, into, backfill.stall).await?;
     let rows = within(backfill.stall, from.finish()).await.map_err(Side::Source)?;
     within(backfill.stall, source.result()).await.map_err(Side::Source)?;
@@ -123,52 +127,69 @@ async fn read_page(
 async fn begin_reading<'a>(
     source: &'a mut Connection,
     backfill: &Backfill,
-) -> Result<(Row, CopyOut<'a>), Error> {
-    let result = source.result().await?;
-    let snapshot = result.row()?.clone();
+) -> Result<(Row, CopyOut<'a>), Side> {
+    let result = source.result().await.map_err(|error| match Foundation::fails(&error) {
+        true => Side::Altered,
+        false => Side::Source(error),
+    })?;
+    let snapshot = result.row().map_err(Side::Source)?.clone();
     // Asked after the snapshot, so a standby's is one from before any promotion.
-    let standby: bool = snapshot.get("standby")?;
+    let standby: bool = snapshot.get("standby").map_err(Side::Source)?;
     if standby != backfill.origin.standby_from.is_some() {
         let what = "the server that pages are read from was promoted meanwhile".to_owned();
-        return Err(Error::Settings(what));
+        return Err(Side::Source(Error::Settings(what)));
     }
-    Ok((snapshot, source.copy_out().await?))
+    Ok((snapshot, source.copy_out().await.map_err(Side::Source)?))
 }
 
 /// Puts the reading on its way, all at once: the snapshot is held for one round trip.
+///
+/// A table that is not the one that was planned is an error before anything of it is read: it may
+/// be a view, whose functions would be called by us. What can change in spite of the table's lock
+/// (a schema's name, the partitions, a type) is looked at once more when all is read.
 fn queue_reading(source: &mut Connection, plan: &TablePlan, page: &Page) {
-    source.queue_query(
+    source.queue_query(&format!(
         "SELECT pg_current_snapshot()::text AS snapshot,
                 CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
                      ELSE pg_current_wal_insert_lsn() END AS lsn,
-                pg_is_in_recovery() AS standby",
-    );
+                pg_is_in_recovery() AS standby, {} AS holds",
+        plan.foundation.assertion()
+    ));
     let bounds = (page.lower.as_deref(), page.upper.as_deref());
     let out = copy_page_out(&plan.source, &plan.columns, &plan.key, bounds, plan.format);
     source.queue_query(&out);
     source.queue_query("COMMIT");
-    source.queue_query(FLUSHED);
+    // How far the log is flushed; a standby has only flushed log.
+    source.queue_query(&format!(
+        "SELECT CASE WHEN pg_is_in_recovery() THEN NULL
+                     ELSE pg_current_wal_flush_lsn() END AS lsn, {} AS holds",
+        plan.foundation.holds()
+    ));
 }
-
-/// How far the log is flushed; a standby has only flushed log.
-const FLUSHED: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN NULL
-                                   ELSE pg_current_wal_flush_lsn() END AS lsn";
 
 /// Makes sure that the source will never lose what a page has shown. With asynchronous commit a
 /// row is seen before its commit is on the disk, and a crash in between takes it back without a
 /// trace in the log: nothing would ever remove it from the target.
-async fn stays(source: &mut Connection, read_at: Lsn) -> Result<(), Error> {
-    let flushed: Option<Lsn> = source.result().await?.row()?.get("lsn")?;
+///
+/// `false` if the table is not any more what was to be read.
+async fn stays(source: &mut Connection, read_at: Lsn) -> Result<bool, Error> {
+    let result = source.result().await?;
+    let flushed: Option<Lsn> = result.row()?.get("lsn")?;
+    if result.row()?.get::<Option<bool>>("holds")? != Some(true) {
+        return Ok(false);
+    }
     if flushed.is_some_and(|flushed| flushed < read_at) {
         // Its commit flushes the log.
         take_checkpoint(source).await?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// On which side the reading or forwarding failed.
 enum Side {
     Source(Error),
+    /// The table on the source is not what it was.
+    Altered,
     Target(Error),
 }
 

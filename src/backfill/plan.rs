@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{KeyRange, PageRows};
 use crate::{
+    catalog::Foundation,
     config::Config,
     ledger::{MigrationName, PageRecord},
     pg::{Ident, Lsn, QualifiedName},
@@ -55,6 +56,8 @@ pub struct TablePlan {
     pub ordinal: usize,
     /// Its name on the source.
     pub source: QualifiedName,
+    /// What must be so on the source whenever rows are read.
+    pub foundation: Foundation,
     /// Its name on the target.
     pub target: QualifiedName,
     /// The columns that travel, by name on both sides.

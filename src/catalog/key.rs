@@ -65,6 +65,19 @@ pub fn choose_key(table: &Table) -> Result<Key, KeyRefusal> {
     Err(KeyRefusal::NoneUsable(refused))
 }
 
+/// The statement that gives a table a key that can serve.
+#[must_use]
+pub fn key_statement(table: &Table, columns: &str) -> String {
+    let unproven = |name: &Ident| table.column(name).and_then(|c| c.unproven.as_ref());
+    let waits = table.unique_indexes.iter().flat_map(|index| &index.columns).find_map(unproven);
+    match waits {
+        Some(constraint) => {
+            format!("ALTER TABLE {} VALIDATE CONSTRAINT {constraint}", table.name)
+        }
+        None => format!("ALTER TABLE {} ADD PRIMARY KEY ({columns})", table.name),
+    }
+}
+
 /// Which index a table's key is, why that one, and why none of those that go before it.
 #[must_use]
 pub fn explain_key(table: &Table, key: &Key) -> String {
@@ -287,6 +300,15 @@ mod tests {
             "u (\"b\"), a unique index, which serves since the replica identity is FULL; \
              not by pk: it is deferrable"
         );
+    }
+
+    #[test]
+    fn a_not_null_that_is_not_valid_lets_nulls_through_and_is_to_be_validated() {
+        let mut table = table(ReplicaIdentity::Full, vec![index("u", &["n"])]);
+        assert!(key_statement(&table, "..").ends_with("ADD PRIMARY KEY (..)"));
+        table.columns[2].unproven = Some(Ident::new("nn"));
+        assert!(chosen(&table).unwrap_err().contains("a column of it can be NULL"));
+        assert!(key_statement(&table, "..").ends_with("VALIDATE CONSTRAINT \"nn\""));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! What is on a server, as values: tables, columns, keys, types, and what belongs to a table.
 //!
-//! `query`, `extras`, `ordering` and `prefixes` are the parts that ask a server; choosing a key,
-//! judging types and writing the definitions of a table and of what belongs to it are pure. What
-//! follows from it for a run is `migrate`'s.
+//! `query`, `extras`, `foundation`, `ordering` and `prefixes` are the parts that ask a server;
+//! choosing a key, judging types and writing the definitions of a table and of what belongs to it
+//! are pure. What follows from it for a run is `migrate`'s.
 
 mod definition;
 mod digest;
 mod extras;
+mod foundation;
 mod key;
 mod model;
 mod object;
@@ -20,7 +21,10 @@ mod types;
 
 pub use definition::{add_key, create_table, names_taken};
 pub use extras::{load_extras, load_names, load_settings};
-pub use key::{Key, KeyRefusal, choose_key, explain_key, matching_key, unusable_keys};
+pub use foundation::Foundation;
+pub use key::{
+    Key, KeyRefusal, choose_key, explain_key, key_statement, matching_key, unusable_keys,
+};
 pub use model::{
     BaseType, Column, ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger,
     Extras, FORCE, Generated, Identity, InheritedIndex, OwnedSequence, Shape, Table, UniqueIndex,

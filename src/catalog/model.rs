@@ -74,8 +74,10 @@ pub struct Column {
     pub type_name: String,
     /// What its values are compared as.
     pub base: BaseType,
-    /// Whether it is declared NOT NULL.
+    /// Whether it is declared NOT NULL, and all of its rows are known to be so.
     pub not_null: bool,
+    /// The NOT NULL constraint that is NOT VALID (18 and later): rows may be NULL.
+    pub unproven: Option<Ident>,
     /// The expression of its DEFAULT or of its generation.
     pub expression: Option<String>,
     /// GENERATED .. AS IDENTITY.

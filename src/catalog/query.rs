@@ -58,6 +58,7 @@ const BELOW: &str = "
 const COLUMNS: &str = "
 SELECT a.attname, a.atttypid, a.atttypmod,
        format_type(a.atttypid, a.atttypmod) AS type_name, a.attnotnull,
+       unproven.conname AS unproven,
        pg_get_expr(d.adbin, d.adrelid) AS expression, a.attidentity, a.attgenerated,
        CASE WHEN a.attcollation <> t.typcollation
             THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) END AS collation,
@@ -79,6 +80,9 @@ SELECT a.attname, a.atttypid, a.atttypmod,
  CROSS JOIN LATERAL ($below) b
   JOIN pg_type bt ON bt.oid = b.oid
   LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+  -- From 18 on NOT NULL is a constraint, and may be NOT VALID: attnotnull is set all the same.
+  LEFT JOIN pg_constraint unproven ON unproven.conrelid = a.attrelid AND unproven.contype = 'n'
+        AND NOT unproven.convalidated AND unproven.conkey[1] = a.attnum
   LEFT JOIN pg_collation co ON co.oid = a.attcollation
   LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
   -- deptype a: serial; i: identity. Only sequences depend on a column in this way.
@@ -318,6 +322,7 @@ fn column(row: &Row) -> Result<Column, Error> {
             options: row.get("sequence_options")?,
         }),
     };
+    let unproven = row.get::<Option<String>>("unproven")?.map(Ident::new);
     Ok(Column {
         name: Ident::new(row.get::<String>("attname")?),
         type_oid: row.get("atttypid")?,
@@ -328,7 +333,8 @@ fn column(row: &Row) -> Result<Column, Error> {
             name: row.get("base_name")?,
             collation: row.get("base_collation")?,
         },
-        not_null: row.get("attnotnull")?,
+        not_null: row.get("attnotnull")? && unproven.is_none(),
+        unproven,
         expression: row.get("expression")?,
         identity: match row.get::<String>("attidentity")?.as_str() {
             "a" => Some(Identity::Always),

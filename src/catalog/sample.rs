@@ -47,6 +47,7 @@ impl Column {
             type_name: type_name.into(),
             base: BaseType { oid: type_oid, name: type_name.into(), collation: None },
             not_null: false,
+            unproven: None,
             expression: None,
             identity: None,
             generated: None,

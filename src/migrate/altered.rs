@@ -35,6 +35,8 @@ pub(super) fn difference(
     let names: Vec<_> = now.stored_columns().map(|column| column.name.clone()).collect();
     let gone = listed(record.columns.iter().filter(|name| !names.contains(name)));
     let new: Vec<_> = names.iter().filter(|name| !record.columns.contains(name)).cloned().collect();
+    // The first columns are those that it had, by name and in their order: new ones come after.
+    let in_place = names.starts_with(&record.columns);
     let same = prefixes.iter().find(|prefix| prefix.columns == before.columns);
     match same {
         Some(same) if was_rewritten(same, &before) => other(
@@ -42,14 +44,14 @@ pub(super) fn difference(
              changes tells nothing"
                 .into(),
         ),
-        Some(_) if gone.is_empty() && now.shape.partitions.is_empty() && !new.is_empty() => {
+        Some(_) if in_place && now.shape.partitions.is_empty() && !new.is_empty() => {
             Difference::Added(new)
         }
         // Its partitions have them, too.
-        Some(_) if gone.is_empty() && !new.is_empty() => {
+        Some(_) if in_place && !new.is_empty() => {
             other(format!("added: {}, to a partitioned table", listed(new.iter())))
         }
-        Some(same) if gone.is_empty() => {
+        Some(same) if in_place => {
             let partitions = now.shape.partitions.clone();
             let now = Shape { partitions, ..same.clone() };
             now.altered_since(&before).map_or(Difference::None, Difference::Other)

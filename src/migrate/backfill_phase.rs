@@ -21,6 +21,7 @@ use super::{
     resume::still_to_copy,
     run::{Journey, at_ledger},
     standby,
+    verdict::Sign,
     watch::backfill::BackfillView,
 };
 use crate::{
@@ -66,10 +67,19 @@ impl Journey<'_, '_> {
         let noted = ledger::add_seconds(target, name, seconds, 0.0, longest_snapshot).await;
         if let Err(failure) = copied {
             // What can't be read or written as it was may have been altered; that says more.
+            let is_altered = failure.is_of(Sign::Altered);
             let is_strange = failure.verdict == Verdict::Stop && failure.sqlstate.is_some();
-            let why = if is_strange { self.not_altered().await.err() } else { None };
-            let why = why.filter(|why| why.exit == Exit::CannotResume);
-            return Err(why.map_or(failure, Failure::in_mid_run));
+            let look = is_altered || is_strange;
+            let why = if look { self.not_altered().await } else { Ok(()) };
+            return Err(match why {
+                Err(why) if why.exit == Exit::CannotResume => why.in_mid_run(),
+                Ok(()) if is_altered => failure.restored(),
+                // It could not be moved at all now.
+                Err(why) if is_altered && why.rule.is_none() => {
+                    Failure { message: why.message, ..failure }
+                }
+                _ => failure,
+            });
         }
         noted.map_err(|error| at_ledger(&error))?;
 

@@ -267,6 +267,19 @@ impl Failure {
         }
     }
 
+    /// Whether it is one of these.
+    pub(super) fn is_of(&self, sign: Sign) -> bool {
+        self.rule.is_some_and(|rule| rule.sign == sign)
+    }
+
+    /// The same of a table that is by now what it was before: nothing was taken of it meanwhile.
+    #[must_use]
+    pub(super) fn restored(self) -> Self {
+        let hint = "it is what it was again: see that nobody alters it, and give the same command \
+                    again";
+        Self { hint: hint.into(), ..self }
+    }
+
     /// The same for a comparison, which changes nothing.
     #[must_use]
     pub(super) fn of_comparison(self) -> Self {

@@ -3,7 +3,7 @@
 use crate::{
     apply::{ApplyColumn, ApplyTable},
     backfill::{PageRows, TablePlan, rows_per_page},
-    catalog::{Key, Table, binary_is_safe, equal_means_same_bytes, explain_key},
+    catalog::{Foundation, Key, Table, binary_is_safe, equal_means_same_bytes, explain_key},
     ledger::TableRecord,
     pg::{Ident, Lsn, QualifiedName},
     wire::Format,
@@ -18,6 +18,8 @@ pub(super) struct PlannedTable {
     pub(super) target_name: QualifiedName,
     /// `None` until pghost has made it.
     pub(super) target: Option<Table>,
+    /// What must be so on the source as long as it is read from.
+    pub(super) foundation: Foundation,
     /// What the order of the source's key depends on.
     pub(super) key_order: String,
     /// The target's key; `None` while there is no target, and, where pghost has made it, until its
@@ -86,6 +88,7 @@ impl PlannedTable {
         TablePlan {
             ordinal: self.ordinal,
             source: self.source.name.clone(),
+            foundation: self.foundation.clone(),
             target: self.target_name.clone(),
             columns: self.columns(),
             key: self.key.columns.clone(),
@@ -126,21 +129,23 @@ impl PlannedTable {
                 })
             })
             .collect::<Option<_>>()?;
+        let computed: Vec<_> = (self.source.columns.iter().filter(|c| c.generated.is_some()))
+            .map(|c| c.name.clone())
+            .collect();
         Some(ApplyTable {
             ordinal: self.ordinal,
             source_oid: self.source.oid,
             source: self.source.name.clone(),
             target: self.target_name.clone(),
+            foundation: self.foundation.clone(),
             columns,
             source_key: self.key.columns.clone(),
             target_key: self.target_key.as_ref()?.columns.clone(),
             keys_are_bytes: self.keys_are_bytes(target),
             pages_until: pages_until.unwrap_or(Lsn(u64::MAX)),
             replica_identity: self.source.replica_identity,
-            left_out: (self.source.columns.iter().filter(|c| c.generated.is_some()))
-                .map(|c| c.name.clone())
-                .chain(self.new_columns.iter().cloned())
-                .collect(),
+            left_out: computed.iter().chain(&self.new_columns).cloned().collect(),
+            computed,
             // Its partitions have them, too.
             ignores_new: ignores_new && self.source.shape.partitions.is_empty(),
         })
@@ -179,6 +184,7 @@ mod tests {
             source,
             key,
             target_name,
+            foundation: Foundation::default(),
             key_order: String::new(),
             target,
             new_columns: Vec::new(),

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     catalog::{
-        Files, Key, Shape, Table, choose_key, load_key_order, load_prefixes, load_table,
-        matching_key, name_of_table,
+        Files, Foundation, Key, Shape, Table, choose_key, load_key_order, load_prefixes,
+        load_table, matching_key, name_of_table,
     },
     conn::{Connection, Error},
     ledger::{LedgerSchema, Migration, Phase, TableRecord, moved_column, pages_until, rows_copied},
@@ -139,6 +139,9 @@ async fn check_table(
         .map_err(|refusal| cannot(format!("{plain} has lost its key: {refusal}")))?;
     identities(&source, &key)?;
     let columns: Vec<_> = source.stored_columns().map(|c| c.name.clone()).collect();
+    let foundation = Foundation::load(&mut servers.source, &source, &key, ignores_new)
+        .await
+        .map_err(|error| Failure::refused_by("looking at the source", &error))?;
     let key_names: Vec<_> = key.columns.iter().map(|c| c.name.clone()).collect();
     if key_names != record.key || columns != record.columns {
         return Err(cannot(format!("the columns or the key of {plain} have changed")));
@@ -165,6 +168,7 @@ async fn check_table(
         ordinal: record.ordinal,
         source,
         key,
+        foundation,
         target_name: record.target.clone(),
         target: Some(found),
         key_order: record.key_order.clone(),
@@ -320,6 +324,16 @@ pub(super) async fn unaltered(
         }
         Difference::Other(what) => Err(Failure::seen(Sign::Altered, format!("{plain} {what}"))),
     }
+}
+
+/// The source's table is what this run has begun with: also in what the ledger does not know.
+pub(super) async fn founded(source: &mut Connection, table: &PlannedTable) -> Result<(), Failure> {
+    let difference = table.foundation.difference(source).await;
+    let difference =
+        difference.map_err(|error| Failure::refused_by("looking at the source", &error))?;
+    difference.map_or(Ok(()), |what| {
+        Err(Failure::seen(Sign::Altered, format!("{} {what}", table.source.name.plain())))
+    })
 }
 
 /// A table is not where it was. `now`: what it is called.

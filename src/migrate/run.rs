@@ -182,6 +182,7 @@ impl<'a, 'l> Journey<'a, 'l> {
             resume::identities(&source, &table.key)?;
             let of = (record, &source, &table.key);
             resume::same_order(&mut self.servers.source, of.0, of.1, of.2).await?;
+            resume::founded(&mut self.servers.source, table).await?;
         }
         let source = &mut self.servers.source;
         publication::still_brings_all(source, &self.migration, &self.tables).await

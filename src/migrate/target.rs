@@ -2,7 +2,7 @@
 
 use super::Failure;
 use crate::{
-    catalog::{Column, Identity, Key, Table, matching_key, unusable_keys},
+    catalog::{Column, Identity, Key, Table, key_statement, matching_key, unusable_keys},
     pg::Ident,
 };
 
@@ -54,7 +54,7 @@ fn no_key(target: &Table, names: &[Ident]) -> Failure {
     };
     Failure::refused(
         format!("the target {name} has no unique index on exactly ({columns}){but}"),
-        format!("ALTER TABLE {} ADD PRIMARY KEY ({columns})", target.name),
+        key_statement(target, &columns),
     )
 }
 

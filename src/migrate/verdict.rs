@@ -323,9 +323,10 @@ fn first_that_waits<'a>(errors: impl Iterator<Item = &'a Error>, place: Place) -
 /// The line for a page that failed.
 #[must_use]
 pub fn rule_of_page(error: &PageError) -> &'static Rule {
-    match error.connection_error() {
-        Some(error) => rule_of_error(error, Anywhere),
-        None => rule_of(Sign::Counts),
+    match (error, error.connection_error()) {
+        (_, Some(error)) => rule_of_error(error, Anywhere),
+        (PageError::Altered { .. }, None) => rule_of(Sign::Altered),
+        _ => rule_of(Sign::Counts),
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     load_ledger, plan::PlannedTable, preflight::load_source,
 };
 use crate::{
-    catalog::{Key, Table, choose_key, load_ordering, load_table, matching_key},
+    catalog::{Key, Table, choose_key, key_statement, load_ordering, load_table, matching_key},
     config::Config,
     conn::{Connection, Error, QueryResult, SessionKind},
     ledger::{self, Access, LedgerSchema, Migration, MigrationName, Phase, TableRecord},
@@ -141,10 +141,7 @@ impl Verifying {
             let key = choose_key(&source).map_err(|refusal| {
                 let plain = table.source.plain();
                 let what = "has no key that its rows can be told apart by";
-                Failure::refused(
-                    format!("{plain} {what}: {refusal}"),
-                    format!("ALTER TABLE {} ADD PRIMARY KEY (..)", table.source),
-                )
+                Failure::refused(format!("{plain} {what}: {refusal}"), key_statement(&source, ".."))
             })?;
             let columns = match record {
                 Some(record) => record.columns.clone(),
@@ -326,7 +323,7 @@ fn shared_key(source: &Table, key: &Key, target: &Table) -> Result<(Vec<KeyColum
         let columns = columns.join(", ");
         return Err(Failure::refused(
             format!("the target {plain} has no unique index on exactly ({columns})"),
-            format!("ALTER TABLE {} ADD PRIMARY KEY ({columns})", target.name),
+            key_statement(target, &columns),
         ));
     };
     let mut columns = key.columns.clone();

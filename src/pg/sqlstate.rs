@@ -25,6 +25,8 @@ impl SqlState {
     pub const PROTOCOL_VIOLATION: Self = Self(*b"08P01");
     /// The role may not do that.
     pub const INSUFFICIENT_PRIVILEGE: Self = Self(*b"42501");
+    /// A text is none of its type.
+    pub const INVALID_TEXT_REPRESENTATION: Self = Self(*b"22P02");
     /// Something was divided by nothing.
     pub const DIVISION_BY_ZERO: Self = Self(*b"22012");
     /// The object (slot, row) is in use by another session.

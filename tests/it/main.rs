@@ -57,6 +57,7 @@ mod program;
 mod provoked;
 mod proxy;
 mod refusals;
+mod rests;
 mod sabotage;
 mod secure;
 mod servers;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Driver, LANE_WAIT};
 use crate::{
     apply::{ApplyError, Moment, error::TARGET, fetch, messages::key_bytes},
+    catalog::Foundation,
     ledger,
     replication::take_checkpoint,
 };
@@ -35,9 +36,16 @@ impl Driver<'_> {
             for entries in entries.chunks(fetch::ROWS_AT_A_TIME) {
                 let (of, fold) = (&self.inbox.tables[table], &mut self.inbox.folds[table]);
                 keys.extend(entries.iter().map(|&at| key_bytes(table, fold, &fold.entries()[at])));
-                fetch::fetch(self.source, of, fold, entries)
-                    .await
-                    .map_err(|error| ApplyError::Fetch { table: of.source.plain(), error })?;
+                let (plain, at) = (of.source.plain(), self.inbox.accountant.complete());
+                fetch::fetch(self.source, of, fold, entries).await.map_err(|error| {
+                    if Foundation::fails(&error) {
+                        let difference = "it was not what it was when rows were fetched".into();
+                        return ApplyError::TableChanged { table: plain.clone(), at, difference };
+                    }
+                    ApplyError::Fetch { table: plain.clone(), error }
+                })?;
+                // What its lock does not hold still is asked before the rows are committed.
+                self.inbox.described.insert(table);
                 self.report().await?;
             }
         }

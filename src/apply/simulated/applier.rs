@@ -16,6 +16,7 @@ use crate::{
         ApplyColumn, ApplyError, ApplyTable, Fold, State,
         messages::{Ask, Inbox, key_bytes},
     },
+    catalog::Foundation,
     pg::{Ident, Lsn, QualifiedName},
     pgoutput::{Decoder, Message, ProtoVersion, Streaming, Update},
     sql::KeyColumn,
@@ -57,16 +58,21 @@ fn tables(world: &World) -> Vec<ApplyTable> {
         source_modifier: -1,
         target_type: TEXT,
     };
+    let computed = |table: &super::message::Table| {
+        table.computed.then(|| Ident::new(super::message::COMPUTED)).into_iter().collect()
+    };
     let table = |(ordinal, table): (usize, &super::message::Table)| ApplyTable {
         ordinal,
         source_oid: table.oid,
         source: QualifiedName::new("public", table.name),
         target: QualifiedName::new("public", table.name),
+        foundation: Foundation::default(),
         columns: super::COLUMNS.iter().map(column).collect(),
         source_key: vec![key.clone()],
         target_key: vec![key.clone()],
         replica_identity: table.identity(),
-        left_out: Vec::new(),
+        left_out: computed(table),
+        computed: computed(table),
         ignores_new: false,
         keys_are_bytes: true,
         pages_until: pages_until(ordinal),
@@ -180,7 +186,7 @@ impl Applier {
         let Some(table) = world.source.tables.iter().position(|table| table.oid == relation) else {
             return Some(m);
         };
-        let place = world.source.tables[table].order().position(|column| column == 0);
+        let place = world.source.tables[table].order().position(|column| column == Some(0));
         let key = place.and_then(|place| tuple.values().nth(place)?.bytes());
         let key = key.map(|key| String::from_utf8_lossy(key).into_owned());
         match (world.mistake, m) {

@@ -14,6 +14,9 @@ use crate::{
 /// The type of every column.
 pub(super) const TEXT: Oid = Oid(25);
 
+/// The name of a computed column.
+pub(super) const COMPUTED: &str = "computed";
+
 /// A table of the source.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
@@ -23,8 +26,8 @@ pub(super) struct Table {
     pub(super) full: bool,
     /// Its keys are stored out of line.
     pub(super) long_keys: bool,
-    /// Its columns come in another order than the target's.
-    pub(super) reversed: bool,
+    /// A computed column comes before the others, which the target has none of.
+    pub(super) computed: bool,
 }
 
 /// Whether a value is stored out of line.
@@ -42,15 +45,13 @@ impl Table {
         if self.full { ReplicaIdentity::Full } else { ReplicaIdentity::Default }
     }
 
-    /// Which of the target's columns comes at each place.
-    pub(super) fn order(&self) -> impl Iterator<Item = usize> + Clone + use<> {
-        let last = COLUMNS.len() - 1;
-        let reversed = self.reversed;
-        (0..=last).map(move |at| if reversed { last - at } else { at })
+    /// Which of the target's columns comes at each place, if any.
+    pub(super) fn order(&self) -> impl Iterator<Item = Option<usize>> + use<> {
+        self.computed.then_some(None).into_iter().chain((0..COLUMNS.len()).map(Some))
     }
 
     fn tuple<'a>(&self, value: impl Fn(usize) -> TupleValue<'a>) -> TupleBuf {
-        self.order().map(value).collect()
+        self.order().map(|at| at.map_or(TupleValue::Text(b"computed"), &value)).collect()
     }
 
     fn whole(&self, row: &Row) -> TupleBuf {
@@ -64,9 +65,9 @@ impl Table {
     }
 
     pub(super) fn relation(&self) -> Vec<u8> {
-        let column = |at: usize| RelationColumn {
-            part_of_key: self.full || at == 0,
-            name: COLUMNS[at],
+        let column = |at: Option<usize>| RelationColumn {
+            part_of_key: self.full || at == Some(0),
+            name: at.map_or(COMPUTED, |at| COLUMNS[at]),
             type_oid: TEXT,
             type_modifier: -1,
         };

@@ -100,7 +100,7 @@ impl Source {
             name: if number + 1 == count { "other" } else { ["a", "b"][number as usize] },
             full: rng.u8(..5) == 0,
             long_keys: rng.u8(..4) == 0,
-            reversed: rng.bool(),
+            computed: rng.bool(),
         };
         let tables: Vec<_> = (0..count).map(table).collect();
         let empty: State = tables.iter().map(|_| BTreeMap::new()).collect();

@@ -5,7 +5,7 @@ use super::{
     missing, privileges,
 };
 use crate::{
-    catalog::{Key, Table, choose_key, load_key_order, load_table},
+    catalog::{Foundation, Key, Table, choose_key, key_statement, load_key_order, load_table},
     conn::Error,
     migrate::{
         Failure, MigrationSpec, TableSpec, make_table::partition_schema, plan::PlannedTable,
@@ -31,6 +31,10 @@ pub(super) async fn look(
     let key_order = load_key_order(&mut servers.source, &source, &key.columns)
         .await
         .map_err(|error| Failure::refused_by("looking at the source", &error))?;
+    let ignores_new = asked.ignore_new_columns;
+    let foundation = Foundation::load(&mut servers.source, &source, &key, ignores_new)
+        .await
+        .map_err(|error| Failure::refused_by("looking at the source", &error))?;
     let at_target = |error: Error| Failure::refused_by("looking at the target", &error);
     let target = load_table(&mut servers.target, &spec.target).await.map_err(at_target)?;
     let target_key = match &target {
@@ -46,6 +50,7 @@ pub(super) async fn look(
         key,
         target_name: spec.target.clone(),
         target,
+        foundation,
         key_order,
         target_key,
         new_columns: Vec::new(),
@@ -77,7 +82,7 @@ async fn look_at_source(
     let key = choose_key(&source).map_err(|refusal| {
         Failure::refused(
             format!("{} has no key that its rows can be told apart by: {refusal}", name.plain()),
-            format!("ALTER TABLE {name} ADD PRIMARY KEY (..)"),
+            key_statement(&source, ".."),
         )
     });
     let at = At::source("replica_identity").of(name);

@@ -54,6 +54,7 @@ impl Watch<'_> {
             let (found, _) =
                 resume::unaltered(&mut source, record, there, self.ignores_new).await?;
             resume::identities(&found, &table.key)?;
+            resume::founded(&mut source, table).await?;
             looked.push(found);
         }
         publication::still_brings_all(&mut source, self.migration, self.tables).await?;
