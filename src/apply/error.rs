@@ -45,6 +45,34 @@ pub enum ApplyError {
         /// What happened.
         error: Error,
     },
+    /// The staging table of a table refuses what is to go by way of it. The table itself may take
+    /// it.
+    #[error(
+        "writing changes to {place} by way of a staging table, after position {after}: {error}"
+    )]
+    NotStaged {
+        /// The table's place among those of the run.
+        table: usize,
+        /// The table.
+        place: String,
+        /// The last position that the target is known to have committed.
+        after: Lsn,
+        /// What happened.
+        error: Error,
+    },
+    /// Tables were emptied on the source, and one that is not moved refers to them on the target.
+    #[error(
+        "emptying {place} as TRUNCATE did on the source, after position {after}: {error}; on the \
+         target a table that is not moved refers to it by a foreign key"
+    )]
+    Bound {
+        /// The first of the tables.
+        place: String,
+        /// The last position that the target is known to have committed.
+        after: Lsn,
+        /// What happened.
+        error: Error,
+    },
     /// The ledger's line was not there, or not where this run has left it.
     #[error(
         "the migration's line in the ledger is not where this run has left it, at {after}: \
@@ -143,13 +171,23 @@ impl ApplyError {
             if error.sqlstate().is_some_and(|code| conflicts.contains(&code)))
     }
 
+    /// The table whose changes are to go without a staging table from now on.
+    pub(super) const fn unstaged(&self) -> Option<usize> {
+        match self {
+            Self::NotStaged { table, .. } => Some(*table),
+            _ => None,
+        }
+    }
+
     /// The connection's error, if it is one.
     #[must_use]
     pub const fn connection_error(&self) -> Option<&Error> {
         match self {
-            Self::Stream(error) | Self::Fetch { error, .. } | Self::Target { error, .. } => {
-                Some(error)
-            }
+            Self::Stream(error)
+            | Self::Fetch { error, .. }
+            | Self::Target { error, .. }
+            | Self::NotStaged { error, .. }
+            | Self::Bound { error, .. } => Some(error),
             _ => None,
         }
     }

@@ -11,13 +11,13 @@ use super::{
     ApplyError, ApplyTable, Fold,
     error::TARGET,
     fold::Entry,
-    work::Written,
-    writer::{How, Writer},
+    work::{Queued, Written},
+    writer::{How, TRUNCATE, Writer},
 };
 use crate::{
     conn::{Connection, Pipeline},
     ledger::{self, MigrationName, Position, PositionWriter},
-    pg::Lsn,
+    pg::{Lsn, SqlState},
     replication::DurableLsn,
 };
 
@@ -43,8 +43,10 @@ const MAY_STAGE: &str =
 /// What an outstanding reply is for.
 #[derive(Debug)]
 enum Outstanding {
-    /// BEGIN, a staging table, a count of the ledger, or a Sync.
+    /// BEGIN, a count of the ledger, or a Sync.
     Own,
+    /// The staging table of this table: it is made, emptied or filled.
+    Stage(usize),
     /// The ledger's position, which fails unless it finds its line.
     Position,
     /// Rows.
@@ -53,6 +55,15 @@ enum Outstanding {
     Rows,
     /// The COMMIT that carries this position.
     Commit(Carried),
+}
+
+impl From<Queued> for Outstanding {
+    fn from(queued: Queued) -> Self {
+        match queued {
+            Queued::Stage(table) => Self::Stage(table),
+            Queued::Written(written) => Self::Written(written),
+        }
+    }
 }
 
 /// A position on its way.
@@ -164,12 +175,22 @@ impl Lane {
         }
     }
 
+    /// Queues the emptying of tables, which comes before all that is written to any of them.
+    pub(super) fn truncate(&mut self, tables: &[(usize, &ApplyTable)]) {
+        if tables.is_empty() {
+            return;
+        }
+        self.begin();
+        let Self { writer, pipeline, outstanding, .. } = self;
+        writer.truncate(pipeline, tables, &mut |queued| outstanding.push_back(queued.into()));
+    }
+
     /// Queues the folded changes of a table.
     pub(super) fn write(&mut self, at: usize, table: &ApplyTable, fold: &Fold, how: How) {
         self.begin();
         let Self { writer, pipeline, outstanding, .. } = self;
-        writer.write(pipeline, (at, table), fold, how, &mut |written| {
-            outstanding.push_back(written.map_or(Outstanding::Own, Outstanding::Written));
+        writer.write(pipeline, (at, table), fold, how, &mut |queued| {
+            outstanding.push_back(queued.into());
         });
     }
 
@@ -183,8 +204,8 @@ impl Lane {
     ) {
         self.begin();
         let Self { writer, pipeline, outstanding, .. } = self;
-        writer.move_row(pipeline, (at, table), fold, entries, &mut |written| {
-            outstanding.push_back(written.map_or(Outstanding::Own, Outstanding::Written));
+        writer.move_row(pipeline, (at, table), fold, entries, &mut |queued| {
+            outstanding.push_back(queued.into());
         });
     }
 
@@ -249,7 +270,17 @@ impl Lane {
                 }
                 let table = error.sqlstate().and_then(|_| self.table_in_hand(tables));
                 let place = table.map_or_else(|| TARGET.into(), |t| format!("{TARGET}'s {t}"));
-                ApplyError::Target { place, after, error }
+                match self.outstanding.front() {
+                    Some(Outstanding::Stage(table)) if is_refusal(&error) => {
+                        ApplyError::NotStaged { table: *table, place, after, error }
+                    }
+                    Some(Outstanding::Written(Written { what: TRUNCATE, .. }))
+                        if error.sqlstate() == Some(SqlState::FEATURE_NOT_SUPPORTED) =>
+                    {
+                        ApplyError::Bound { place, after, error }
+                    }
+                    _ => ApplyError::Target { place, after, error },
+                }
             })?;
             match self.outstanding.pop_front() {
                 Some(Outstanding::Written(written)) => self.check(&written, found, tables)?,
@@ -269,16 +300,18 @@ impl Lane {
                         Committed::Position
                     });
                 }
-                Some(Outstanding::Own | Outstanding::Position) | None => {}
+                Some(Outstanding::Own | Outstanding::Stage(_) | Outstanding::Position) | None => {}
             }
         }
     }
 
     /// The table whose changes the oldest statement without a reply brings, if it brings any.
     fn table_in_hand(&self, tables: &[ApplyTable]) -> Option<String> {
-        let brings = |o: &&Outstanding| matches!(o, Outstanding::Own | Outstanding::Written(_));
+        use Outstanding::{Own, Stage, Written};
+        let brings = |o: &&Outstanding| matches!(o, Own | Stage(_) | Written(_));
         let table = self.outstanding.iter().take_while(brings).find_map(|o| match o {
-            Outstanding::Written(written) => tables.get(written.table),
+            Written(written) => tables.get(written.table),
+            Stage(table) => tables.get(*table),
             _ => None,
         });
         table.map(|table| table.target.plain())
@@ -317,4 +350,11 @@ impl Lane {
             connection.close().await;
         }
     }
+}
+
+/// Whether a server has refused what it was asked for, and not merely failed to do it: features,
+/// values, constraints, rights and names, limits, what event triggers raise.
+fn is_refusal(error: &crate::conn::Error) -> bool {
+    let classes = ["0A", "22", "23", "42", "54", "P0"];
+    error.sqlstate().is_some_and(|code| classes.contains(&code.class()))
 }

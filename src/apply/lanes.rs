@@ -99,10 +99,13 @@ impl Lanes {
             self.barrier |= self.is_spread();
             1
         };
-        for (at, (table, fold)) in tables.iter().zip(folds).enumerate() {
-            if fold.is_empty() {
-                continue;
-            }
+        let all = || tables.iter().enumerate().zip(folds);
+        let emptied: Vec<_> =
+            all().filter(|(_, fold)| fold.truncated()).map(|(table, _)| table).collect();
+        if let Some(first) = self.lanes.first_mut() {
+            first.truncate(&emptied);
+        }
+        for ((at, table), fold) in all().filter(|(_, fold)| !fold.entries().is_empty()) {
             let target = match self.strict {
                 true => Target::Exact,
                 false if position > table.pages_until => Target::LaxAfterPages,

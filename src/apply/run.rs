@@ -40,7 +40,8 @@ impl Apply {
     /// A batch that meets a conflict is not an error yet: two rows may have exchanged a value of
     /// another unique index, and a row that was taken for new may have been brought by a page. It
     /// begins again from the ledger's position, as after a crash, and writes one change at a time
-    /// in the order of the log until the place is passed.
+    /// in the order of the log until the place is passed. What a staging table refuses comes again
+    /// in the same way, and goes without one.
     ///
     /// Errors: the stream, the target or a table is not as it must be. What was committed stays,
     /// and the position in the ledger tells how far that is.
@@ -73,17 +74,21 @@ impl Apply {
                 }
             };
             let error = match ended {
-                Err(error) if error.is_conflict() => error,
+                Err(error) if error.is_conflict() || error.unstaged().is_some() => error,
                 ended => return ended,
             };
             // What met it is rolled back, and the next run begins before it.
             if *interrupt.borrow() {
                 return Ok(Outcome::Interrupted);
             }
-            if !careful.widen(received) {
+            if let Some(table) = error.unstaged().and_then(|at| apply.tables.get_mut(at)) {
+                table.staged = false;
+                tracing::info!("{error}; now without a staging table");
+            } else if careful.widen(received) {
+                tracing::info!("{error}; now one change at a time up to {}", careful.until);
+            } else {
                 return Err(error);
             }
-            tracing::info!("{error}; now one change at a time up to {}", careful.until);
             apply.checkpoint = checkpoint;
             no_writers_left(target, &apply, interrupt.clone()).await?;
         }

@@ -6,13 +6,17 @@
 //! number of rows. Rows that can't be there yet go straight into the table, also by COPY.
 //!
 //! Nothing waits for a reply: COPY and its data travel in the pipeline like anything else.
+//!
+//! A staging table has limits of its own: a row has one column more there, its types need USAGE, an
+//! event trigger may forbid it. What it refuses is no error yet: the table's changes go without it
+//! from then on ([`super::run`]).
 
 use std::collections::HashMap;
 
 use super::{
     ApplyTable,
     fold::{Entry, Fold},
-    work::{Work, Written},
+    work::{Queued, Work, Written},
 };
 use crate::{
     conn::Pipeline,
@@ -75,7 +79,7 @@ impl Staging {
         (fold, format): (&Fold, Format),
         work: &Work,
         exact: bool,
-        queued: &mut impl FnMut(Option<Written>),
+        queued: &mut impl FnMut(Queued),
     ) {
         let staged =
             self.tables.entry(at).or_insert_with(|| Staged::new(at, table, pipeline, queued));
@@ -103,13 +107,15 @@ impl Staged {
         at: usize,
         table: &ApplyTable,
         pipeline: &mut Pipeline,
-        queued: &mut impl FnMut(Option<Written>),
+        queued: &mut impl FnMut(Queued),
     ) -> Self {
-        let stage = Stage::new(at, &table.target, &table.column_names());
+        let columns: Vec<_> =
+            table.columns.iter().map(|c| (c.name.clone(), c.below_domain.clone())).collect();
+        let stage = Stage::new(at, &table.target, &columns);
         let name = format!("pghost_stage_{at}");
         pipeline.prepare(&name, &stage.create(), &[]);
         pipeline.execute(&name, std::iter::empty(), |_| {});
-        queued(None);
+        queued(Queued::Stage(at));
         Self { stage, prepared: HashMap::new(), used: false }
     }
 }
@@ -123,7 +129,7 @@ struct Statements<'a, F> {
     queued: &'a mut F,
 }
 
-impl<F: FnMut(Option<Written>)> Statements<'_, F> {
+impl<F: FnMut(Queued)> Statements<'_, F> {
     /// The name of a statement, which is prepared if it is new.
     fn statement(&mut self, kind: Kind) -> String {
         let (table, staged) = (self.table, &mut *self.staged);
@@ -153,7 +159,7 @@ impl<F: FnMut(Option<Written>)> Statements<'_, F> {
         if std::mem::replace(&mut self.staged.used, true) {
             let empty = self.statement(Kind::Empty);
             self.pipeline.execute(&empty, std::iter::empty(), |_| {});
-            (self.queued)(None);
+            (self.queued)(Queued::Stage(self.at));
         }
         let key = self.table.key_places();
         let copy = self.statement(Kind::Copy(format));
@@ -164,7 +170,7 @@ impl<F: FnMut(Option<Written>)> Statements<'_, F> {
         let upserts = work.upserts.iter().map(|entry| (Some(UPSERT), entry));
         let rows = deletes.chain(updates).chain(upserts);
         self.pipeline.copy(&copy, |bytes| copy_rows(bytes, format, fold, &key, rows));
-        (self.queued)(None);
+        (self.queued)(Queued::Stage(self.at));
     }
 
     fn insert(&mut self, fold: &Fold, format: Format, entries: &[Entry]) {
@@ -173,7 +179,7 @@ impl<F: FnMut(Option<Written>)> Statements<'_, F> {
         self.pipeline.copy(&copy, |bytes| copy_rows(bytes, format, fold, &[], rows));
         let must_find = Some(entries.len() as u64);
         let (table, what, brings) = (self.at, "COPY", true);
-        (self.queued)(Some(Written { table, what, must_find, brings }));
+        (self.queued)(Queued::Written(Written { table, what, must_find, brings }));
     }
 
     fn run(&mut self, kind: Kind, rows: usize, exact: bool) {
@@ -187,7 +193,7 @@ impl<F: FnMut(Option<Written>)> Statements<'_, F> {
         let name = self.statement(kind);
         self.pipeline.execute(&name, std::iter::empty(), |_| {});
         let must_find = (brings || exact).then_some(rows as u64);
-        (self.queued)(Some(Written { table: self.at, what, must_find, brings }));
+        (self.queued)(Queued::Written(Written { table: self.at, what, must_find, brings }));
     }
 }
 

@@ -19,6 +19,8 @@ pub struct ApplyColumn {
     pub source_modifier: i32,
     /// Its type on the target, which parameters are declared with.
     pub target_type: Oid,
+    /// The type below that one, as SQL spells it, where it is a domain.
+    pub below_domain: Option<String>,
 }
 
 /// A table of the migration.
@@ -52,6 +54,8 @@ pub struct ApplyTable {
     pub computed: Vec<Ident>,
     /// Whether new columns that the stream brings are left out, too.
     pub ignores_new: bool,
+    /// Whether many changes may go by way of a staging table.
+    pub staged: bool,
 }
 
 impl ApplyTable {
@@ -159,6 +163,7 @@ mod tests {
             source_type: Oid(oid),
             source_modifier: -1,
             target_type: Oid(oid),
+            below_domain: None,
         };
         let key = KeyColumn::builtin("id", 23, "integer");
         ApplyTable {
@@ -176,6 +181,7 @@ mod tests {
             left_out: vec![Ident::new("g")],
             computed: vec![Ident::new("g")],
             ignores_new: false,
+            staged: true,
         }
     }
 

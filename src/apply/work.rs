@@ -81,7 +81,16 @@ impl Work {
     }
 }
 
-/// A statement that was queued, as the lane watches it.
+/// A statement that was queued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Queued {
+    /// One that has to do with the staging table of this table, and with no row of its own.
+    Stage(usize),
+    /// One that writes rows.
+    Written(Written),
+}
+
+/// A statement that writes rows, as the lane watches it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Written {
     /// The table's place among those of the run.

@@ -15,11 +15,11 @@ use super::{
     ApplyTable,
     fold::{Cell, Entry, Fold},
     staged::{SETS_MAX, STAGED_ROWS, Staging},
-    work::{Target, Work, Written},
+    work::{Queued, Target, Work, Written},
 };
 use crate::{
     conn::Pipeline,
-    pg::Oid,
+    pg::{Oid, QualifiedName},
     sql::{delete_rows, insert_rows, move_row, truncate, update_rows, upsert_rows},
     wire::Format,
 };
@@ -37,10 +37,14 @@ const ROWS_MAX: usize = 1024;
 /// updates with missing big values multiply, by the sets of columns that go missing together.
 const PREPARED_PARAMETERS_MAX: usize = 350_000;
 
+/// For messages, and for who asks what has failed.
+pub(super) const TRUNCATE: &str = "TRUNCATE";
+
 /// Which statement.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Kind {
-    Truncate,
+    /// The tables that are emptied together.
+    Truncate(Vec<QualifiedName>),
     Delete,
     /// The columns that are set, by their places.
     Update(Vec<usize>),
@@ -93,25 +97,36 @@ impl Writer {
         self.staging.iter_mut().for_each(Staging::emptied);
     }
 
-    /// Queues what a fold says of a table, deletes first: of two spellings of one key the one
-    /// that goes must not take the one that stays with it. `queued` hears of each statement.
+    /// Queues the emptying of tables, which comes before all that is written to any of them.
+    pub(super) fn truncate(
+        &mut self,
+        pipeline: &mut Pipeline,
+        tables: &[(usize, &ApplyTable)],
+        queued: &mut impl FnMut(Queued),
+    ) {
+        let Some(&first) = tables.first() else { return };
+        let names = tables.iter().map(|(_, table)| table.target.clone()).collect();
+        let kind = Kind::Truncate(names);
+        let what = kind.name();
+        let name = self.statement(pipeline, first, kind, 1);
+        pipeline.execute(&name, std::iter::empty(), |_| {});
+        queued(Queued::Written(Written { table: first.0, what, must_find: None, brings: false }));
+    }
+
+    /// Queues the rows that a fold says of a table, deletes first: of two spellings of one key the
+    /// one that goes must not take the one that stays with it. `queued` hears of each statement.
     pub(super) fn write(
         &mut self,
         pipeline: &mut Pipeline,
         (at, table): (usize, &ApplyTable),
         fold: &Fold,
         how: How,
-        queued: &mut impl FnMut(Option<Written>),
+        queued: &mut impl FnMut(Queued),
     ) {
         let exact = how.target == Target::Exact;
-        if fold.truncated() {
-            let name = self.statement(pipeline, (at, table), Kind::Truncate, 1);
-            pipeline.execute(&name, std::iter::empty(), |_| {});
-            let what = "TRUNCATE";
-            queued(Some(Written { table: at, what, must_find: None, brings: false }));
-        }
         let mine = fold.entries().iter().filter(|entry| how.is_mine(table, fold, entry));
-        if let (Some(staging), Some(format)) = (&mut self.staging, fold.format()) {
+        let staging = self.staging.as_mut().filter(|_| table.staged);
+        if let (Some(staging), Some(format)) = (staging, fold.format()) {
             let work = Work::new(table, fold, mine.clone(), how.target);
             if work.len() >= STAGED_ROWS && work.updates.len() <= SETS_MAX {
                 staging.write(pipeline, (at, table), (fold, format), &work, exact, queued);
@@ -136,7 +151,12 @@ impl Writer {
                     || kind == Kind::Upsert && table.columns.len() > table.target_key.len();
                 let finds = exact && matches!(kind, Kind::Delete | Kind::Update(_));
                 let must_find = (brings || finds).then_some(rows.len() as u64);
-                queued(Some(Written { table: at, what: kind.name(), must_find, brings }));
+                queued(Queued::Written(Written {
+                    table: at,
+                    what: kind.name(),
+                    must_find,
+                    brings,
+                }));
             }
         }
     }
@@ -149,7 +169,7 @@ impl Writer {
         (at, table): (usize, &ApplyTable),
         fold: &Fold,
         (old, new): (&Entry, &Entry),
-        queued: &mut impl FnMut(Option<Written>),
+        queued: &mut impl FnMut(Queued),
     ) {
         let row = fold.row(new);
         let set: Vec<_> = (0..row.len()).filter(|&i| row[i] != Cell::Unchanged).collect();
@@ -160,7 +180,7 @@ impl Writer {
         self.cells.extend(set.iter().map(|&i| row[i]));
         self.execute(pipeline, &name, fold);
         let what = kind.name();
-        queued(Some(Written { table: at, what, must_find: Some(1), brings: false }));
+        queued(Queued::Written(Written { table: at, what, must_find: Some(1), brings: false }));
     }
 
     /// Queues a statement with the gathered values.
@@ -203,7 +223,7 @@ impl Kind {
     /// For messages.
     const fn name(&self) -> &'static str {
         match self {
-            Self::Truncate => "TRUNCATE",
+            Self::Truncate(_) => TRUNCATE,
             Self::Delete => "DELETE",
             Self::Update(_) => "UPDATE",
             Self::Insert => "INSERT",
@@ -215,7 +235,7 @@ impl Kind {
     /// Appends a row's parameters.
     fn values(&self, fold: &Fold, entry: &Entry, cells: &mut Vec<Cell>) {
         match self {
-            Self::Truncate => {}
+            Self::Truncate(_) => {}
             Self::Delete => cells.extend(fold.key(entry)),
             Self::Update(set) | Self::Move(set) => {
                 let row = fold.row(entry);
@@ -229,7 +249,8 @@ impl Kind {
     /// How many parameters a row takes.
     fn parameters(&self, table: &ApplyTable) -> usize {
         match self {
-            Self::Truncate => 0,
+            // None; but it takes memory on the server as others do.
+            Self::Truncate(tables) => tables.len(),
             Self::Delete => table.target_key.len(),
             Self::Update(set) | Self::Move(set) => table.target_key.len() + set.len(),
             Self::Insert | Self::Upsert => table.columns.len(),
@@ -244,7 +265,7 @@ impl Kind {
         let of = |set: &[usize]| set.iter().map(|&i| table.columns[i].target_type).collect();
         let keyed = |set: &[usize]| -> Vec<Oid> { [of(&table.key_places()), of(set)].concat() };
         let (sql, types): (_, Vec<Oid>) = match self {
-            Self::Truncate => (truncate(target), Vec::new()),
+            Self::Truncate(tables) => (truncate(tables), Vec::new()),
             Self::Delete => (delete_rows(target, key, rows), of(&table.key_places())),
             Self::Update(set) => (update_rows(target, key, &names(set), rows), keyed(set)),
             Self::Move(set) => (move_row(target, &all, key, &names(set)), keyed(set)),

@@ -171,9 +171,11 @@ fn usable(table: &Table, index: &UniqueIndex) -> Result<(), &'static str> {
 
 fn key_of(table: &Table, index: &UniqueIndex) -> Key {
     let columns = index.columns.iter().zip(&index.operators).filter_map(|(name, operators)| {
-        let base = table.column(name)?.base.clone();
+        let column = table.column(name)?;
+        let base = column.base.clone();
         Some(KeyColumn {
             name: name.clone(),
+            is_enum_domain: base.is_enum && base.oid != column.type_oid,
             type_oid: base.oid,
             type_name: base.name,
             collation: base.collation,

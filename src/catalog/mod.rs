@@ -29,7 +29,7 @@ pub use model::{
     BaseType, Column, ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger,
     Extras, FORCE, Generated, Identity, InheritedIndex, OwnedSequence, Shape, Table, UniqueIndex,
 };
-pub use object::{Names, Object, ObjectKind, objects, partition_objects};
+pub use object::{Names, Object, ObjectKind, objects, partition_objects, take_identity};
 pub use ordering::{load_key_order, load_ordering};
 pub use partition::{
     Files, Partition, PartitionShape, create_partition, identity_statements, own_columns,

@@ -102,6 +102,8 @@ pub struct BaseType {
     pub name: String,
     /// The column's collation as SQL spells it, if it is not this type's own.
     pub collation: Option<String>,
+    /// Whether it is an enum.
+    pub is_enum: bool,
 }
 
 /// Who may give an identity column its values.

@@ -82,6 +82,18 @@ impl ObjectKind {
     }
 }
 
+/// What [`ObjectKind::Setting`] calls a table's replica identity.
+const IDENTITY: &str = "replica identity";
+
+/// Takes the statements out that give a partition its replica identity. Where that is the whole
+/// table's key, they can be given together with it.
+#[must_use]
+pub fn take_identity(objects: &mut Vec<Object>) -> Vec<String> {
+    let is_identity =
+        |object: &mut Object| object.kind == ObjectKind::Setting && object.name == IDENTITY;
+    objects.extract_if(.., is_identity).flat_map(|object| object.statements).collect()
+}
+
 /// One thing to be made on the target, in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
@@ -212,7 +224,10 @@ pub fn objects(
     }
     if extras.identity_full {
         let sql = format!("ALTER TABLE {target} REPLICA IDENTITY FULL");
-        plan.add(ObjectKind::Setting, "replica identity", vec![sql]);
+        match plan.objects.iter_mut().find(|object| object.kind == ObjectKind::Key) {
+            Some(key) => key.statements.push(sql),
+            None => plan.add(ObjectKind::Setting, IDENTITY, vec![sql]),
+        }
     }
     for trigger in &extras.triggers {
         plan.trigger(trigger);
@@ -258,7 +273,7 @@ pub fn partition_objects(
         };
         let of_root = format!("{}.{name}", root.1.schema);
         let clauses = [
-            (index.replica_identity, "replica identity", "REPLICA IDENTITY USING INDEX"),
+            (index.replica_identity, IDENTITY, "REPLICA IDENTITY USING INDEX"),
             (index.clustered, "cluster", "CLUSTER ON"),
         ];
         for (_, what, clause) in clauses.into_iter().filter(|(is_set, ..)| *is_set) {
@@ -314,8 +329,13 @@ impl Plan<'_> {
             Some(_) => ObjectKind::Unique,
             None => ObjectKind::Index,
         };
+        let identity = format!("ALTER TABLE {target} REPLICA IDENTITY USING INDEX {name}");
         if is_key {
-            // The key is built by itself, long before the rest.
+            // The key is built by itself, long before the rest. Together with it, since a
+            // publication of the target would refuse every update and delete of the catch-up.
+            if index.replica_identity {
+                statements.push(identity);
+            }
             self.add(kind, &index.name, statements);
             if !more.is_empty() {
                 self.add(ObjectKind::Comment, &index.name, more);
@@ -323,10 +343,9 @@ impl Plan<'_> {
         } else {
             statements.append(&mut more);
             self.add(kind, &index.name, statements);
-        }
-        if index.replica_identity {
-            let sql = format!("ALTER TABLE {target} REPLICA IDENTITY USING INDEX {name}");
-            self.add(ObjectKind::Setting, "replica identity", vec![sql]);
+            if index.replica_identity {
+                self.add(ObjectKind::Setting, IDENTITY, vec![identity]);
+            }
         }
         if index.clustered {
             let sql = format!("ALTER TABLE {target} CLUSTER ON {name}");

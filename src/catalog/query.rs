@@ -68,6 +68,7 @@ SELECT a.attname, a.atttypid, a.atttypmod,
                            to_jsonb(co) ->> 'colllocale', to_jsonb(co) ->> 'collicurules') END
             AS merges,
        b.oid AS base_oid, format_type(b.oid, b.modifier) AS base_name,
+       bt.typtype = 'e' AS base_enum,
        CASE WHEN a.attcollation <> bt.typcollation
             THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) END AS base_collation,
        sn.nspname AS sequence_schema, sc.relname AS sequence_name,
@@ -157,11 +158,11 @@ SELECT ic.relname AS index_name, i.indisprimary, i.indisreplident, i.indimmediat
  WHERE i.indrelid = $1::oid AND i.indisunique
  ORDER BY i.indisprimary DESC, ic.relname, k.n";
 
-/// Its own and its partitions'.
+/// Its own and its partitions', those that foreign keys consist of included.
 const ALWAYS_TRIGGERS: &str = "
 WITH tree AS (SELECT $1::oid AS oid UNION SELECT relid FROM pg_partition_tree($1::oid))
 SELECT tgname AS name FROM pg_trigger JOIN tree ON tgrelid = tree.oid
- WHERE NOT tgisinternal AND tgenabled IN ('A', 'R')
+ WHERE tgenabled IN ('A', 'R')
  UNION
 SELECT rulename FROM pg_rewrite JOIN tree ON ev_class = tree.oid WHERE ev_enabled IN ('A', 'R')";
 
@@ -332,6 +333,7 @@ fn column(row: &Row) -> Result<Column, Error> {
             oid: row.get("base_oid")?,
             name: row.get("base_name")?,
             collation: row.get("base_collation")?,
+            is_enum: row.get("base_enum")?,
         },
         not_null: row.get("attnotnull")? && unproven.is_none(),
         unproven,

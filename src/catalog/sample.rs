@@ -45,7 +45,12 @@ impl Column {
             type_oid,
             type_modifier: -1,
             type_name: type_name.into(),
-            base: BaseType { oid: type_oid, name: type_name.into(), collation: None },
+            base: BaseType {
+                oid: type_oid,
+                name: type_name.into(),
+                collation: None,
+                is_enum: false,
+            },
             not_null: false,
             unproven: None,
             expression: None,

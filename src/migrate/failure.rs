@@ -74,6 +74,9 @@ const KEPT: &str = "what was committed stays, and the ledger on the target knows
 const PAGES_KEPT: &str =
     "the pages that were committed stay; nothing of the failed page is on the target";
 const UNTOUCHED: &str = "nothing is touched any more; what was committed stays";
+const BOUND: &str = "drop that foreign key on the target (ALTER TABLE .. DROP CONSTRAINT) and \
+                     give the same command again; then see to what refers to the rows that are \
+                     gone, and make it again";
 const RESUME: &str = "mend the cause and give the same command again; it goes on where it stopped";
 
 impl Failure {
@@ -148,6 +151,7 @@ impl Failure {
     /// A refusal by a server, before anything was done.
     #[must_use]
     pub fn refused_by(what: &str, error: &Error) -> Self {
+        let rule = rule_of_error(error, Place::Anywhere);
         let hint = match error {
             error if error.is_unreachable() => {
                 "check host, port and network, and that the server runs"
@@ -167,9 +171,9 @@ impl Failure {
             _ if error.sqlstate() == Some(SqlState::INSUFFICIENT_PRIVILEGE) => {
                 "grant the role what the message asks for, and try again"
             }
+            _ if rule.sign == Sign::SearchPath => rule.next,
             _ => "mend what the message names, and try again",
         };
-        let rule = rule_of_error(error, Place::Anywhere);
         let verdict = match rule.verdict {
             Verdict::Retry => Verdict::Retry,
             _ => Verdict::Refused,
@@ -196,7 +200,11 @@ impl Failure {
     #[must_use]
     pub fn apply(error: &ApplyError) -> Self {
         let sqlstate = error.connection_error().and_then(Error::sqlstate);
-        Self::by_rule(rule_of_apply(error), sqlstate, error.to_string(), KEPT)
+        let failure = Self::by_rule(rule_of_apply(error), sqlstate, error.to_string(), KEPT);
+        match error {
+            ApplyError::Bound { .. } => Self { hint: BOUND.into(), ..failure },
+            _ => failure,
+        }
     }
 
     /// A comparison that came to no end.

@@ -9,8 +9,9 @@ use super::{
 };
 use crate::{
     catalog::{
-        Extras, Names, Object, Table, create_partition, create_table, load_extras, load_names,
-        load_settings, load_table, names_taken, objects, own_columns, partition_objects,
+        Extras, InheritedIndex, Names, Object, ObjectKind, Table, create_partition, create_table,
+        load_extras, load_names, load_settings, load_table, names_taken, objects, own_columns,
+        partition_objects, take_identity,
     },
     conn::{Connection, Error},
     ledger::{self, MigrationName},
@@ -224,14 +225,23 @@ fn write(
     statements.extend(settle(name, &model.settings));
     let partitions = partitions(table, model, made, names, &mut statements);
     let both = (&source.name, name);
-    let of_root = objects(&model.extras, both, &table.key.index, moved, names, major);
+    let mut of_root = objects(&model.extras, both, &table.key.index, moved, names, major);
     // Before the root's, with which the server chooses names for partitions.
     let mut all = Vec::new();
     for ((partition, name), (.., extras)) in
         source.partitions.iter().zip(&partitions).zip(&model.partitions)
     {
         let own = (&partition.name, name);
-        all.extend(partition_objects(extras, own, both, moved, names, major));
+        let mut own = partition_objects(extras, own, both, moved, names, major);
+        let by_key =
+            |index: &InheritedIndex| index.replica_identity && index.root == table.key.index;
+        let key = of_root.iter_mut().find(|object| object.kind == ObjectKind::Key);
+        if let (Some(key), true) =
+            (key, extras.identity_full || extras.inherited.iter().any(by_key))
+        {
+            key.statements.extend(take_identity(&mut own));
+        }
+        all.extend(own);
     }
     all.extend(of_root);
     Recipe { statements, objects: all }

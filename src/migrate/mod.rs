@@ -47,6 +47,7 @@ mod spec;
 mod standby;
 mod status;
 mod status_source;
+mod still;
 mod target;
 pub mod verdict;
 mod verify;

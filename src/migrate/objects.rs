@@ -12,6 +12,7 @@ use tokio::{sync::watch, task::JoinSet};
 use super::{
     Event, Failure, Listener, StepName, build_key,
     servers::CANCEL_AGAIN,
+    still::{refusal, why_left_out},
     watch::index::{Building, TELL_AGAIN, how_far},
 };
 use crate::{
@@ -260,7 +261,10 @@ async fn in_transaction(
     statement: &mut String,
 ) -> Result<Option<String>, Error> {
     let why = match object.object.kind {
-        ObjectKind::Trigger => would_fire(connection).await?,
+        kind if why_left_out(kind).is_some() => match refusal(connection).await? {
+            None => None,
+            Some(_) => why_left_out(kind).map(str::to_owned),
+        },
         ObjectKind::Firing => Some(FIRES.to_owned()),
         ObjectKind::RowSecurity if object.object.statements.iter().any(|s| s.ends_with(FORCE)) => {
             would_obey(connection).await?
@@ -280,24 +284,6 @@ async fn in_transaction(
     ledger::object_done(connection, migration, object).await?;
     connection.query("COMMIT").await?;
     Ok(None)
-}
-
-/// Later runs apply changes; where the role can't keep triggers from firing then, there must be
-/// none: they would do again what they did on the source.
-async fn would_fire(connection: &mut Connection) -> Result<Option<String>, Error> {
-    let tried = connection.query("BEGIN; SET LOCAL session_replication_role = replica").await;
-    if connection.in_transaction() {
-        connection.query("ROLLBACK").await?;
-    }
-    match tried {
-        Ok(_) => Ok(None),
-        Err(error) if error.sqlstate() == Some(SqlState::INSUFFICIENT_PRIVILEGE) => Ok(Some(
-            "the role may not set session_replication_role, so it would fire for every change \
-             that later runs apply"
-                .into(),
-        )),
-        Err(error) => Err(error),
-    }
 }
 
 /// Policies are not for later runs, which write what the source has; so the role must be one that

@@ -6,6 +6,7 @@ use crate::{
     catalog::{Foundation, Key, Table, binary_is_safe, equal_means_same_bytes, explain_key},
     ledger::TableRecord,
     pg::{Ident, Lsn, QualifiedName},
+    sql::Stage,
     wire::Format,
 };
 
@@ -121,14 +122,17 @@ impl PlannedTable {
             .source
             .stored_columns()
             .map(|column| {
+                let on_target = target.column(&column.name)?;
+                let is_domain = on_target.base.oid != on_target.type_oid;
                 Some(ApplyColumn {
                     name: column.name.clone(),
                     source_type: column.type_oid,
                     source_modifier: column.type_modifier,
-                    target_type: target.column(&column.name)?.type_oid,
+                    target_type: on_target.type_oid,
+                    below_domain: is_domain.then(|| on_target.base.name.clone()),
                 })
             })
-            .collect::<Option<_>>()?;
+            .collect::<Option<Vec<_>>>()?;
         let computed: Vec<_> = (self.source.columns.iter().filter(|c| c.generated.is_some()))
             .map(|c| c.name.clone())
             .collect();
@@ -138,6 +142,7 @@ impl PlannedTable {
             source: self.source.name.clone(),
             target: self.target_name.clone(),
             foundation: self.foundation.clone(),
+            staged: Stage::has_room_for(columns.len()),
             columns,
             source_key: self.key.columns.clone(),
             target_key: self.target_key.as_ref()?.columns.clone(),

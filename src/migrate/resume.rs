@@ -13,7 +13,7 @@ use super::{
     preflight::{self, load_source},
     publication,
     servers::Servers,
-    target,
+    still, target,
     verdict::{START_AGAIN, Sign},
     watch::slot_view::{Known, why_lost},
 };
@@ -44,6 +44,7 @@ pub(super) async fn check(
         let left = still_to_copy(&tables, migration);
         order_is_kept(&mut servers.source, spec.copy_from.as_ref(), left).await?;
     }
+    still::is_kept(&mut servers.target, &tables).await?;
     check_slot(servers, migration).await?;
     publication::still_brings_all(&mut servers.source, migration, &tables).await?;
     if spec.then == Then::Handoff {

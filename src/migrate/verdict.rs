@@ -3,7 +3,7 @@
 //! `docs/what-if.md` shows the same table to people; a test compares them row by row. Pure: what
 //! happened is handed in. How long a run waits, and how, is `patience`'s.
 
-use crate::{apply::ApplyError, backfill::PageError, conn::Error, pg::SqlState};
+use crate::{apply::ApplyError, backfill::PageError, conn::Error, pg::SqlState, wire::ServerError};
 
 /// What becomes of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub enum Sign {
     NotShown,
     /// A table was altered on the source.
     Altered,
+    /// A function did not find what it names without a schema.
+    SearchPath,
     /// The target is not what the source's log expects.
     Diverged,
     /// The target took other rows than it was sent.
@@ -102,6 +104,7 @@ impl Sign {
             Self::Garbled => "garbled",
             Self::NotShown => "not shown",
             Self::Altered => "table altered",
+            Self::SearchPath => "in a function",
             Self::Diverged => "target diverged",
             Self::Counts => "rows kept away",
             Self::Emptied => "target emptied",
@@ -225,6 +228,11 @@ pub static RULES: &[Rule] = &[
         "the source can't give a value, or the target can't hold it", Stop, MEND),
     rule(State("23"), Anywhere, "a constraint of the target refuses a row", Stop,
         "drop the constraint or mend what it speaks of, and give the same command again"),
+    rule(Sign::SearchPath, Anywhere,
+        "a function of a table's definition does not find what it names without a schema", Stop,
+        "pghost's search_path is empty, as that of native replication: ALTER FUNCTION .. SET \
+         search_path = .. for the function that the message's context names, on that server, and \
+         give the same command again"),
     rule(State("42"), Anywhere, "a table, column or other object is not what it was", Stop, MEND),
     rule(Sign::Garbled, Anywhere,
         "what came can't be understood: damage on the way, or a bug", Stop,
@@ -287,6 +295,7 @@ pub fn rule_of_state(state: SqlState, place: Place) -> &'static Rule {
 #[must_use]
 pub fn rule_of_error(error: &Error, place: Place) -> &'static Rule {
     match error {
+        Error::Server(server) if is_search_path(server) => rule_of(Sign::SearchPath),
         Error::Server(server) => match server.code {
             Some(state) => rule_of_state(state, place),
             None => rule_of(Sign::Garbled),
@@ -309,6 +318,16 @@ pub fn rule_of_error(error: &Error, place: Place) -> &'static Rule {
         | Error::ProtocolVersion { .. } => rule_of(Sign::Garbled),
         _ => rule_of(Sign::Other),
     }
+}
+
+/// Whether something was not found by what is not a statement of pghost's own: a function. COPY
+/// tells its line as the context, too, in words that begin so in every language.
+fn is_search_path(error: &ServerError) -> bool {
+    let not_found =
+        [SqlState::UNDEFINED_FUNCTION, SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_OBJECT];
+    let mut contexts = error.context.as_deref().into_iter().flat_map(str::lines);
+    error.code.is_some_and(|code| not_found.contains(&code))
+        && contexts.any(|line| !line.starts_with("COPY "))
 }
 
 fn first_that_waits<'a>(errors: impl Iterator<Item = &'a Error>, place: Place) -> &'static Rule {
@@ -337,9 +356,10 @@ pub fn rule_of_apply(error: &ApplyError) -> &'static Rule {
         ApplyError::Stream(error) => rule_of_error(error, Slot),
         // The next attempt finds the right one, or says for good that it is another.
         ApplyError::Elsewhere { .. } => rule_of(Sign::Unreachable),
-        ApplyError::Fetch { error, .. } | ApplyError::Target { error, .. } => {
-            rule_of_error(error, Anywhere)
-        }
+        ApplyError::Fetch { error, .. }
+        | ApplyError::Target { error, .. }
+        | ApplyError::NotStaged { error, .. }
+        | ApplyError::Bound { error, .. } => rule_of_error(error, Anywhere),
         ApplyError::NotShown { .. } => rule_of(Sign::NotShown),
         ApplyError::TableChanged { .. } => rule_of(Sign::Altered),
         ApplyError::Diverged { .. } => rule_of(Sign::Diverged),

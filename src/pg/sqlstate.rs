@@ -45,6 +45,10 @@ impl SqlState {
     pub const CANNOT_CONNECT_NOW: Self = Self(*b"57P03");
     /// A subscription without a password, by a role that is no superuser.
     pub const PROHIBITED_STATEMENT: Self = Self(*b"2F003");
+    /// A column list or a row filter of a publication misses the replica identity, among others.
+    pub const INVALID_COLUMN_REFERENCE: Self = Self(*b"42P10");
+    /// The server can't do it, such as TRUNCATE of a table that another one refers to.
+    pub const FEATURE_NOT_SUPPORTED: Self = Self(*b"0A000");
     /// A name exists already.
     pub const DUPLICATE_OBJECT: Self = Self(*b"42710");
 

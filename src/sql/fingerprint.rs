@@ -104,7 +104,9 @@ pub fn list_keys(
     rows: u64,
 ) -> String {
     let names = columns_of_t(key.iter().map(|c| &c.name));
-    let order = |c: &KeyColumn| format!("t.{} USING {}", c.name, c.operators.less_than());
+    let order = |c: &KeyColumn| {
+        format!("{} USING {}", c.comparable(&format!("t.{}", c.name)), c.operators.less_than())
+    };
     let order: Vec<_> = walk.iter().map(order).collect();
     let (order, from) = (order.join(", "), between(walk, lower, None));
     format!("SELECT {names} FROM {table} AS t{from} ORDER BY {order} LIMIT {rows}")

@@ -22,6 +22,9 @@ pub struct KeyColumn {
     pub collation: Option<String>,
     /// How its index compares it.
     pub operators: Operators,
+    /// Whether its own type is a domain over an enum: the operators of enums do not take domains,
+    /// as those of arrays and ranges do (`enforce_generic_type_consistency` in `parse_coerce.c`).
+    pub is_enum_domain: bool,
 }
 
 impl KeyColumn {
@@ -34,6 +37,17 @@ impl KeyColumn {
             type_name: type_name.into(),
             collation: None,
             operators: Operators::builtin(),
+            is_enum_domain: false,
+        }
+    }
+
+    /// A value of it, such as the column itself, as its operators take it. An index on the column
+    /// serves for that as well: a domain is stored as what is below it.
+    #[must_use]
+    pub fn comparable(&self, value: &str) -> String {
+        match self.is_enum_domain {
+            true => format!("{value}::{}", self.type_name),
+            false => value.to_owned(),
         }
     }
 
@@ -147,7 +161,7 @@ fn compare(
     before_last: impl Fn(&Operators) -> String,
     range: impl Fn(&Operators) -> String,
 ) -> String {
-    let columns: Vec<_> = key.iter().map(|c| format!("t.{}", c.name)).collect();
+    let columns: Vec<_> = key.iter().map(|c| c.comparable(&format!("t.{}", c.name))).collect();
     let values: Vec<_> = key
         .iter()
         .zip(bound)

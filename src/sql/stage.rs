@@ -4,6 +4,10 @@
 //! A staging table is temporary and has the columns that travel, with their types and nothing
 //! else, and one more that tells what is to be done with a row ([`Stage::doing`]). Every commit
 //! empties it.
+//!
+//! A domain is staged as the type below it: a row that is to be deleted is only a key, and the
+//! NULLs that stand for the rest are no values of a domain that refuses them. What is moved on to
+//! the target is made the domain's again there, by the assignment.
 
 use super::{
     KeyColumn,
@@ -23,32 +27,49 @@ pub struct Stage {
     doing: Ident,
     target: QualifiedName,
     columns: Vec<Ident>,
+    /// What each of them is selected as.
+    selected: Vec<String>,
 }
 
+/// The most columns that a table can have: `MaxHeapAttributeNumber`.
+const COLUMNS_MAX: usize = 1600;
+
 impl Stage {
-    /// The staging table number `number` of a session, for rows of `target`.
+    /// Whether a staging table can have so many columns of the target's, and its own.
     #[must_use]
-    pub fn new(number: usize, target: &QualifiedName, columns: &[Ident]) -> Self {
+    pub const fn has_room_for(columns: usize) -> bool {
+        columns < COLUMNS_MAX
+    }
+
+    /// The staging table number `number` of a session, for rows of `target`. Each column comes with
+    /// the type below its own where that is a domain.
+    #[must_use]
+    pub fn new(number: usize, target: &QualifiedName, columns: &[(Ident, Option<String>)]) -> Self {
         let mut doing = "pghost doing".to_owned();
-        while columns.iter().any(|column| column.as_str() == doing) {
+        while columns.iter().any(|(column, _)| column.as_str() == doing) {
             doing.push('_');
         }
+        let selected = columns.iter().map(|(column, below)| match below {
+            Some(below) => format!("{column}::{below} AS {column}"),
+            None => column.to_string(),
+        });
         Self {
             name: Ident::new(format!("pghost_stage_{number}")),
             doing: Ident::new(doing),
             target: target.clone(),
-            columns: columns.to_vec(),
+            selected: selected.collect(),
+            columns: columns.iter().map(|(column, _)| column.clone()).collect(),
         }
     }
 
     /// Makes it.
     #[must_use]
     pub fn create(&self) -> String {
-        let Self { name, doing, target, columns } = self;
+        let Self { name, doing, target, selected, .. } = self;
         format!(
             "CREATE TEMPORARY TABLE {name} ON COMMIT DELETE ROWS AS \
              SELECT 0::smallint AS {doing}, {} FROM {target} WITH NO DATA",
-            list(columns)
+            selected.join(", ")
         )
     }
 
@@ -124,7 +145,7 @@ mod tests {
     use super::*;
 
     fn stage() -> Stage {
-        let columns = ["k", "a", "pghost doing"].map(Ident::new);
+        let columns = ["k", "a", "pghost doing"].map(|name| (Ident::new(name), None));
         Stage::new(3, &QualifiedName::new("s", "t"), &columns)
     }
 
@@ -145,6 +166,14 @@ mod tests {
             "DELETE FROM \"s\".\"t\" AS t USING pg_temp.\"pghost_stage_3\" AS v \
              WHERE v.\"pghost doing_\" = 0 AND t.\"k\" OPERATOR(\"pg_catalog\".=) v.\"k\""
         );
+    }
+
+    #[test]
+    fn a_domain_is_staged_as_the_type_below_it() {
+        let columns = [(Ident::new("k"), None), (Ident::new("a"), Some("numeric(10,2)".into()))];
+        let create = Stage::new(0, &QualifiedName::new("s", "t"), &columns).create();
+        assert!(create.contains(", \"k\", \"a\"::numeric(10,2) AS \"a\" FROM"), "{create}");
+        assert!(Stage::has_room_for(1599) && !Stage::has_room_for(1600));
     }
 
     #[test]

@@ -26,7 +26,9 @@ pub(super) fn list(names: &[Ident]) -> String {
 
 /// `t.k = value`, as the target's own index compares.
 fn equal(column: &KeyColumn, value: &str) -> String {
-    format!("t.{} {} {value}{}", column.name, column.operators.equal(), column.collate())
+    let own = column.comparable(&format!("t.{}", column.name));
+    let value = column.comparable(value);
+    format!("{own} {} {value}{}", column.operators.equal(), column.collate())
 }
 
 /// `t.k = v.k AND ..`, by the operators of the target's own index.
@@ -132,11 +134,15 @@ pub fn move_row(
     )
 }
 
-/// All of a table's rows, those of its partitions included. (`ONLY` would be an error there; other
-/// tables have no children here.)
+/// All of the tables' rows, those of their partitions included. (`ONLY` would be an error there;
+/// other tables have no children here.)
+///
+/// At once, since tables that foreign keys bind can be emptied only together. Never CASCADE: that
+/// would empty tables that the log says nothing of.
 #[must_use]
-pub fn truncate(table: &QualifiedName) -> String {
-    format!("TRUNCATE {table}")
+pub fn truncate(tables: &[QualifiedName]) -> String {
+    let tables: Vec<_> = tables.iter().map(ToString::to_string).collect();
+    format!("TRUNCATE {}", tables.join(", "))
 }
 
 /// The name of the column that numbers what [`fetch_rows`] finds.

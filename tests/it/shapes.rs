@@ -16,6 +16,9 @@ fn shapes() -> Vec<Shape> {
     let shape = |what, create: &str, change| Shape { what, create: create.to_owned(), change };
     let columns: Vec<_> = (2..=1600).map(|n| format!("c{n} int")).collect();
     let columns = columns.join(", ");
+    // As many as a row of a page can hold: 24 bytes of its own and 8 for each make 8160. (A column
+    // more, as in a staging table, is too many.)
+    let wide: Vec<_> = (1..=1016).map(|n| format!("c{n} bigint NOT NULL DEFAULT 7")).collect();
     vec![
         shape("no_rows", "CREATE TABLE source (id int PRIMARY KEY, v text)", "SELECT"),
         shape(
@@ -33,9 +36,22 @@ fn shapes() -> Vec<Shape> {
             "many_columns",
             &format!(
                 "CREATE TABLE source (id int PRIMARY KEY, {columns});
-                 INSERT INTO source (id, c2, c1600) SELECT i, i, -i FROM generate_series(1, 50) i"
+                 INSERT INTO source (id, c2, c1600) SELECT i, i, -i FROM generate_series(1, 150) i"
             ),
-            "UPDATE source SET c800 = id, c2 = NULL WHERE id % 2 = 0",
+            // A staging table would have one column more.
+            "UPDATE source SET c800 = id, c2 = NULL WHERE id % 2 = 0;
+             DELETE FROM source WHERE id % 3 = 0;
+             INSERT INTO source (id, c3) SELECT i, i FROM generate_series(200, 239) i",
+        ),
+        shape(
+            "wide_rows",
+            &format!(
+                "CREATE TABLE source (id bigint PRIMARY KEY, {});
+                 INSERT INTO source SELECT generate_series(1, 120)",
+                wide.join(", ")
+            ),
+            "UPDATE source SET c1016 = id WHERE id % 2 = 0; DELETE FROM source WHERE id % 3 = 0;
+             INSERT INTO source SELECT generate_series(200, 239)",
         ),
         shape(
             "generated",

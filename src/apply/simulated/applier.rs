@@ -57,6 +57,7 @@ fn tables(world: &World) -> Vec<ApplyTable> {
         source_type: TEXT,
         source_modifier: -1,
         target_type: TEXT,
+        below_domain: None,
     };
     let computed = |table: &super::message::Table| {
         table.computed.then(|| Ident::new(super::message::COMPUTED)).into_iter().collect()
@@ -74,6 +75,7 @@ fn tables(world: &World) -> Vec<ApplyTable> {
         left_out: computed(table),
         computed: computed(table),
         ignores_new: false,
+        staged: true,
         keys_are_bytes: true,
         pages_until: pages_until(ordinal),
     };

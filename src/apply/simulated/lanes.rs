@@ -118,8 +118,13 @@ impl Lanes {
             1
         };
         let by_batch = world.makes(Mistake::LanesByBatch).then_some(self.batch);
+        // Together, and before any row: in the real thing they are one statement.
+        for (at, _) in folds.iter().enumerate().filter(|(_, fold)| fold.truncated()) {
+            world.seen.truncates += 1;
+            self.lanes[0].open.get_or_insert_default().push(Write::truncate(at));
+        }
         for (at, (table, fold)) in tables.iter().zip(folds).enumerate() {
-            if fold.is_empty() {
+            if fold.entries().is_empty() {
                 continue;
             }
             let known = match self.strict {
@@ -127,12 +132,8 @@ impl Lanes {
                 false if position > table.pages_until => Known::LaxAfterPages,
                 false => Known::Lax,
             };
-            world.seen.truncates += u64::from(fold.truncated());
             for (number, lane) in self.lanes.iter_mut().take(lanes).enumerate() {
                 let open = lane.open.get_or_insert_default();
-                if fold.truncated() && (number == 0 || lanes == 1) {
-                    open.push(Write::truncate(at));
-                }
                 let is_mine = |entry: &&Entry| match by_batch {
                     Some(batch) => batch % lanes as u64 == number as u64,
                     None => lane_of(fold, entry, lanes) == number,

@@ -22,6 +22,7 @@ mod missing;
 mod order;
 mod plan;
 mod privileges;
+mod published;
 mod settings;
 mod tables;
 mod trial;

@@ -14,7 +14,7 @@ use crate::{
     conn::Error,
     migrate::{
         Failure, PhaseName, defer, make_table, plan::PlannedTable, publication::create_publication,
-        servers::Servers,
+        servers::Servers, still,
     },
     pg::{Ident, QualifiedName},
     replication::NewSlot,
@@ -88,6 +88,7 @@ pub(super) async fn plan(
         }
         later.push((table, objects));
     }
+    leave_out_what_acts(servers, &mut later, findings).await?;
     plan.source(new);
     for (table, objects) in &later {
         plan.rows(table, objects);
@@ -96,6 +97,45 @@ pub(super) async fn plan(
         plan.objects(&table.target_name, objects);
     }
     Ok(plan.list)
+}
+
+/// Takes out what would act on applied changes, where the role can't keep it still.
+async fn leave_out_what_acts(
+    servers: &mut Servers,
+    later: &mut [(&PlannedTable, Vec<Object>)],
+    findings: &mut Findings,
+) -> Result<(), Failure> {
+    let failed = |error: Error| Failure::refused_by("looking at the target", &error);
+    let acts = |object: &&Object| still::why_left_out(object.kind).is_some();
+    let any = later.iter().any(|(_, objects)| objects.iter().any(|object| acts(&object)));
+    let target = &mut servers.target;
+    if !any || still::refusal(target).await.map_err(failed)?.is_none() {
+        return Ok(());
+    }
+    let grant = still::grant(target).await.map_err(failed)?;
+    for (table, objects) in later {
+        let left: Vec<_> = objects.iter().filter(acts).map(|object| object.name.clone()).collect();
+        if left.is_empty() {
+            continue;
+        }
+        objects.retain(|object| {
+            let validates = object.kind == ObjectKind::Validation && left.contains(&object.name);
+            !acts(&object) && !validates
+        });
+        findings.warn(
+            At::target("triggers").of(&table.source.name),
+            format!(
+                "{} is left without foreign keys and triggers that would act on the changes which \
+                 are applied, since the role may not set session_replication_role: {}",
+                table.target_name.plain(),
+                left.join(", ")
+            ),
+            format!(
+                "{grant}; or make them at the change-over, from the statements that a run tells"
+            ),
+        );
+    }
+    Ok(())
 }
 
 #[derive(Default)]

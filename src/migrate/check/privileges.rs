@@ -5,7 +5,9 @@ use crate::{
     catalog::Table,
     conn::{Connection, Error},
     ledger::LedgerSchema,
-    migrate::{Failure, plan::PlannedTable, publication::create_publication, servers::Servers},
+    migrate::{
+        Failure, plan::PlannedTable, publication::create_publication, servers::Servers, still,
+    },
     pg::{Ident, QualifiedName},
     sql::quote_literal,
 };
@@ -222,37 +224,24 @@ pub(super) async fn keep_still(
     let plain = table.name.plain();
     let sql = format!(
         "SELECT coalesce(string_agg(DISTINCT format('%s of %s', conname, conrelid::regclass), ', '),
-                         '') AS keys, quote_ident(current_user) AS me
+                         '') AS keys
            FROM pg_constraint
           WHERE contype = 'f' AND confrelid = {0} AND conrelid <> {0} AND conparentid = 0",
         table.oid
     );
     let result = target.query(&sql).await.map_err(failed)?;
     let row = result.row().map_err(failed)?;
-    let (keys, me): (String, String) =
-        (row.get("keys").map_err(failed)?, row.get("me").map_err(failed)?);
+    let keys: String = row.get("keys").map_err(failed)?;
     if !table.has_triggers && keys.is_empty() {
         return Ok(());
     }
-    let sql = "BEGIN; SET LOCAL session_replication_role = replica; ROLLBACK";
-    if let Err(error) = target.query(sql).await {
-        if !target.in_transaction() {
-            return Err(failed(error));
-        }
-        target.query("ROLLBACK").await.map_err(failed)?;
+    if let Some(error) = still::refusal(target).await.map_err(failed)? {
         let what = match table.has_triggers {
             true => format!("the triggers or rules of {plain} would fire"),
             false => format!("the foreign keys that refer to {plain} ({keys}) would act"),
         };
-        let hint = match target.server_version().map_err(failed)?.major() {
-            ..15 => "use a superuser as the role of --target (14 has no grant for that), or drop \
-                     them meanwhile"
-                .to_owned(),
-            _ => format!(
-                "GRANT SET ON PARAMETER session_replication_role TO {me} on the target; or drop \
-                 them meanwhile"
-            ),
-        };
+        let hint =
+            format!("{}; or drop them meanwhile", still::grant(target).await.map_err(failed)?);
         let failure = Failure { hint, ..Failure::refused_by(&what, &error) };
         findings.refuse(at, failure);
         return Ok(());

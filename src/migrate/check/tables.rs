@@ -2,7 +2,7 @@
 
 use super::{
     finding::{At, Findings},
-    missing, privileges,
+    missing, privileges, published,
 };
 use crate::{
     catalog::{Foundation, Key, Table, choose_key, key_statement, load_key_order, load_table},
@@ -122,6 +122,7 @@ async fn look_at_target(
         findings.take(at, empty)?;
     }
     privileges::keep_still(target, table, of, findings).await?;
+    published::look(target, (source, table), target_key.as_ref(), findings).await?;
     Ok(target_key)
 }
 
