@@ -35,6 +35,7 @@ mod keys;
 mod killed;
 mod lanes;
 mod lasting;
+mod least_roles;
 mod ledger;
 mod libpq;
 mod limit;

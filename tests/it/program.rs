@@ -42,6 +42,29 @@ impl Drop for Program {
     }
 }
 
+/// The program, with nothing of this process's settings for Postgres.
+fn command(from: &str, to: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pghost"));
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("PG") || name.starts_with("GHOST_") {
+            command.env_remove(&*name);
+        }
+    }
+    command.env("GHOST_SOURCE", from).env("GHOST_TARGET", to);
+    command
+}
+
+/// Gives a command that prints text, waits for its end, and gives its exit code and all that it
+/// has said.
+pub(crate) async fn said(from: &str, to: &str, args: &[&str]) -> (Option<i32>, String) {
+    let mut command = command(from, to);
+    command.args(args).stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
 /// The lines of a pipe. A thread reads them, since a pipe blocks.
 fn lines(pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     let (tell, told) = mpsc::channel(LINES_AHEAD);
@@ -81,16 +104,7 @@ impl Program {
 
     /// Starts any command between two databases.
     pub(crate) fn run(command_name: &str, from: &str, to: &str, args: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pghost"));
-        for (name, _) in env::vars_os() {
-            let name = name.to_string_lossy();
-            if name.starts_with("PG") || name.starts_with("GHOST_") {
-                command.env_remove(&*name);
-            }
-        }
-        let mut child = command
-            .env("GHOST_SOURCE", from)
-            .env("GHOST_TARGET", to)
+        let mut child = command(from, to)
             .args([command_name, "--progress", "json"])
             .args(args)
             .stdin(Stdio::null())
