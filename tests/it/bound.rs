@@ -277,7 +277,7 @@ async fn a_function_that_finds_others_by_the_search_path_is_named() {
                     definition.replace(" t ", &format!(" {name} "))
                 )
             };
-            let bed =
+            let mut bed =
                 Bed::make(&binaries, "finding", &format!("{FUNCTIONS}; {}", table("source"))).await;
             bed.from
                 .sql("INSERT INTO source (id, v) SELECT i, 'v' FROM generate_series(1, 10) i")
@@ -286,6 +286,8 @@ async fn a_function_that_finds_others_by_the_search_path_is_named() {
             if is_there {
                 bed.to.sql(&table("target")).await;
             }
+            // The trial would find it first, which is another test's.
+            bed.spec.trial = false;
             let failure = migrate(&bed.spec).await.unwrap_err();
             let what = format!("{definition}: {failure}");
             assert!(failure.hint.contains("ALTER FUNCTION .. SET search_path"), "{what}");

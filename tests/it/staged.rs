@@ -4,7 +4,11 @@
 //! Each has more changes at once than go without a staging table, before the checkpoint and after
 //! it, with deletes and with updates that leave a big value out.
 
-use pghost::migrate::{Event, MigrationSpec};
+use pghost::{
+    conn::parse_dsn,
+    migrate::{Event, MigrationSpec},
+    pg::QualifiedName,
+};
 
 use crate::{
     bed::Bed,
@@ -36,7 +40,8 @@ impl Bed {
         self.from.sql(&again).await;
         migrate(&spec).await.unwrap_or_else(|failure| panic!("{what}: {failure}"));
         self.is_equal().await;
-        let left = self.to.value("SELECT count(*) FROM target").await;
+        let target = &spec.tables[0].target;
+        let left = self.to.value(&format!("SELECT count(*) FROM {target}")).await;
         assert_eq!(left.parse::<u32>().unwrap(), 900, "{what}");
         drop_slot(&self.from, &spec).await;
     }
@@ -138,6 +143,106 @@ async fn what_a_staging_table_refuses_goes_without_one() {
             INSERT INTO source SELECT i, 0, 'e' FROM generate_series(1, 1500) i";
         let bed = Bed::make(&binaries, "forbidden", make).await;
         bed.to.sql(FORBIDS).await;
+        bed.keeps_up(CHANGES).await;
+    }
+}
+
+/// Names that pghost takes itself, or that must be quoted, and columns in another order than the
+/// source's, some of them gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_and_places_of_columns_do_not_matter() {
+    let long = "c".repeat(63);
+    for binaries in oldest_and_newest() {
+        let columns = format!(
+            "touched int, \"pghost doing\" text, \"pghost number\" int, \"select\" text, \"a.b\" text,
+             \"q\"\"q\" text, {long} text, v text, k text, t \"Other\".\"mood\""
+        );
+        let types = "CREATE SCHEMA \"Other\"; CREATE TYPE \"Other\".mood AS ENUM ('fine', 'sad')";
+        let make = format!(
+            "{types}; CREATE TABLE source (id int PRIMARY KEY, {columns});
+             ALTER TABLE source ALTER {long} SET STORAGE EXTERNAL;
+             INSERT INTO source SELECT i, 0, 'd', i, 's', 'ab', 'q', repeat(md5(i::text), 200), 'v', 'k', 'sad'
+               FROM generate_series(1, 1500) i"
+        );
+        let mut bed = Bed::make(&binaries, "names", &make).await;
+        bed.spec.tables[0].target = QualifiedName::new("public", "pghost_stage_0");
+        let others: Vec<_> = columns.split(',').rev().collect();
+        bed.to
+            .sql(&format!(
+                "{types}; CREATE TABLE pghost_stage_0 (gone int, more int NOT NULL DEFAULT 3, {},
+                     gone_too text, id int PRIMARY KEY) WITH (fillfactor = 30);
+                 ALTER TABLE pghost_stage_0 DROP gone, DROP gone_too;
+                 CREATE FUNCTION to_nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+                 CREATE TRIGGER to_nothing BEFORE INSERT OR UPDATE OR DELETE ON pghost_stage_0
+                     FOR EACH ROW EXECUTE FUNCTION to_nothing()",
+                others.join(", ")
+            ))
+            .await;
+        let mut spec = MigrationSpec { page_rows: Some(100), ..bed.spec.clone() };
+        for again in [false, true] {
+            migrate(&spec).await.unwrap_or_else(|failure| panic!("{failure}"));
+            let all = format!(
+                "id, touched, \"pghost doing\", \"pghost number\", \"select\", \"a.b\", \"q\"\"q\",
+                 {long}, v, k, t"
+            );
+            let sum = |table: &str| {
+                format!(
+                    "SELECT concat(count(*), ' ', sum(hashtext(t::text))) FROM (SELECT {all} FROM {table}) t"
+                )
+            };
+            let (there, here) = (sum("source"), sum("pghost_stage_0"));
+            assert_eq!(bed.from.value(&there).await, bed.to.value(&here).await, "{again}");
+            spec.page_rows = None;
+            if !again {
+                bed.from.sql(CHANGES).await;
+            }
+        }
+        drop_slot(&bed.from, &spec).await;
+    }
+}
+
+/// Tables that are nothing but their key, or have besides it only what is computed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_rows_that_are_all_key_are_changed() {
+    const MOVES: &str = "DELETE FROM source WHERE id::text ~ '[45]$';
+        UPDATE source SET id = id + 10000 WHERE id::text ~ '[1-3]$' AND id < 10000";
+    for binaries in oldest_and_newest() {
+        for column in ["", ", g int GENERATED ALWAYS AS (id * 2) STORED"] {
+            let make = format!(
+                "CREATE TABLE source (id int PRIMARY KEY {column});
+                 INSERT INTO source (id) SELECT generate_series(1, 1500)"
+            );
+            let bed = Bed::make(&binaries, "all_key", &make).await;
+            bed.keeps_up(MOVES).await;
+        }
+    }
+}
+
+/// A role that may write the table, and make no temporary one of its types.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_without_usage_on_a_type_writes_all_the_same() {
+    for binaries in oldest_and_newest() {
+        let table = |name: &str| {
+            format!(
+                "CREATE TYPE mood AS ENUM ('fine', 'sad'); REVOKE USAGE ON TYPE mood FROM public;
+                 CREATE TABLE {name} (id int PRIMARY KEY, touched int, m mood)"
+            )
+        };
+        let make = format!(
+            "{}; INSERT INTO source SELECT i, 0, 'sad' FROM generate_series(1, 1500) i",
+            table("source")
+        );
+        let mut bed = Bed::make(&binaries, "usage", &make).await;
+        let role = format!("plain_{}", bed.to.name);
+        bed.to
+            .sql(&format!(
+                "{}; CREATE ROLE {role} LOGIN; GRANT CREATE ON DATABASE {} TO {role};
+                 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON target TO {role}",
+                table("target"),
+                bed.to.name
+            ))
+            .await;
+        bed.spec.target = parse_dsn(&format!("{} user={role}", bed.to.dsn())).unwrap();
         bed.keeps_up(CHANGES).await;
     }
 }
