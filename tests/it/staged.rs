@@ -35,7 +35,7 @@ impl Bed {
         let what = &self.from.name;
         migrate_with(&spec, on).await.unwrap_or_else(|failure| panic!("{what}: {failure}"));
         self.is_equal().await;
-        spec.page_rows = None;
+        (spec.page_rows, spec.verify) = (None, true);
         let again = changes.replace("[1-3]", "[6-8]").replace("[45]", "[90]");
         self.from.sql(&again).await;
         migrate(&spec).await.unwrap_or_else(|failure| panic!("{what}: {failure}"));
