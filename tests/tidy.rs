@@ -82,6 +82,7 @@ const IO: &[&str] = &[
     "migrate/check/plan.rs",
     "migrate/check/privileges.rs",
     "migrate/check/published.rs",
+    "migrate/check/sessions.rs",
     "migrate/check/settings.rs",
     "migrate/check/tables.rs",
     "migrate/check/trial/asked.rs",

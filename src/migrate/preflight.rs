@@ -79,6 +79,7 @@ pub(super) async fn load_source(
     name: &QualifiedName,
 ) -> Result<Table, Failure> {
     let mut table = find_source(source, name).await?;
+    may_name(source, &table).await?;
     may_read_all(source, &table).await?;
     estimate(source, &mut table).await?;
     Ok(table)
@@ -141,6 +142,24 @@ pub(super) fn identities(table: &Table, key: &Key) -> Result<(), Failure> {
             table.name.plain()
         ),
         format!("on the source: {}", statements.join("; ")),
+    ))
+}
+
+/// The role may use the table's schema, without which no statement can name the table.
+pub(super) async fn may_name(source: &mut Connection, table: &Table) -> Result<(), Failure> {
+    let failed = |error: Error| Failure::refused_by("looking at the source", &error);
+    let schema = &table.name.schema;
+    let sql = "SELECT has_schema_privilege(oid, 'USAGE') AS usable, quote_ident(current_user) AS me
+                 FROM pg_namespace WHERE nspname = $1";
+    let result = source.query_with(sql, &[Some(schema.as_str())]).await.map_err(failed)?;
+    let row = result.row().map_err(failed)?;
+    if row.get::<bool>("usable").map_err(failed)? {
+        return Ok(());
+    }
+    let me: String = row.get("me").map_err(failed)?;
+    Err(Failure::refused(
+        format!("the role may not use the schema of {}", table.name.plain()),
+        format!("GRANT USAGE ON SCHEMA {schema} TO {me} on the source"),
     ))
 }
 

@@ -194,7 +194,8 @@ pub static RULES: &[Rule] = &[
     rule(State("08"), Anywhere, "the server could not keep a connection", Retry, SERVER),
     // Servers that are too small.
     rule(State("53300"), Anywhere, "too many connections", Retry,
-        "raise max_connections or end other sessions, then give the same command again"),
+        "end other sessions, or raise the limit that the message names (max_connections; \
+         CONNECTION LIMIT of the role or the database), then give the same command again"),
     rule(State("53100"), Anywhere, "the disk is full", Stop,
         "make room on that server's disk and give the same command again; it goes on where it \
          stopped"),

@@ -1,6 +1,7 @@
 //! `check` makes everything on trial: what would fail once all rows are there is refused before
 //! anything began, with its statement, the server's message and what to do; and nothing stays.
 
+mod allowed;
 mod releases;
 mod rows;
 

@@ -5,7 +5,7 @@
 
 use super::{
     finding::{At, Findings},
-    locale, order, privileges, settings, tables, trial, waits,
+    locale, order, privileges, sessions, settings, tables, trial, waits,
 };
 use crate::{
     ledger::MigrationName,
@@ -57,6 +57,7 @@ pub(super) async fn look(
         return Ok(None);
     };
     settings::look(spec, servers, &slot, findings).await?;
+    sessions::look(spec, servers, findings).await?;
     privileges::ledger(servers, &name.ledger, findings).await?;
     let mut tables = Vec::new();
     for (ordinal, table) in spec.tables.iter().enumerate() {

@@ -6,7 +6,7 @@ use crate::{
     catalog::{Column, Table},
     conn::{Connection, Error, Row},
     migrate::Failure,
-    pg::Oid,
+    pg::{Oid, QualifiedName},
     sql::quote_literal,
 };
 
@@ -57,6 +57,29 @@ SELECT e.typtype, format_type(e.oid, NULL) AS name, x.extname::text AS extension
   LEFT JOIN pg_extension x ON x.oid = d.refobjid
   LEFT JOIN pg_namespace xn ON xn.oid = x.extnamespace
  WHERE t.oid = $1::oid";
+
+/// A table's name is its row type's as well: no other type has it. The type of an array that has it
+/// gives way (`moveArrayTypeName` in `pg_type.c`).
+pub(super) async fn name_is_free(
+    target: &mut Connection,
+    name: &QualifiedName,
+) -> Result<(), Failure> {
+    let failed = |error: Error| Failure::refused_by("looking at the target", &error);
+    let sql = "SELECT format_type(t.oid, NULL) AS type
+                 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+                WHERE n.nspname = $1 AND t.typname = $2
+                  AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)";
+    let parameters = [Some(name.schema.as_str()), Some(name.name.as_str())];
+    let result = target.query_with(sql, &parameters).await.map_err(failed)?;
+    let Some(row) = result.rows().first() else { return Ok(()) };
+    let other: String = row.get("type").map_err(failed)?;
+    Err(Failure::refused(
+        format!("the target has a type {other}, so no table can be called {}", name.plain()),
+        format!(
+            "ALTER TYPE {other} RENAME TO .. on the target, or give the table another name there"
+        ),
+    ))
+}
 
 /// Looks for everything that `table` of the source needs.
 pub(super) async fn look(

@@ -23,6 +23,7 @@ mod order;
 mod plan;
 mod privileges;
 mod published;
+mod sessions;
 mod settings;
 mod tables;
 mod trial;

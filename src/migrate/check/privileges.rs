@@ -130,7 +130,8 @@ pub(super) async fn may_make(
 ) -> Result<(), Failure> {
     let failed = |error: Error| Failure::refused_by("looking at the target", &error);
     let sql = "SELECT quote_ident(current_user) AS me,
-                      (SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace
+                      (SELECT has_schema_privilege(oid, 'CREATE')
+                              AND has_schema_privilege(oid, 'USAGE') FROM pg_namespace
                         WHERE nspname = $1) AS allowed";
     let result = target.query_with(sql, &[Some(schema.as_str())]).await.map_err(failed)?;
     let row = result.row().map_err(failed)?;
@@ -173,8 +174,9 @@ pub(super) async fn may_write(
     // With row_security off the last would be an error where rows would be filtered.
     let sql = format!(
         "SET row_security = on;
-         SELECT concat_ws(', ', {}) AS lacks, row_security_active({}::oid) AS filtered,
-                quote_ident(current_user) AS me;
+         SELECT concat_ws(', ', {0}) AS lacks, row_security_active({1}::oid) AS filtered,
+                (SELECT has_schema_privilege(relnamespace, 'USAGE') FROM pg_class
+                  WHERE oid = {1}) AS usable, quote_ident(current_user) AS me;
          SET row_security = off",
         lacks.join(", "),
         table.oid
@@ -192,8 +194,17 @@ pub(super) async fn may_write(
         );
         findings.refuse(at, failure);
     }
+    let usable: bool = row.get("usable").map_err(failed)?;
+    if !usable {
+        let schema = &name.schema;
+        let failure = Failure::refused(
+            format!("the role may not use the schema of the target {plain}"),
+            format!("GRANT USAGE ON SCHEMA {schema} TO {me} on the target"),
+        );
+        findings.refuse(at, failure);
+    }
     let filtered: bool = row.get("filtered").map_err(failed)?;
-    let readable = !filtered && !lacks.contains("SELECT");
+    let readable = usable && !filtered && !lacks.contains("SELECT");
     if filtered {
         let failure = Failure::refused(
             format!("row security keeps rows out of the target {plain}"),

@@ -74,6 +74,10 @@ async fn look_at_source(
     let Some(mut source) = findings.take(at, found)? else {
         return Ok(None);
     };
+    let named = preflight::may_name(&mut servers.source, &source).await;
+    if findings.take(At::source("privileges").of(name), named)?.is_none() {
+        return Ok(None);
+    }
     let readable = preflight::may_read_all(&mut servers.source, &source).await;
     if findings.take(At::source("privileges").of(name), readable)?.is_some() {
         let estimated = preflight::estimate(&mut servers.source, &mut source).await;
@@ -141,6 +145,8 @@ async fn look_at_its_place(
         let may = privileges::may_make(&mut servers.target, schema, name).await;
         findings.take(at, may)?;
     }
+    let free = missing::name_is_free(&mut servers.target, name).await;
+    findings.take(At::target("missing").of(&source.name), free)?;
     missing::look((&mut servers.source, &mut servers.target), source, findings).await
 }
 

@@ -26,6 +26,8 @@ pub(super) struct About<'a> {
     /// Whether the target's release is older than the source's.
     pub(super) target_is_older: bool,
     pub(super) scratch: &'a Scratch,
+    /// The target's event triggers that fire for it.
+    pub(super) event_triggers: Option<&'a str>,
 }
 
 const AS_ON_THE_SOURCE: &str = "make what the message names on the target, as it is on the source";
@@ -41,7 +43,8 @@ pub(super) fn note(
     about: &About<'_>,
     findings: &mut Findings,
 ) {
-    let at = At::target(super::TRIAL).of(about.source);
+    let at = At::target(super::TRIAL);
+    let at = if step.ordinal.is_some() { at.of(about.source) } else { at };
     let table = about.target.plain();
     let what = describe(step, &table);
     let statement = step.statements.get(statement).map(|sql| one_line(sql)).unwrap_or_default();
@@ -56,8 +59,14 @@ pub(super) fn note(
         findings.refuse(at, Failure { sqlstate: error.code, ..failure });
     };
     match step.does {
-        Does::Schemas | Does::StandIn | Does::Empties => findings.warn(
-            At::target(super::TRIAL),
+        // The role may make them, as was asked, so it is an event trigger that objects; as it would
+        // to the ledger's schema.
+        Does::Schemas => refuse(
+            format!("the trial could not be made: {said}; {statement}"),
+            format!("{}; or give --no-trial", what_to_do(error, about)),
+        ),
+        Does::StandIn | Does::Empties => findings.warn(
+            at,
             format!("the trial could not be made: {said}; {statement}"),
             "mend what the message names to have all checked beforehand",
         ),
@@ -135,6 +144,12 @@ fn what_to_do(error: &ServerError, about: &About<'_>) -> String {
     }
     if is_within_a_function(error) {
         return SEARCH_PATH.to_owned();
+    }
+    if let (Some(names), "P0001" | "2F003") = (about.event_triggers, code.as_str()) {
+        return format!(
+            "if it is an event trigger ({names}) that objects, ALTER EVENT TRIGGER .. \
+                        DISABLE meanwhile"
+        );
     }
     match code.as_str() {
         "42601" | "0A000" | "22023" if about.target_is_older => {

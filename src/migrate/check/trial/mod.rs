@@ -381,6 +381,7 @@ impl<'a> Trial<'a> {
             extensions: &extensions,
             target_is_older: self.target_is_older,
             scratch: &self.scratch,
+            event_triggers: self.allowed.event_triggers.as_deref(),
         };
         judge::note(step, statement, error, &about, findings);
         Ok(())
