@@ -347,7 +347,15 @@ impl File {
     fn with(name: &str, text: &str) -> Self {
         let path = env::temp_dir().join(format!("pghost-cli-{}-{name}", std::process::id()));
         std::fs::write(&path, text).unwrap();
-        Self(path)
+        let file = Self(path);
+        file.set_mode(0o600);
+        file
+    }
+
+    fn set_mode(&self, mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&self.0, mode).unwrap();
     }
 
     fn path(&self) -> &str {
@@ -379,6 +387,29 @@ fn options_come_from_a_file_unless_they_are_typed() {
     elsewhere.fails_with(2).stderr_has("127.0.0.1:3").stdout_is_empty();
     // A variable that is empty is as good as none.
     pghost().args(with).env("GHOST_SOURCE", "").fails_with(2).stderr_has("127.0.0.1:1");
+}
+
+#[test]
+fn a_file_with_a_password_that_others_may_read_is_warned_of() {
+    let word = "holds a password";
+    for (i, (source, mode, warns)) in [
+        ("postgres://ann:hunter2@127.0.0.1:1/shop", 0o644, true),
+        ("host=127.0.0.1 port=1 password = 'hunter2'", 0o620, true),
+        ("postgres://127.0.0.1:1/shop?user=a&password=hunter2", 0o606, true),
+        ("service=none password=hunter2", 0o644, true),
+        ("postgres://ann:hunter2@127.0.0.1:1/shop", 0o600, false),
+        ("postgres://ann@127.0.0.1:1/shop", 0o644, false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let text =
+            format!("source = \"{source}\"\ntarget = \"host=127.0.0.1 port=1\"\ntable = \"t\"");
+        let file = File::with(&format!("open-{i}.toml"), &text);
+        file.set_mode(mode);
+        let outcome = pghost().args(["check", "--config", file.path()]).ends_with(2);
+        assert_eq!(outcome.stderr.contains(word), warns, "{source} {mode:o}: {outcome:?}");
+    }
 }
 
 #[test]

@@ -318,6 +318,17 @@ fn only_auth_says_who_is_authenticated() {
     }
 }
 
+/// Or its environment would be pghost's, with the passwords in it.
+#[test]
+fn only_one_place_makes_a_program_to_be_run() {
+    let made = ["Command::new", "("].concat();
+    for (path, text) in sources() {
+        let runs = text.contains("process::") && without_tests(&text).contains(&made);
+        let only_tests = path == "cluster/fake.rs";
+        assert!(!runs || path == "cluster/command.rs" || only_tests, "{path} makes a Command");
+    }
+}
+
 #[test]
 fn what_is_banned_is_nowhere() {
     // Put together so that this file does not name them.

@@ -11,7 +11,8 @@
 
 use std::{
     ffi::OsString,
-    fs,
+    fs, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -22,7 +23,10 @@ use clap::{
 use toml::de::{DeTable, DeValue};
 
 use super::{args::Args, usage};
-use crate::migrate::Failure;
+use crate::{
+    config::{Config, Surroundings},
+    migrate::Failure,
+};
 
 /// What a file can't hold: what is of one invocation only.
 const NOT_IN_A_FILE: [&str; 6] = ["config", "help", "version", "json", "dry-run", "rows"];
@@ -45,11 +49,11 @@ enum Value {
 ///
 /// Errors: the file can't be read, has a key that is no option, or a value that it does not take;
 /// or clap's, about what was typed.
-pub(super) fn read(typed: &[OsString]) -> Result<Args, Wrong> {
+pub(super) fn read(typed: &[OsString]) -> Result<(Args, Option<String>), Wrong> {
     let mut whole = Args::command();
     let matches = whole.try_get_matches_from_mut(typed).map_err(Wrong::Typed)?;
     let Some(path) = matches.get_one::<PathBuf>("config") else {
-        return Args::from_arg_matches(&matches).map_err(Wrong::Typed);
+        return Args::from_arg_matches(&matches).map_err(Wrong::Typed).map(|args| (args, None));
     };
     let text = fs::read_to_string(path).map_err(|error| {
         Wrong::File(Failure::refused(
@@ -60,7 +64,40 @@ pub(super) fn read(typed: &[OsString]) -> Result<Args, Wrong> {
     whole.build();
     let words = words(&whole, &matches, &text).map_err(|wrong| Wrong::File(wrong.of(path)))?;
     let all = typed.iter().cloned().chain(words.into_iter().map(OsString::from));
-    Args::try_parse_from(all).map_err(Wrong::Typed)
+    let args = Args::try_parse_from(all).map_err(Wrong::Typed)?;
+    Ok((args, is_open_to_others(path, &text)))
+}
+
+/// A warning, if others may read a password in the file: `.pgpass` is not even read then. Whatever
+/// spelling a connection string has, it is read as one, without the machine's own settings.
+fn is_open_to_others(path: &Path, text: &str) -> Option<String> {
+    let mode = fs::metadata(path).ok()?.permissions().mode();
+    if mode & 0o077 == 0 {
+        return None;
+    }
+    let alone = Surroundings {
+        env: &|_| None,
+        read_file: &|_| Err(io::ErrorKind::NotFound.into()),
+        exists: &|_| false,
+        // A string may leave the user out.
+        os_user: Some("anybody"),
+        home: None,
+    };
+    let holds_password = |value: &Value| match value {
+        Value::Text(text) => match Config::parse(text, &alone) {
+            Ok(dsn) => dsn.password.is_some(),
+            // A service, say, whose file is not read here.
+            Err(_) => text.contains("password"),
+        },
+        Value::Flag(_) => false,
+    };
+    let entries = entries(text).ok()?;
+    entries.iter().flat_map(|entry| &entry.values).any(holds_password).then(|| {
+        format!(
+            "{0} holds a password and others than you may use that file: chmod 600 {0}",
+            path.display()
+        )
+    })
 }
 
 /// What is wrong.

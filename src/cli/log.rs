@@ -6,13 +6,14 @@
 use std::{
     env,
     fmt::Result as Written,
-    fs::{File, OpenOptions, Permissions},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, IsTerminal},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::Path,
     sync::Mutex,
 };
 
+use rustix::{fs::OFlags, process::geteuid};
 use tracing::{Event, Level as TracingLevel, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter, Layer,
@@ -67,17 +68,40 @@ fn word(level: Level) -> LevelFilter {
 }
 
 /// The trace holds everybody's rows: it is for our own eyes until we say otherwise.
+///
+/// A directory of everybody's, where somebody else may have put a file or a link of that name, is
+/// the natural place for it. So it is written to only if it is a file of our own that has no other
+/// name; and nothing is emptied before that is known.
 fn trace_file(path: &Path) -> Result<File, Failure> {
-    let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    // An older file keeps its rights otherwise.
-    let options = options.and_then(|file| {
+    // Without NONBLOCK a pipe would be waited for.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let open =
+        OpenOptions::new().write(true).create(true).mode(0o600).custom_flags(flags).open(path);
+    let ours = open.and_then(|file| {
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(io::Error::other("it is no plain file"));
+        }
+        if found.uid() != geteuid().as_raw() {
+            return Err(io::Error::other("it belongs to another user"));
+        }
+        if found.nlink() > 1 {
+            return Err(io::Error::other("it has another name besides"));
+        }
+        // An older file keeps its rights otherwise.
         file.set_permissions(Permissions::from_mode(0o600))?;
+        file.set_len(0)?;
         Ok(file)
     });
-    options.map_err(|error| {
+    ours.map_err(|error| {
+        let error = match fs::symlink_metadata(path) {
+            Ok(found) if found.is_symlink() => "it is a link".to_owned(),
+            _ => error.to_string(),
+        };
         Failure::refused(
             format!("the trace can't be written to {}: {error}", path.display()),
-            "give --trace-protocol a file in a directory that you can write to",
+            "give --trace-protocol the name of a new file, or of one of your own",
         )
     })
 }

@@ -60,8 +60,8 @@ pub fn main() -> ExitCode {
     let typed: Vec<OsString> = env::args_os().collect();
     let refused =
         |failure: &Failure| failure::show(failure, usage::asks_for_json(&typed), &Screen::plain());
-    let args = match config_file::read(&typed) {
-        Ok(args) => args,
+    let (args, warning) = match config_file::read(&typed) {
+        Ok(read) => read,
         Err(Wrong::Typed(help)) if !help.use_stderr() => {
             // `pghost --help | head -1` is no failure.
             let _ = help.print();
@@ -71,6 +71,7 @@ pub fn main() -> ExitCode {
         Err(Wrong::File(failure)) => return refused(&failure),
     };
     let (mode, screen) = progress::choose(args.shown());
+    warn(warning.as_slice(), &screen);
     let logs = log::start(args.log, args.trace_protocol.as_deref(), &screen);
     match logs.and_then(|()| run(args.command, mode, &screen)) {
         Ok(()) => ExitCode::SUCCESS,

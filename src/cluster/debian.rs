@@ -8,10 +8,11 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::Command,
 };
 
-use super::{ClusterError, error::Doing, fetch::Unpacked, search::Wanted, user::run};
+use super::{
+    ClusterError, command::command, error::Doing, fetch::Unpacked, search::Wanted, user::run,
+};
 
 /// Links to the libraries that came along, in one directory.
 const LIBRARIES: &str = "libraries";
@@ -53,7 +54,7 @@ pub(super) fn unpack(
     let partial = archives.join("partial");
     fs::create_dir_all(&partial).doing(|| format!("creating {partial:?}"))?;
     say(&format!("Fetching the package {package} by apt-get, this once; it is not installed"));
-    let mut apt = Command::new("apt-get");
+    let mut apt = command("apt-get");
     apt.args(["install", "-y", "-qq", "--download-only"])
         .args(["--no-install-recommends", "--reinstall"])
         // The lock is for installing, and only root may take it.
@@ -66,7 +67,7 @@ pub(super) fn unpack(
     let downloaded = fs::read_dir(&archives).doing(|| format!("reading {archives:?}"))?;
     for archive in downloaded.flatten().map(|entry| entry.path()) {
         if archive.extension().is_some_and(|extension| extension == "deb") {
-            let mut dpkg = Command::new("dpkg");
+            let mut dpkg = command("dpkg");
             dpkg.arg("-x").args([&archive, &tree]);
             run(&mut dpkg, || format!("unpacking {archive:?}"))?;
         }

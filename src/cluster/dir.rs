@@ -17,13 +17,13 @@ use std::{
     fs::{self, DirBuilder, Permissions},
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    process::{self, Command},
+    process,
     sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use super::{Binaries, ClusterError, error::Doing, user::Runner};
+use super::{Binaries, ClusterError, command::command, error::Doing, user::Runner};
 
 const PREFIX: &str = "pghost-";
 
@@ -190,7 +190,7 @@ fn has_proc() -> bool {
 /// One column of `ps`, for systems without `/proc`. Times must read the same whenever they are
 /// asked for, in whatever time zone and language.
 fn ps(pid: u32, column: &str) -> Option<String> {
-    let output = Command::new("ps")
+    let output = command("ps")
         .args(["-o", column, "-p", &pid.to_string()])
         .env("TZ", "UTC")
         .env("LC_ALL", "C")

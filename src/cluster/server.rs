@@ -20,6 +20,7 @@ use super::{
     dir::ServerDir,
     error::Doing,
     user::{Runner, run},
+    watchdog::Watchdog,
 };
 use crate::pg::ServerVersion;
 
@@ -81,6 +82,7 @@ pub struct Server {
     port: u16,
     child: Option<Child>,
     data: PathBuf,
+    _watchdog: Watchdog,
     // Dropped after `Server::drop` has stopped what runs in it.
     dir: ServerDir,
 }
@@ -104,12 +106,14 @@ impl Server {
         let mut port = Port::choose(settings)?;
         let dir = ServerDir::create(&runner)?;
         dir.sweep(binaries, &runner);
+        let watchdog = Watchdog::over(&dir.data(), &runner);
         let mut server = Self {
             binaries: binaries.clone(),
             runner,
             port: port.number(),
             child: None,
             data: dir.data(),
+            _watchdog: watchdog,
             dir,
         };
         server.init()?;

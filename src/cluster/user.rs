@@ -5,7 +5,9 @@
 //! server's directory; for anybody else nothing changes.
 
 use std::{
-    env, fs, io,
+    env,
+    ffi::OsStr,
+    fs, io,
     os::unix::{
         fs::{MetadataExt, chown},
         process::CommandExt,
@@ -14,7 +16,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{Binaries, ClusterError, error::Doing};
+use super::{Binaries, ClusterError, command::command, error::Doing};
 
 /// Who is tried in root's place. `postgres` comes first because packages create it for this.
 const STAND_INS: [&str; 2] = ["postgres", "nobody"];
@@ -52,15 +54,7 @@ impl Runner {
 
     /// A command run by the right user, with the libraries it needs and nothing of libpq's.
     pub(super) fn command(&self, binaries: &Binaries, program: &str) -> Command {
-        let mut command = Command::new(binaries.bin.join(program));
-        // PGPORT, PGDATA and their like would change what the programs do; messages are read.
-        for (name, _) in env::vars_os() {
-            if name.to_string_lossy().starts_with("PG") {
-                command.env_remove(name);
-            }
-        }
-        // Our own directory may be closed to a stand-in, or be gone before the server is.
-        command.env("LC_ALL", "C").stdin(Stdio::null()).current_dir("/");
+        let mut command = self.runs(binaries.bin.join(program));
         if let Some(lib) = &binaries.lib {
             let variable =
                 if cfg!(target_os = "macos") { "DYLD_LIBRARY_PATH" } else { "LD_LIBRARY_PATH" };
@@ -74,6 +68,15 @@ impl Runner {
                 command.env(variable, joined);
             }
         }
+        command
+    }
+
+    /// Any other program run by the right user.
+    pub(super) fn runs(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = command(program);
+        // Messages are read; our own directory may be closed to a stand-in, or be gone before the
+        // server is.
+        command.env("LC_ALL", "C").stdin(Stdio::null()).current_dir("/");
         if let Some(account) = &self.stand_in {
             // std drops root's supplementary groups together with the user id.
             command.uid(account.uid).gid(account.gid);
@@ -81,6 +84,23 @@ impl Runner {
             command.env("HOME", "/");
         }
         command
+    }
+
+    /// Whether programs may be run out of a directory: for a stand-in, nobody but root and the
+    /// stand-in can have put them there. Root may have been given another user's environment
+    /// (`sudo -E`), and with it that user's cache.
+    pub(super) fn trusts(&self, path: &Path) -> bool {
+        let Some(account) = &self.stand_in else { return true };
+        let there = path.ancestors().find_map(|dir| fs::canonicalize(dir).ok());
+        there.is_some_and(|there| {
+            there.ancestors().all(|dir| {
+                fs::metadata(dir).is_ok_and(|meta| {
+                    // In a sticky directory nobody moves what is another's.
+                    let closed = meta.mode() & 0o022 == 0 || meta.mode() & 0o1000 != 0;
+                    (meta.uid() == 0 || meta.uid() == account.uid) && closed
+                })
+            })
+        })
     }
 
     /// Gives a file or directory to the user who runs the server.
@@ -140,7 +160,7 @@ impl Account {
 
 /// What `id` prints: std has no word for user ids, and calling libc needs `unsafe`.
 fn id(args: &[&str]) -> io::Result<u32> {
-    let output = Command::new("id").args(args).stdin(Stdio::null()).output()?;
+    let output = command("id").args(args).stdin(Stdio::null()).output()?;
     parse_id(&String::from_utf8_lossy(&output.stdout))
         .ok_or_else(|| io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
@@ -176,6 +196,8 @@ pub(super) fn run(
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -195,8 +217,30 @@ mod tests {
     }
 
     #[test]
+    fn root_runs_nothing_out_of_another_users_directory() {
+        let runner = Runner::current().unwrap();
+        let base = env::temp_dir().join(format!("trusted-{}", std::process::id()));
+        fs::create_dir(&base).unwrap();
+        let cache = base.join("not/there/yet");
+        assert!(runner.trusts(&cache));
+        if runner.stand_in.is_some() {
+            let to_all = fs::Permissions::from_mode(0o777);
+            fs::set_permissions(&base, to_all).unwrap();
+            assert!(!runner.trusts(&cache), "anybody may write there");
+            fs::set_permissions(&base, fs::Permissions::from_mode(0o755)).unwrap();
+            chown(&base, Some(4242), None).unwrap();
+            assert!(!runner.trusts(&cache), "another user's");
+            let link = base.with_extension("link");
+            std::os::unix::fs::symlink(&base, &link).unwrap();
+            assert!(!runner.trusts(&link), "a link to it");
+            fs::remove_file(&link).unwrap();
+        }
+        fs::remove_dir(&base).unwrap();
+    }
+
+    #[test]
     fn a_failed_program_is_reported_with_what_it_said() {
-        let mut command = Command::new("sh");
+        let mut command = command("sh");
         command.args(["-c", "echo out; echo sorry >&2; exit 3"]);
         let text = run(&mut command, || "trying".to_owned()).unwrap_err().to_string();
         assert!(text.contains("trying failed") && text.contains("3"), "{text}");

@@ -50,6 +50,7 @@ pub(super) async fn check(
     if spec.then == Then::Handoff {
         let of = (migration.name.as_str(), Some(migration.publication.as_str()));
         let mut findings = Findings::for_run();
+        handoff::check::can_be_streamed(&migration.publication)?;
         handoff::check::look(spec, servers, of, &tables, &mut findings).await?;
         findings.refused()?;
     }

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     os::unix::net::UnixStream,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -50,6 +50,11 @@ fn processes(postmaster: u32) -> Vec<u32> {
         .collect()
 }
 
+/// The processes that a process has started.
+fn children(of: u32) -> Vec<u32> {
+    processes(of).into_iter().filter(|pid| *pid != of && lives(*pid)).collect()
+}
+
 fn within(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let since = Instant::now();
     while since.elapsed() < patience {
@@ -75,7 +80,10 @@ fn alone(test: &str) {
     let base =
         std::env::temp_dir().join(format!("ghost-test-{}-{}", std::process::id(), test.len()));
     fs::create_dir(&base).unwrap();
-    let output = ourselves(test).env("TMPDIR", &base).env(ALONE, "1").output().unwrap();
+    // As whoever moves his data has it, who looks at the demo first.
+    let secrets = [("GHOST_SOURCE", "postgres://u:hunter2@h/d"), ("PGPASSWORD", "hunter2")];
+    let mut command = ourselves(test);
+    let output = command.envs(secrets).env("TMPDIR", &base).env(ALONE, "1").output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
     fs::remove_dir(&base).unwrap();
@@ -199,6 +207,43 @@ fn what_a_killed_process_leaves_is_swept_by_the_next_start() {
     if std::env::var_os(ALONE).is_none() {
         return alone("cluster::what_a_killed_process_leaves_is_swept_by_the_next_start");
     }
+    let (owner, pid, dir) = abandon(&binaries);
+
+    drop(Server::start(&binaries, &[]).unwrap());
+    assert!(dir.exists() && lives(pid), "its owner lives");
+
+    // Also its watchdog is killed, so that nothing is left that would stop the server.
+    let children = children(owner.0.id());
+    assert_eq!(children.len(), 2, "{children:?}");
+    for child in children.into_iter().filter(|child| *child != pid) {
+        let killed = Command::new("kill").args(["-KILL", &child.to_string()]).status().unwrap();
+        assert!(killed.success());
+    }
+    drop(owner);
+    assert!(dir.exists() && lives(pid), "nobody has cleaned up yet");
+    drop(Server::start(&binaries, &[]).unwrap());
+    assert!(!dir.exists());
+    assert!(!lives(pid));
+}
+
+#[test]
+fn a_server_does_not_outlive_its_owner_that_is_killed() {
+    let Some(binaries) = any() else { return };
+    if std::env::var_os(ALONE).is_none() {
+        return alone("cluster::a_server_does_not_outlive_its_owner_that_is_killed");
+    }
+    let (owner, pid, dir) = abandon(&binaries);
+    assert!(lives(pid));
+    drop(owner);
+    assert!(within(Duration::from_mins(1), || !lives(pid)), "it was not stopped");
+    // What it has left on the disk goes with the next start.
+    assert!(dir.exists());
+    drop(Server::start(&binaries, &[]).unwrap());
+    assert!(!dir.exists());
+}
+
+/// A server in a process that can be killed, the process id of the server, and its directory.
+fn abandon(binaries: &Binaries) -> (Killed, u32, PathBuf) {
     let owner = ourselves("cluster::abandoned_by_a_process_that_is_killed")
         .env(ABANDON, binaries.version.major().to_string())
         .stdout(Stdio::piped())
@@ -210,16 +255,27 @@ fn what_a_killed_process_leaves_is_swept_by_the_next_start() {
         .find_map(|line| line.split_once("abandoned: ").map(|(_, rest)| rest.to_owned()))
         .unwrap();
     let (pid, dir) = line.split_once(' ').unwrap();
-    let (pid, dir): (u32, &Path) = (pid.parse().unwrap(), Path::new(dir));
+    (owner, pid.parse().unwrap(), PathBuf::from(dir))
+}
 
-    drop(Server::start(&binaries, &[]).unwrap());
-    assert!(dir.exists() && lives(pid), "its owner lives");
-
-    drop(owner);
-    assert!(dir.exists() && lives(pid), "nobody has cleaned up yet");
-    drop(Server::start(&binaries, &[]).unwrap());
-    assert!(!dir.exists());
-    assert!(!lives(pid));
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_knows_nothing_of_pghosts_settings() {
+    let Some(binaries) = any() else { return };
+    if std::env::var_os(ALONE).is_none() {
+        return alone("cluster::a_server_knows_nothing_of_pghosts_settings");
+    }
+    assert!(std::env::var_os("GHOST_SOURCE").is_some() && std::env::var_os("PGPASSWORD").is_some());
+    let server = Server::start(&binaries, &[]).unwrap();
+    for process in children(std::process::id()) {
+        let text = fs::read(format!("/proc/{process}/environ")).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let names: Vec<_> = text.split('\0').filter_map(|line| line.split_once('=')).collect();
+        assert!(names.iter().any(|(name, _)| *name == "PATH"), "{text}");
+        let ours = |name: &str| name.starts_with("GHOST_") || name.starts_with("PG");
+        assert!(!names.iter().any(|(name, _)| ours(name)) && !text.contains("hunter2"), "{text}");
+    }
+    assert!(server.pid().is_some());
 }
 
 /// The other half of the test above; by itself it does nothing.

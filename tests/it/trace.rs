@@ -1,6 +1,11 @@
 //! `--trace-protocol`: both directions of every connection in a file, and no password in it.
 
-use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown, symlink},
+    process::Command,
+    sync::Arc,
+};
 
 use pghost::cluster::Server;
 
@@ -66,4 +71,30 @@ async fn a_traced_migration_shows_what_was_said_and_never_the_password() {
         assert!(connections.len() > 3, "{connections:?}");
         database.sql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots").await;
     }
+}
+
+#[test]
+fn a_trace_goes_into_a_file_of_our_own_or_nowhere() {
+    let files = Scratch::new();
+    let victim = files.missing();
+    let (link, second) = (format!("{victim}.link"), format!("{victim}.second"));
+    fs::write(&victim, "what was there").unwrap();
+    symlink(&victim, &link).unwrap();
+    fs::hard_link(&victim, &second).unwrap();
+    let refused = |path: &str, why: &str| {
+        let mut pghost = Command::new(env!("CARGO_BIN_EXE_pghost"));
+        let output = pghost.args(["demo", "--trace-protocol", path]).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{path}: {said}");
+        assert!(said.contains("the trace can't be written to") && said.contains(why), "{said}");
+    };
+    refused(&link, "it is a link");
+    refused(&second, "it has another name besides");
+    refused("/dev/null", "it is no plain file");
+    fs::remove_file(&second).unwrap();
+    // Who is not root can't give a file away; then there is none to try it with.
+    if chown(&victim, Some(4242), None).is_ok() {
+        refused(&victim, "it belongs to another user");
+    }
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "what was there");
 }

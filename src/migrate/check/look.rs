@@ -82,6 +82,7 @@ pub(super) async fn look(
     let publication = look_at_publication(spec, servers, &name, &tables, findings).await?;
     if spec.then == Then::Handoff {
         let existing = spec.publication.as_deref();
+        findings.take(At::both("handoff"), handoff::check::can_be_streamed(&publication))?;
         handoff::check::look(spec, servers, (name.as_str(), existing), &tables, findings).await?;
         findings.take(At::both("handoff"), handoff::check::rows_are_found(&tables))?;
     }

@@ -77,6 +77,23 @@ pub(in crate::migrate) fn columns_stay(spec: &MigrationSpec) -> Result<(), Failu
     ))
 }
 
+/// The server that subscribes asks for a publication with a backslash in its name by a literal of
+/// the kind `E'..'` (`libpqrcv_startstreaming` takes `PQescapeLiteral`), which the grammar of a
+/// walsender does not know: the subscription would be made, and fail for ever. (Its slot has only
+/// letters, digits and underscores; its own name and conninfo are in no replication command.)
+pub(in crate::migrate) fn can_be_streamed(publication: &str) -> Result<(), Failure> {
+    if !publication.contains('\\') {
+        return Ok(());
+    }
+    Err(Failure::refused(
+        format!(
+            "the publication {publication} has a backslash in its name, and a native subscription \
+             can't ask for such a one"
+        ),
+        format!("give --publication or --name without a backslash, {INSTEAD}"),
+    ))
+}
+
 /// A subscription writes to the tables that are called as the publication's.
 pub(in crate::migrate) fn names_stay(tables: &[PlannedTable]) -> Result<(), Failure> {
     match tables.iter().find(|table| table.source.name != table.target_name) {

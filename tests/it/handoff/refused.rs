@@ -49,6 +49,11 @@ async fn what_a_subscription_can_not_do_is_refused() {
         let new = MigrationSpec { ignore_new_columns: true, ..handoff(&from, &to) };
         refused(&new, &from, &to, "--ignore-new-columns").await;
 
+        let named = Some(format!(r"{}\", from.name));
+        let slot = Some(from.name.clone());
+        let slashed = MigrationSpec { name: named, slot, ..handoff(&from, &to) };
+        refused(&slashed, &from, &to, "has a backslash in its name").await;
+
         // Rows that it would not find.
         to.sql("CREATE TABLE t (id int NOT NULL UNIQUE, v text, g int GENERATED ALWAYS AS (id + 1) STORED)").await;
         let failure = refused(&handoff(&from, &to), &from, &to, "neither a primary key").await;
