@@ -45,10 +45,16 @@ pub(super) async fn fetch(
     let formats: Vec<_> = cells.iter().map(|cell| super::writer::format_of(*cell)).collect();
     let values: Vec<_> = cells.iter().map(|cell| fold.value(*cell)).collect();
     let lock = format!("BEGIN READ ONLY; LOCK TABLE {} IN ACCESS SHARE MODE", table.source);
-    source.query(&lock).await?;
-    source.query(&format!("SELECT {} AS holds", table.foundation.assertion())).await?;
-    let result = source.query_bound(&sql, &types, &formats, &values).await?;
-    source.query("COMMIT").await?;
+    let holds = format!("SELECT {} AS holds", table.foundation.assertion());
+    let read = async {
+        source.query(&lock).await?;
+        source.query(&holds).await?;
+        source.query_bound(&sql, &types, &formats, &values).await
+    };
+    let result = read.await;
+    // The session is asked more, also where this has failed.
+    let ended = source.query(if result.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
+    let result = result.and_then(|result| ended.map(|_| result))?;
 
     let mut found = vec![None; entries.len()];
     for row in result.rows() {

@@ -3,6 +3,7 @@
 use super::{
     Failure, Verdict,
     plan::PlannedTable,
+    resume,
     verdict::{START_AGAIN, Sign},
 };
 use crate::{
@@ -29,7 +30,15 @@ pub(super) async fn still_brings_all(
     migration: &Migration,
     tables: &[PlannedTable],
 ) -> Result<(), Failure> {
-    check(source, &migration.publication, tables).await.map_err(|failure| {
+    let mut found = check(source, &migration.publication, tables).await;
+    if found.is_err() {
+        // It goes by names, which may have led to other tables for a moment.
+        for table in tables {
+            resume::in_its_place(source, &table.source.name, table.source.oid).await?;
+        }
+        found = check(source, &migration.publication, tables).await;
+    }
+    found.map_err(|failure| {
         if failure.verdict == Verdict::Retry {
             return failure;
         }

@@ -24,7 +24,7 @@ use crate::{
     },
     conn::{Connection, Error},
     ledger::{LedgerSchema, Migration, Phase, TableRecord, moved_column, pages_until, rows_copied},
-    pg::{Ident, QualifiedName},
+    pg::{Ident, Oid, QualifiedName},
     replication::find_slot,
     sql::quote_literal,
 };
@@ -298,12 +298,13 @@ pub(super) async fn unaltered(
 ) -> Result<(Table, Vec<Ident>), Failure> {
     let plain = record.source.plain();
     let at_source = |error: Error| Failure::refused_by("looking at the source", &error);
-    let there = load_table(source, &record.source).await.map_err(at_source)?;
-    if there.is_none_or(|there| there.oid != record.source_oid) {
+    in_its_place(source, &record.source, record.source_oid).await?;
+    let mut table = load_source(source, &record.source).await?;
+    if table.oid != record.source_oid {
+        // Only since a moment ago.
         let now = name_of_table(source, record.source_oid).await.map_err(at_source)?;
         return Err(not_there(&record.source, now.as_ref()));
     }
-    let mut table = load_source(source, &record.source).await?;
     let prefixes = load_prefixes(source, table.oid).await.map_err(at_source)?;
     match altered::difference(&table, &prefixes, record, target) {
         Difference::None => Ok((table, Vec::new())),
@@ -336,6 +337,18 @@ pub(super) async fn founded(source: &mut Connection, table: &PlannedTable) -> Re
     difference.map_or(Ok(()), |what| {
         Err(Failure::seen(Sign::Altered, format!("{} {what}", table.source.name.plain())))
     })
+}
+
+/// A table has the name that it had.
+pub(super) async fn in_its_place(
+    source: &mut Connection,
+    name: &QualifiedName,
+    oid: Oid,
+) -> Result<(), Failure> {
+    let now = name_of_table(source, oid)
+        .await
+        .map_err(|error| Failure::refused_by("looking at the source", &error))?;
+    if now.as_ref() == Some(name) { Ok(()) } else { Err(not_there(name, now.as_ref())) }
 }
 
 /// A table is not where it was. `now`: what it is called.

@@ -1,9 +1,13 @@
 //! Faults of every kind, one after the other, drawn from a seed: whatever happens, both sides are
 //! equal in the end. The table is written to all the while, with big values and keys that change,
 //! and what is drawn among the faults: values of a unique index that are exchanged, and truncates.
+//! The table is altered under the run, too, which that may end (exit code 4), with nothing wrong on
+//! the target.
 //!
 //! `GHOST_SOAK=3600` goes on for so many seconds instead of twenty, `GHOST_SOAK_SEED=7` begins with
 //! another seed than 1. It says how many faults of each kind were survived.
+
+mod altered;
 
 use std::{collections::BTreeMap, env, time::Duration};
 
@@ -49,15 +53,21 @@ enum Fault {
     TargetLost,
     Exchanged,
     Truncated,
+    Renamed,
+    TablesExchanged,
+    ColumnsExchanged,
+    ColumnsExchangedForGood,
+    Retyped,
 }
 
 use Fault::{
-    Exchanged, Killed, SourceCrashes, SourceCut, SourceLost, SourceRestarts, SourceSessionEnded,
-    SourceSilent, SourceSlow, TargetCrashes, TargetCut, TargetLost, TargetRestarts,
-    TargetSessionEnded, TargetSilent, TargetSlow, ToldToStop, Truncated,
+    ColumnsExchanged, ColumnsExchangedForGood, Exchanged, Killed, Renamed, Retyped, SourceCrashes,
+    SourceCut, SourceLost, SourceRestarts, SourceSessionEnded, SourceSilent, SourceSlow,
+    TablesExchanged, TargetCrashes, TargetCut, TargetLost, TargetRestarts, TargetSessionEnded,
+    TargetSilent, TargetSlow, ToldToStop, Truncated,
 };
 
-const FAULTS: [Fault; 18] = [
+const FAULTS: [Fault; 23] = [
     Killed,
     ToldToStop,
     SourceRestarts,
@@ -77,7 +87,22 @@ const FAULTS: [Fault; 18] = [
     TargetLost,
     Exchanged,
     Truncated,
+    Renamed,
+    TablesExchanged,
+    ColumnsExchanged,
+    ColumnsExchangedForGood,
+    Retyped,
 ];
+
+impl Fault {
+    /// Whether the table is altered.
+    const fn alters(self) -> bool {
+        matches!(
+            self,
+            Renamed | TablesExchanged | ColumnsExchanged | ColumnsExchangedForGood | Retyped
+        )
+    }
+}
 
 /// Connections that are lost without a word are noticed within a second.
 const TIMERS: &str =
@@ -94,6 +119,8 @@ struct Soak {
     target: Proxy,
     rng: Rng,
     survived: Survived,
+    /// Runs that ended because the table was altered.
+    stopped: u32,
 }
 
 type Survived = BTreeMap<Fault, u32>;
@@ -105,6 +132,8 @@ struct Round {
     options: Vec<String>,
     run: Option<Program>,
     workload: Option<Workload>,
+    /// Whether the table was altered.
+    altered: bool,
 }
 
 impl Soak {
@@ -112,7 +141,14 @@ impl Soak {
         let two = Two::start(binaries);
         let (source, target) =
             (Proxy::start(two.source.port).await, Proxy::start(two.target.port).await);
-        Self { two, source, target, rng: Rng::with_seed(seed), survived: BTreeMap::new() }
+        Self {
+            two,
+            source,
+            target,
+            rng: Rng::with_seed(seed),
+            survived: BTreeMap::new(),
+            stopped: 0,
+        }
     }
 
     fn migrate(&self, round: &Round, then: &str) -> Program {
@@ -142,11 +178,12 @@ impl Soak {
         let unique =
             format!("CREATE UNIQUE INDEX ON {name} (reference); CREATE INDEX ON {name} (amount)");
         self.two.source.sql(&unique).await;
+        self.two.source.sql(&altered::mark(name.as_str())).await;
         let jobs = |rng: &mut Rng| rng.u64(1..=3).to_string();
         let mut options = vec!["--copy-jobs".into(), jobs(&mut self.rng)];
         options.extend(["--apply-jobs".into(), jobs(&mut self.rng)]);
         let name = format!("soak_{number}");
-        let mut round = Round { name, table, options, run: None, workload: None };
+        let mut round = Round { name, table, options, run: None, workload: None, altered: false };
         let end = Instant::now() + ROUND;
         while Instant::now() < end {
             if round.workload.is_none() {
@@ -160,10 +197,12 @@ impl Soak {
             if goes_on(&mut run, pause).await {
                 round.run = Some(run);
                 let fault = self.rng.choice(FAULTS).unwrap();
-                self.strike(fault, &mut round).await;
-                *self.survived.entry(fault).or_default() += 1;
+                if !fault.alters() || self.has_begun(&round).await {
+                    self.strike(fault, &mut round).await;
+                    *self.survived.entry(fault).or_default() += 1;
+                }
             } else {
-                may_have_ended(&run.ended().await);
+                self.has_ended(&run.ended().await, &round).await;
             }
         }
         self.comes_to_its_end(round).await;
@@ -182,7 +221,7 @@ impl Soak {
             ToldToStop => {
                 if let Some(run) = round.run.take() {
                     run.signal("-TERM");
-                    may_have_ended(&run.ended().await);
+                    self.has_ended(&run.ended().await, round).await;
                 }
             }
             SourceRestarts => restart(&self.two.source, StopMode::Fast),
@@ -211,10 +250,27 @@ impl Soak {
                 let again = orders::insert(&round.table, keys, self.rng.u32(..));
                 self.two.source.sql(&format!("TRUNCATE {}; {again}", round.table)).await;
             }
+            Renamed | TablesExchanged | ColumnsExchanged => {
+                self.altered_for_a_moment(fault, round).await;
+            }
+            ColumnsExchangedForGood | Retyped => self.altered_for_good(fault, round).await,
         }
         if [SourceRestarts, SourceCrashes, SourceSessionEnded].contains(&fault) {
             // Its writers have been cut off in the middle of what they wrote.
             round.workload = None;
+        }
+    }
+
+    /// A run has ended, perhaps because the table was altered.
+    async fn has_ended(&mut self, ended: &Ended, round: &Round) {
+        may_have_ended(ended, round.altered);
+        if ended.code == Some(4) {
+            self.stopped += 1;
+            self.nothing_wrong(round).await;
+            // Names that were exchanged and a TRUNCATE leave together what a rewrite leaves.
+            if ended.notes.join(" ").contains("its rows were rewritten") {
+                self.begins_anew(round).await;
+            }
         }
     }
 
@@ -225,14 +281,20 @@ impl Soak {
         }
         if let Some(run) = round.run.take() {
             run.signal("-INT");
-            may_have_ended(&run.ended().await);
+            self.has_ended(&run.ended().await, &round).await;
         }
         if let Some(workload) = round.workload.take() {
             workload.stop().await.unwrap();
         }
         // Twice: first up to the checkpoint if that was not passed, then to the newest position.
         for _ in 0..2 {
-            self.migrate(&round, "stop").ends_with(0).await.finished();
+            let mut ended = self.migrate(&round, "stop").ended().await;
+            if ended.code == Some(4) {
+                self.has_ended(&ended, &round).await;
+                ended = self.migrate(&round, "stop").ended().await;
+            }
+            assert_eq!(ended.code, Some(0), "{:#?}", ended.notes);
+            ended.finished();
         }
         let rows = format!(
             "SELECT count(*) || ' ' || coalesce(md5(string_agg(t::text, chr(10) ORDER BY id)), '') FROM {} t",
@@ -290,9 +352,22 @@ async fn goes_on(run: &mut Program, pause: Duration) -> bool {
     }
 }
 
-/// A run may be told to stop, or begin while a server is away; it may not be beyond help.
-fn may_have_ended(ended: &Ended) {
-    assert!(matches!(ended.code, Some(0..=2)), "{:?}: {:#?}", ended.code, ended.notes);
+/// How it is told that a table is altered, or that it was away for a moment.
+const ALTERED: [&str; 6] = [
+    "was altered on the source",
+    "another table of the same name",
+    "has changed on the source",
+    "does not exist",
+    "was altered while it was looked at",
+    "the source has no table",
+];
+
+/// A run may be told to stop, or begin while a server is away; it may not be beyond help, unless
+/// its table was altered.
+fn may_have_ended(ended: &Ended, altered: bool) {
+    let last = if altered { 4 } else { 2 };
+    let code = ended.code.filter(|code| *code != 3 && *code <= last);
+    assert!(code.is_some(), "{:?}: {:#?}", ended.code, ended.notes);
     let notes = ended.notes.join(" ");
     let is_known = ended.code == Some(0)
         || [
@@ -304,7 +379,8 @@ fn may_have_ended(ended: &Ended) {
             "works with the slot",
         ]
         .iter()
-        .any(|word| notes.contains(word));
+        .any(|word| notes.contains(word))
+        || altered && ALTERED.iter().any(|words| notes.contains(words));
     assert!(is_known, "{:?}: {notes}", ended.code);
 }
 
@@ -314,7 +390,7 @@ async fn whatever_goes_wrong_both_sides_are_equal_in_the_end() {
     let seeds = number("GHOST_SOAK_SEED").unwrap_or(1)..;
     let end = Instant::now() + Duration::from_secs(seconds);
     let releases = versions_to_test();
-    let (mut rounds, mut survived) = (0, Survived::new());
+    let (mut rounds, mut survived, mut stopped) = (0, Survived::new(), 0);
     // The newest first, and each while there is time.
     for (seed, binaries) in seeds.zip(releases.iter().rev().cycle()) {
         if Instant::now() >= end {
@@ -327,11 +403,15 @@ async fn whatever_goes_wrong_both_sides_are_equal_in_the_end() {
         }
         eprintln!("PostgreSQL {}, seed {seed}: survived {:?}", binaries.version, soak.survived);
         rounds += 2;
+        stopped += soak.stopped;
         for (fault, times) in soak.survived {
             *survived.entry(fault).or_default() += times;
         }
     }
     let faults: u32 = survived.values().sum();
-    eprintln!("{rounds} tables survived {faults} faults: {survived:?}");
+    eprintln!(
+        "{rounds} tables survived {faults} faults: {survived:?}; {stopped} runs ended with exit \
+         code 4, altered, with nothing wrong on the target"
+    );
     assert!(!in_ci() || !releases.is_empty());
 }
