@@ -4,29 +4,70 @@
 //! generation; and, for when the rows are there, the key. What the table has besides is not made
 //! here.
 
-use super::model::{Column, Generated, Identity, Table};
-use crate::{catalog::Key, pg::QualifiedName, sql::quote_literal};
+use super::{
+    model::{Column, ExtraNotNull, Generated, Identity, Table},
+    not_null::in_definition,
+    partition::Partition,
+    sequence::{NamedSequence, with_names},
+};
+use crate::{
+    catalog::Key,
+    pg::{Ident, QualifiedName},
+};
 
-/// The statements that make `target` like `source`, without its key: the sequences of serial
-/// columns, the table, and the sequences' ownership.
+/// What a table's definition is written from.
+#[derive(Clone, Copy, Debug)]
+pub struct Design<'a> {
+    /// The columns, as the source has them.
+    pub columns: &'a [Column],
+    /// The columns of the key.
+    pub key: &'a Key,
+    /// The sequences of its columns, and of the whole table's where it is a partition.
+    pub sequences: &'a [NamedSequence<'a>],
+    /// Its NOT NULL constraints.
+    pub not_nulls: &'a [ExtraNotNull],
+    /// How its rows are stored, if not as a heap; as SQL spells it.
+    pub access_method: Option<&'a str>,
+    /// The target's release.
+    pub major: u32,
+}
+
+/// The statements that make `target` like `source`, without its key: the sequences of its columns,
+/// the table, and the sequences' ownership.
 #[must_use]
-pub fn create_table(source: &Table, key: &Key, target: &QualifiedName) -> Vec<String> {
-    let mut statements = Vec::new();
-    let mut lines = Vec::new();
-    let mut owners = Vec::new();
-    for column in &source.columns {
-        let sequence = serial_sequence(column, target);
-        if let (Some(sequence), Some(owned)) = (&sequence, &column.sequence) {
-            statements.push(format!("CREATE SEQUENCE {sequence} {}", owned.options));
-            owners.push(format!("ALTER SEQUENCE {sequence} OWNED BY {target}.{}", column.name));
-        }
-        let in_key = key.columns.iter().any(|k| k.name == column.name);
-        lines.push(format!("    {}", column_line(column, sequence.as_ref(), in_key)));
-    }
-    let by = source.partition_key.as_ref().map(|key| format!(" PARTITION BY {key}"));
-    let by = by.unwrap_or_default();
-    statements.push(format!("CREATE TABLE {target} (\n{}\n){by}", lines.join(",\n")));
-    statements.append(&mut owners);
+pub fn create_table(source: &Table, design: Design<'_>, target: &QualifiedName) -> Vec<String> {
+    with_sequences(design, design.sequences, target, source.partition_key.as_ref())
+}
+
+/// The statements that make a partition: as a table by itself, whose columns may be defined
+/// otherwise than the whole table's and stand in another order; then it is attached. `pg_dump` does
+/// the same. `own` are the sequences of its own columns.
+#[must_use]
+pub fn create_partition(
+    partition: &Partition,
+    design: Design<'_>,
+    own: &[NamedSequence<'_>],
+    (name, parent): (&QualifiedName, &QualifiedName),
+) -> Vec<String> {
+    let mut statements = with_sequences(design, own, name, partition.key.as_ref());
+    let bound = &partition.bound;
+    statements.push(format!("ALTER TABLE ONLY {parent} ATTACH PARTITION {name} {bound}"));
+    statements
+}
+
+fn with_sequences(
+    design: Design<'_>,
+    own: &[NamedSequence<'_>],
+    name: &QualifiedName,
+    partition_key: Option<&String>,
+) -> Vec<String> {
+    let mut statements: Vec<_> = own.iter().filter_map(NamedSequence::create).collect();
+    let line = |column: &Column| format!("    {}", design.column_line(column));
+    let lines: Vec<_> = design.columns.iter().map(line).collect();
+    let by = partition_key.map(|key| format!(" PARTITION BY {key}")).unwrap_or_default();
+    let using = design.access_method.map(|name| format!(" USING {name}")).unwrap_or_default();
+    statements.push(format!("CREATE TABLE {name} (\n{}\n){by}{using}", lines.join(",\n")));
+    statements.extend(own.iter().flat_map(|sequence| sequence.settle(name)));
     statements
 }
 
@@ -40,81 +81,69 @@ pub fn add_key(source: &Table, key: &Key, target: &QualifiedName) -> String {
     format!("ALTER TABLE {target} ADD {kind} ({})", columns.join(", "))
 }
 
-/// The names that `target` takes with its columns' sequences.
-pub fn names_taken(source: &Table, target: &QualifiedName) -> impl Iterator<Item = String> {
-    let owned = source.columns.iter().filter(|column| column.sequence.is_some());
-    let sequences = owned.map(|column| sequence_name(column, target).name.as_str().to_owned());
-    [target.name.as_str().to_owned()].into_iter().chain(sequences)
-}
-
-/// The sequence that a serial column gets on the target.
-fn serial_sequence(column: &Column, target: &QualifiedName) -> Option<QualifiedName> {
-    let serial = column.identity.is_none() && column.expression.is_some();
-    column.sequence.as_ref().filter(|_| serial).map(|_| sequence_name(column, target))
-}
-
-/// A column's sequence, as CREATE TABLE names it.
-fn sequence_name(column: &Column, target: &QualifiedName) -> QualifiedName {
-    // `makeObjectName`: both parts are cut evenly so that the whole fits into 63 bytes.
-    let (table, name) = (target.name.as_str(), column.name.as_str());
-    let (mut table_bytes, mut name_bytes) = (table.len(), name.len());
-    while table_bytes + name_bytes + "_".len() + "_seq".len() > 63 {
-        if table_bytes > name_bytes { table_bytes -= 1 } else { name_bytes -= 1 }
-    }
-    let table = &table[..table.floor_char_boundary(table_bytes)];
-    let name = &name[..name.floor_char_boundary(name_bytes)];
-    QualifiedName::new(target.schema.as_str(), format!("{table}_{name}_seq"))
-}
-
-fn column_line(column: &Column, sequence: Option<&QualifiedName>, in_key: bool) -> String {
-    let mut line = format!("{} {}", column.name, column.type_name);
-    if let Some(collation) = &column.collation {
-        line += &format!(" COLLATE {collation}");
-    }
-    match (column.generated, &column.expression, sequence) {
-        (Some(kind), Some(expression), _) => {
-            let kind = match kind {
-                Generated::Stored => "STORED",
-                Generated::Virtual => "VIRTUAL",
-            };
-            line += &format!(" GENERATED ALWAYS AS ({expression}) {kind}");
+impl Design<'_> {
+    fn column_line(&self, column: &Column) -> String {
+        let mut line = format!("{} {}", column.name, column.type_name);
+        if let Some(collation) = &column.collation {
+            line += &format!(" COLLATE {collation}");
         }
-        (_, _, Some(sequence)) => {
-            let name = quote_literal(&sequence.to_string());
-            line += &format!(" DEFAULT nextval({name}::regclass)");
+        let expression = column.expression.as_ref().map(|text| with_names(text, self.sequences));
+        match (column.generated, expression) {
+            (Some(kind), Some(expression)) => {
+                let kind = match kind {
+                    Generated::Stored => "STORED",
+                    Generated::Virtual => "VIRTUAL",
+                };
+                line += &format!(" GENERATED ALWAYS AS ({expression}) {kind}");
+            }
+            (None, Some(expression)) => line += &format!(" DEFAULT {expression}"),
+            _ => {}
         }
-        (_, Some(expression), None) => line += &format!(" DEFAULT {expression}"),
-        _ => {}
+        if let Some(identity) = column.identity {
+            line += &self.identity(column, identity);
+        }
+        line + &in_definition(&column.name, column.not_null, self.not_nulls, self.major)
     }
-    if let Some(identity) = column.identity {
-        // The source can give a column that is always generated a new value by SET .. DEFAULT;
-        // an update here must be able to set it. Keys are only inserted.
+
+    /// Nothing for a partition's column that shares the whole table's sequence (from 17 on): it
+    /// gets that when it is attached.
+    fn identity(&self, column: &Column, identity: Identity) -> String {
+        let own = |s: &&NamedSequence<'_>| {
+            s.sequence.identity && column.sequence.as_ref() == Some(&s.sequence.name)
+        };
+        let Some(NamedSequence { sequence, name }) = self.sequences.iter().find(own) else {
+            return String::new();
+        };
         let who = match identity {
-            Identity::Always if in_key => "ALWAYS",
+            Identity::Always if self.is_in_key(&column.name) => "ALWAYS",
+            // The source can give a column that is always generated a new value by SET ..
+            // DEFAULT; an update here must be able to set it. Keys are only inserted.
             Identity::Always | Identity::ByDefault => "BY DEFAULT",
         };
-        let options = column.sequence.as_ref().map(identity_options).unwrap_or_default();
-        line += &format!(" GENERATED {who} AS IDENTITY{options}");
+        let options = &sequence.options;
+        format!(" GENERATED {who} AS IDENTITY (SEQUENCE NAME {name} {options})")
     }
-    if column.not_null {
-        line += " NOT NULL";
+
+    fn is_in_key(&self, name: &Ident) -> bool {
+        self.key.columns.iter().any(|column| column.name == *name)
     }
-    line
 }
 
-/// CREATE SEQUENCE's options without the type, which an identity column takes from its own.
-fn identity_options(sequence: &super::OwnedSequence) -> String {
-    sequence
-        .options
-        .find("INCREMENT")
-        .map_or_else(String::new, |start| format!(" ({})", &sequence.options[start..]))
+/// The identity columns that can't be GENERATED ALWAYS as long as changes are applied.
+pub fn always_identities<'a>(
+    columns: &'a [Column],
+    key: &'a Key,
+) -> impl Iterator<Item = &'a Ident> {
+    let in_key = |column: &Column| key.columns.iter().any(|k| k.name == column.name);
+    let always = columns.iter().filter(|c| c.identity == Some(Identity::Always));
+    always.filter(move |column| !in_key(column)).map(|column| &column.name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        catalog::{OwnedSequence, UniqueIndex},
+        catalog::{ExtraSequence, UniqueIndex},
         pg::Oid,
         sql::KeyColumn,
     };
@@ -133,10 +162,7 @@ mod tests {
         let mut id = column("id", "integer");
         id.not_null = true;
         id.expression = Some("nextval('public.a_id_seq'::regclass)".into());
-        id.sequence = Some(OwnedSequence {
-            name: QualifiedName::new("public", "a_id_seq"),
-            options: "AS integer INCREMENT 1".into(),
-        });
+        id.sequence = Some(QualifiedName::new("public", "a_id_seq"));
         let mut name = column("na\"me", "text");
         name.collation = Some("pg_catalog.\"C\"".into());
         name.expression = Some("'x'::text".into());
@@ -145,12 +171,37 @@ mod tests {
         twice.expression = Some("(id * 2)".into());
         let mut serial = column("n", "bigint");
         serial.identity = Some(Identity::ByDefault);
+        serial.sequence = Some(QualifiedName::new("public", "a_n_seq"));
+        let sequences = ["id", "n"].map(|column| ExtraSequence {
+            name: QualifiedName::new("public", format!("a_{column}_seq")),
+            spelled: format!("public.a_{column}_seq"),
+            column: Ident::new(column),
+            identity: column == "n",
+            unlogged: false,
+            type_name: "integer".into(),
+            options: "INCREMENT 1".into(),
+            comment: None,
+            grants: Vec::new(),
+        });
+        let name_of = |s: &ExtraSequence| format!("b_{}_seq", s.column.as_str());
+        let sequences: Vec<_> = (sequences.iter())
+            .map(|s| NamedSequence { sequence: s, name: QualifiedName::new("s", name_of(s)) })
+            .collect();
         let table = table(vec![id, name, twice, serial]);
         let key =
             Key { index: "a_pkey".into(), columns: vec![KeyColumn::builtin("id", 23, "integer")] };
         let target = QualifiedName::new("s", "b");
         assert_eq!(add_key(&table, &key, &target), r#"ALTER TABLE "s"."b" ADD PRIMARY KEY ("id")"#);
-        let statements = create_table(&table, &key, &target);
+        let (columns, sequences) = (&table.columns, &sequences);
+        let design = Design {
+            columns,
+            key: &key,
+            sequences,
+            not_nulls: &[],
+            access_method: None,
+            major: 18,
+        };
+        let statements = create_table(&table, design, &target);
         assert_eq!(
             statements,
             [
@@ -159,7 +210,8 @@ mod tests {
                  \"id\" integer DEFAULT nextval('\"s\".\"b_id_seq\"'::regclass) NOT NULL,\n    \
                  \"na\"\"me\" text COLLATE pg_catalog.\"C\" DEFAULT 'x'::text,\n    \
                  \"twice\" integer GENERATED ALWAYS AS ((id * 2)) STORED,\n    \
-                 \"n\" bigint GENERATED BY DEFAULT AS IDENTITY\n)",
+                 \"n\" bigint GENERATED BY DEFAULT AS IDENTITY \
+                 (SEQUENCE NAME \"s\".\"b_n_seq\" INCREMENT 1)\n)",
                 r#"ALTER SEQUENCE "s"."b_id_seq" OWNED BY "s"."b"."id""#,
             ]
         );

@@ -4,11 +4,13 @@
 //! together here and taken off it letter by letter; see [`super::object`].
 
 use super::{
+    inherited::load_inherited,
     model::{
         ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger, Extras, FORCE,
-        InheritedIndex,
     },
+    not_null::load_not_nulls,
     object::{Names, after, split_reference},
+    sequence::load_sequences,
 };
 use crate::{
     conn::{Connection, Error, Row},
@@ -18,7 +20,10 @@ use crate::{
 const TABLE: &str = "
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS spelled,
        c.relreplident = 'f' AS identity_full, c.relkind = 'p' AS partitioned,
-       c.relrowsecurity, c.relforcerowsecurity
+       c.relrowsecurity, c.relforcerowsecurity,
+       CASE WHEN c.reloftype <> 0 THEN format_type(c.reloftype, NULL) END AS of_type,
+       (SELECT quote_ident(amname) FROM pg_am a WHERE a.oid = c.relam AND amname <> 'heap')
+         AS access_method
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid";
 
 const INDEXES: &str = "
@@ -45,15 +50,6 @@ SELECT ic.relname AS name, quote_ident(ic.relname) AS spelled, i.indisunique,
         WHERE a.relid <> i.indexrelid AND r.indisvalid))
  ORDER BY ic.relname";
 
-/// What is said of a partition's indexes that belong to the root's (`$2`).
-const INHERITED: &str = "
-SELECT rc.relname AS root, i.indisreplident, i.indisclustered
-  FROM pg_index i
- CROSS JOIN LATERAL pg_partition_ancestors(i.indexrelid) a(relid)
-  JOIN pg_index r ON r.indexrelid = a.relid AND r.indrelid = $2::oid
-  JOIN pg_class rc ON rc.oid = r.indexrelid
- WHERE i.indrelid = $1::oid AND (i.indisreplident OR i.indisclustered) ORDER BY rc.relname";
-
 /// Of a foreign key to a partitioned table there is one line for each partition; only the first is
 /// one that was declared.
 const CONSTRAINTS: &str = "
@@ -78,7 +74,8 @@ SELECT con.conname, pg_get_constraintdef(con.oid) AS definition, con.convalidate
  ORDER BY con.conname";
 
 const STATISTICS: &str = "
-SELECT s.stxname, quote_ident(n.nspname) || '.' || quote_ident(s.stxname) AS spelled,
+SELECT n.nspname AS schema, s.stxname,
+       quote_ident(n.nspname) || '.' || quote_ident(s.stxname) AS spelled,
        pg_get_statisticsobjdef(s.oid) AS definition,
        nullif(s.stxstattarget, -1) AS target, obj_description(s.oid, 'pg_statistic_ext') AS comment
   FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace
@@ -99,7 +96,19 @@ SELECT t.tgname, quote_ident(t.tgname) AS spelled, pg_get_triggerdef(t.oid) AS d
            CASE WHEN (t.tgtype & 32) > 0 THEN 'TRUNCATE' END) AS events,
        obj_description(t.oid, 'pg_trigger') AS comment
   FROM pg_trigger t WHERE t.tgrelid = $1::oid AND NOT t.tgisinternal
-   AND NOT ($2::boolean AND t.tgparentid <> 0) ORDER BY t.tgname";
+   AND NOT ($2::boolean AND t.tgparentid <> 0)
+   -- Those of pghost itself guard the source; see `migrate::check::unmade`.
+   AND NOT ($pghosts) ORDER BY t.tgname";
+
+/// Whether a trigger `t` is one of pghost's: by its name, or by a function that lives with a
+/// ledger.
+pub const PGHOSTS_TRIGGER: &str = "t.tgname LIKE 'pghost\\_%' OR EXISTS (
+       SELECT FROM pg_proc p JOIN pg_class m ON m.relnamespace = p.pronamespace
+        WHERE p.oid = t.tgfoid AND m.relname = 'migration'
+          AND EXISTS (SELECT FROM pg_class g
+                       WHERE g.relnamespace = p.pronamespace AND g.relname = 'page'))
+       OR EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+                   WHERE p.oid = t.tgfoid AND n.nspname = 'pghost')";
 
 const POLICIES: &str = "
 SELECT p.polname, obj_description(p.oid, 'pg_policy') AS comment,
@@ -209,18 +218,15 @@ pub async fn load_extras(
     let mut extras = Extras {
         identity_full: table.get("identity_full")?,
         partitioned: table.get("partitioned")?,
+        of_type: table.get("of_type")?,
+        access_method: table.get("access_method")?,
         ..Extras::default()
     };
-    if let Some(root) = root.map(|root| root.to_string()) {
-        let of_root = [Some(oid.as_str()), Some(root.as_str())];
-        for row in connection.query_with(INHERITED, &of_root).await?.rows() {
-            extras.inherited.push(InheritedIndex {
-                root: row.get("root")?,
-                replica_identity: row.get("indisreplident")?,
-                clustered: row.get("indisclustered")?,
-            });
-        }
+    if root.is_some() {
+        extras.inherited = load_inherited(connection, &oid).await?;
     }
+    extras.sequences = load_sequences(connection, &oid).await?;
+    extras.not_nulls = load_not_nulls(connection, &oid).await?;
     for (flag, clause) in
         [("relrowsecurity", "ENABLE ROW LEVEL SECURITY"), ("relforcerowsecurity", FORCE)]
     {
@@ -237,7 +243,9 @@ pub async fn load_extras(
     for row in connection.query_with(STATISTICS, &by_oid).await?.rows() {
         extras.statistics.push(statistics(row, &spelled)?);
     }
-    for row in connection.query_with(TRIGGERS, &own).await?.rows() {
+    for row in
+        connection.query_with(&TRIGGERS.replace("$pghosts", PGHOSTS_TRIGGER), &own).await?.rows()
+    {
         extras.triggers.push(trigger(row, &spelled)?);
     }
     for row in connection.query_with(POLICIES, &by_oid).await?.rows() {
@@ -320,6 +328,7 @@ fn statistics(row: &Row, table: &str) -> Result<ExtraStatistics, Error> {
         .and_then(|rest| rest.strip_suffix(table)?.strip_suffix(" FROM "))
         .ok_or_else(|| strange(&definition))?;
     Ok(ExtraStatistics {
+        schema: row.get("schema")?,
         name: row.get("stxname")?,
         of: of.to_owned(),
         target: row.get("target")?,

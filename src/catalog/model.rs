@@ -37,6 +37,8 @@ pub struct Table {
     pub always_triggers: Vec<String>,
     /// Whether it inherits from another table or is inherited from.
     pub inherits: bool,
+    /// The type of its rows, and of arrays of them: columns of other tables may be of these.
+    pub row_types: [Oid; 2],
     /// What it is partitioned by, as PARTITION BY takes it.
     pub partition_key: Option<String>,
     /// Its partitions, at all levels, each after what it is a partition of.
@@ -89,8 +91,8 @@ pub struct Column {
     /// Which strings its collation takes for one, as the collation's locale and rules; `None` if it
     /// tells all strings apart.
     pub merges: Option<String>,
-    /// The sequence that belongs to it (serial or identity).
-    pub sequence: Option<OwnedSequence>,
+    /// The sequence that it owns and takes its values from (serial or identity).
+    pub sequence: Option<QualifiedName>,
 }
 
 /// A column's type, or the one below it where it is a domain.
@@ -122,15 +124,6 @@ pub enum Generated {
     Stored,
     /// `v`: computed when read (18 and later).
     Virtual,
-}
-
-/// A sequence owned by a column.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnedSequence {
-    /// Its name.
-    pub name: QualifiedName,
-    /// Its options as CREATE SEQUENCE takes them.
-    pub options: String,
 }
 
 /// A unique index.
@@ -250,21 +243,81 @@ pub struct Extras {
     pub identity_full: bool,
     /// Whether it is partitioned.
     pub partitioned: bool,
-    /// Of a partition: what is said of indexes that belong to its root's.
+    /// Of a partition: its indexes that belong to one of a table above it.
     pub inherited: Vec<InheritedIndex>,
+    /// The sequences that its columns own.
+    pub sequences: Vec<ExtraSequence>,
+    /// Its NOT NULL constraints, which have names from 18 on.
+    pub not_nulls: Vec<ExtraNotNull>,
+    /// How its rows are stored, if not as a heap.
+    pub access_method: Option<String>,
+    /// The composite type that it is a table of (`CREATE TABLE .. OF`), as SQL spells it.
+    pub of_type: Option<String>,
     /// Clauses of ALTER TABLE that switch row security on, for the owner too ([`FORCE`]).
     pub row_security: Vec<&'static str>,
 }
 
-/// What is said of a partition's index that belongs to one of the root's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A partition's index that belongs to one of a table above it, with which the server makes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InheritedIndex {
-    /// The root's index.
+    /// The topmost table that it comes from, as the source calls it.
+    pub root_table: Option<QualifiedName>,
+    /// That table's index.
     pub root: String,
+    /// Its own name, and its constraint's.
+    pub name: String,
+    /// Its storage parameters as SET takes them.
+    pub options: Option<String>,
+    /// Those of the topmost index that it does not have, as RESET takes them.
+    pub reset: Option<String>,
+    /// Clauses of ALTER INDEX that set its columns' statistics targets.
+    pub targets: Option<String>,
+    /// The comment on the index.
+    pub comment: Option<String>,
+    /// The comment on its constraint.
+    pub constraint_comment: Option<String>,
     /// Whether the partition's REPLICA IDENTITY names it.
     pub replica_identity: bool,
     /// Whether the partition was clustered on it.
     pub clustered: bool,
+}
+
+/// A sequence that a column owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraSequence {
+    /// Its name.
+    pub name: QualifiedName,
+    /// The name as `regclass` prints it, by which expressions call it.
+    pub spelled: String,
+    /// The column.
+    pub column: Ident,
+    /// Whether it is an identity column's.
+    pub identity: bool,
+    /// Whether it is not logged.
+    pub unlogged: bool,
+    /// The type of its values.
+    pub type_name: String,
+    /// Its options as CREATE SEQUENCE takes them, without the type.
+    pub options: String,
+    /// The comment.
+    pub comment: Option<String>,
+    /// Privileges of roles that are not the owner.
+    pub grants: Vec<ExtraGrant>,
+}
+
+/// A NOT NULL constraint of 18 and later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraNotNull {
+    /// Its name.
+    pub name: Ident,
+    /// The column.
+    pub column: Ident,
+    /// NO INHERIT.
+    pub no_inherit: bool,
+    /// Whether all rows are known to fulfil it.
+    pub validated: bool,
+    /// The comment.
+    pub comment: Option<String>,
 }
 
 /// An index.
@@ -313,6 +366,8 @@ pub struct ExtraConstraint {
 /// Extended statistics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtraStatistics {
+    /// Their schema, which need not be the table's.
+    pub schema: String,
     /// The name.
     pub name: String,
     /// What stands between the name and ` FROM `.

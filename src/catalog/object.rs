@@ -7,8 +7,10 @@
 
 use std::collections::HashSet;
 
-use super::model::{
-    ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger, Extras,
+use super::{
+    inherited::{root_of, with_inherited},
+    model::{ExtraConstraint, ExtraGrant, ExtraIndex, ExtraStatistics, ExtraTrigger, Extras},
+    not_null::not_null_objects,
 };
 use crate::{
     pg::{Ident, QualifiedName},
@@ -34,6 +36,10 @@ pub enum ObjectKind {
     Statistics,
     /// REPLICA IDENTITY and CLUSTER ON.
     Setting,
+    /// The composite type of a typed table.
+    OfType,
+    /// GENERATED ALWAYS of an identity column that is not in the key.
+    Identity,
     /// A trigger.
     Trigger,
     /// The firing of a trigger for changes that are applied, too.
@@ -51,7 +57,7 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
-    const ALL: [(Self, &str); 15] = [
+    const ALL: [(Self, &str); 17] = [
         (Self::Key, "key"),
         (Self::Index, "index"),
         (Self::Unique, "unique constraint"),
@@ -60,6 +66,8 @@ impl ObjectKind {
         (Self::Validation, "validation of constraint"),
         (Self::Statistics, "statistics"),
         (Self::Setting, "setting"),
+        (Self::OfType, "type"),
+        (Self::Identity, "identity column"),
         (Self::Trigger, "trigger"),
         (Self::Firing, "firing of trigger"),
         (Self::Policy, "policy"),
@@ -131,7 +139,7 @@ pub(super) fn split_reference(
 pub struct Names {
     taken: HashSet<(Ident, String)>,
     /// What was chosen for what a table has on the source.
-    chosen: Vec<(QualifiedName, String, Ident)>,
+    chosen: Vec<(QualifiedName, String, QualifiedName)>,
 }
 
 impl Names {
@@ -142,7 +150,12 @@ impl Names {
 
     /// Takes the name that something has on the source, or one like it if that is taken: with the
     /// target table's name for the source's in front, and a number if need be.
-    fn choose(&mut self, wanted: &str, source: &QualifiedName, target: &QualifiedName) -> Ident {
+    pub(super) fn choose(
+        &mut self,
+        wanted: &str,
+        source: &QualifiedName,
+        target: &QualifiedName,
+    ) -> Ident {
         let table = target.name.as_str();
         let like = match wanted.strip_prefix(source.name.as_str()) {
             Some(rest) => format!("{table}{rest}"),
@@ -154,7 +167,8 @@ impl Names {
             let Some(name) = candidates.next() else { continue };
             if self.taken.insert((target.schema.clone(), name.clone())) {
                 let name = Ident::new(name);
-                self.chosen.push((source.clone(), wanted.to_owned(), name.clone()));
+                let full = QualifiedName { schema: target.schema.clone(), name: name.clone() };
+                self.chosen.push((source.clone(), wanted.to_owned(), full));
                 return name;
             }
         }
@@ -172,10 +186,36 @@ impl Names {
         QualifiedName { name, ..target }
     }
 
-    fn chosen(&self, source: &QualifiedName, wanted: &str) -> Option<&Ident> {
-        let found = |(of, was, _): &&(_, String, Ident)| of == source && was == wanted;
+    /// What was chosen for something that a table has.
+    pub(super) fn chosen(&self, source: &QualifiedName, wanted: &str) -> Option<&QualifiedName> {
+        let found = |(of, was, _): &&(_, String, _)| of == source && was == wanted;
         self.chosen.iter().find(found).map(|(.., name)| name)
     }
+
+    /// What a table could not call as it is called on the source: both names.
+    pub fn changed<'a>(
+        &'a self,
+        source: &'a QualifiedName,
+    ) -> impl Iterator<Item = (&'a str, &'a QualifiedName)> {
+        let of_table = self.chosen.iter().filter(move |(of, ..)| of == source);
+        let both = of_table.map(|(_, was, now)| (was.as_str(), now));
+        both.filter(|(was, now)| *was != now.name.as_str())
+    }
+}
+
+const EXCLUDE: &str = "EXCLUDE";
+
+/// A constraint's definition with storage parameters, of which `pg_get_constraintdef` says nothing:
+/// of a partitioned table's they can't be set later. Those of an exclusion constraint would stand
+/// in the midst of it; they are.
+fn with_options(definition: &str, options: Option<&str>) -> String {
+    let Some(options) = options.filter(|_| !definition.starts_with(EXCLUDE)) else {
+        return definition.to_owned();
+    };
+    let ends = [" DEFERRABLE INITIALLY DEFERRED", " DEFERRABLE"];
+    let end = ends.into_iter().find(|end| definition.ends_with(end)).unwrap_or_default();
+    let rest = definition.strip_suffix(end).unwrap_or(definition);
+    format!("{rest} WITH ({options}){end}")
 }
 
 /// A name of at most 63 bytes with this end.
@@ -241,7 +281,15 @@ pub fn objects(
         let sql = format!("ALTER TABLE {target} {clause}");
         plan.add(ObjectKind::RowSecurity, source.plain(), vec![sql]);
     }
-    plan.grants(&extras.grants, major);
+    // Nothing like MAINTAIN exists before 17.
+    let known = |grant: &&ExtraGrant| major >= 17 || grant.privilege != "MAINTAIN";
+    let grants: Vec<_> = extras.grants.iter().filter(known).cloned().collect();
+    plan.objects.extend(grants_on(&format!("TABLE {target}"), &grants));
+    plan.objects.extend(not_null_objects(&extras.not_nulls, target, major));
+    if let Some(of_type) = &extras.of_type {
+        let sql = format!("ALTER TABLE {target} OF {of_type}");
+        plan.add(ObjectKind::OfType, of_type, vec![sql]);
+    }
     for (column, comment) in &extras.comments {
         let (what, name) = match column {
             None => (format!("TABLE {target}"), source.plain()),
@@ -253,13 +301,12 @@ pub fn objects(
     plan.objects
 }
 
-/// Everything to be made for a partition besides what comes with its root (`source` and `target`
-/// of `root`), whose own objects have been planned.
+/// Everything to be made for a partition besides what comes with its root, whose own objects have
+/// been planned.
 #[must_use]
 pub fn partition_objects(
     extras: &Extras,
     (source, target): (&QualifiedName, &QualifiedName),
-    root: (&QualifiedName, &QualifiedName),
     moved: &[(QualifiedName, QualifiedName)],
     names: &mut Names,
     major: u32,
@@ -268,35 +315,19 @@ pub fn partition_objects(
     // The root's ANALYZE is that of its partitions.
     all.retain(|object| object.kind != ObjectKind::Analyze);
     for index in &extras.inherited {
-        let Some(name) = names.chosen(root.0, &index.root) else {
+        let Some(of_root) = root_of(index, names) else {
             continue;
         };
-        let of_root = format!("{}.{name}", root.1.schema);
         let clauses = [
             (index.replica_identity, IDENTITY, "REPLICA IDENTITY USING INDEX"),
             (index.clustered, "cluster", "CLUSTER ON"),
         ];
         for (_, what, clause) in clauses.into_iter().filter(|(is_set, ..)| *is_set) {
-            let statements = vec![of_inherited(target, clause, &of_root)];
+            let statements = vec![with_inherited(target, clause, &of_root)];
             all.push(Object { kind: ObjectKind::Setting, name: what.into(), statements });
         }
     }
     all
-}
-
-/// ALTER TABLE with the index of a partition that belongs to one of the root's: its name is the
-/// server's choice.
-fn of_inherited(partition: &QualifiedName, clause: &str, root_index: &str) -> String {
-    let table = quote_literal(&partition.to_string());
-    let body = format!(
-        "BEGIN EXECUTE (SELECT format('ALTER TABLE %s {clause} %I', {table}, c.relname)
-            FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-           WHERE i.indrelid = {table}::regclass AND EXISTS (
-                 SELECT FROM pg_partition_ancestors(i.indexrelid) a(relid)
-                  WHERE a.relid = {}::regclass)); END",
-        quote_literal(root_index)
-    );
-    format!("DO {}", quote_literal(&body))
 }
 
 impl Plan<'_> {
@@ -311,11 +342,15 @@ impl Plan<'_> {
             tablespace.map(|t| format!("SET LOCAL default_tablespace = {}", quote_literal(t)));
         let mut statements: Vec<_> = tablespace.into_iter().collect();
         statements.push(match &index.constraint {
-            Some(definition) => format!("ALTER TABLE {target} ADD CONSTRAINT {name} {definition}"),
+            Some(definition) => {
+                let definition = with_options(definition, index.options.as_deref());
+                format!("ALTER TABLE {target} ADD CONSTRAINT {name} {definition}")
+            }
             None => format!("CREATE {unique}INDEX {name} ON {target} USING {}", index.using),
         });
         let mut more = Vec::new();
-        if let (Some(options), Some(_)) = (&index.options, &index.constraint) {
+        let exclusion = index.constraint.as_ref().is_some_and(|text| text.starts_with(EXCLUDE));
+        if let (Some(options), Some(_), true) = (&index.options, &index.constraint, exclusion) {
             more.push(format!("ALTER INDEX {qualified} SET ({options})"));
         }
         if let Some(targets) = &index.targets {
@@ -388,8 +423,13 @@ impl Plan<'_> {
     }
 
     fn statistics(&mut self, statistics: &ExtraStatistics, names: &mut Names) {
-        let name = names.choose(&statistics.name, self.source, self.target);
-        let name = format!("{}.{name}", self.target.schema);
+        // They go where the table goes, or stay in a schema of their own.
+        let own = statistics.schema != self.source.schema.as_str();
+        let (schema, table) = (Ident::new(&statistics.schema), self.target.name.clone());
+        let beside = QualifiedName { schema, name: table };
+        let target = if own { &beside } else { self.target };
+        let name = names.choose(&statistics.name, self.source, target);
+        let name = QualifiedName { schema: target.schema.clone(), name };
         let mut statements =
             vec![format!("CREATE STATISTICS {name}{} FROM {}", statistics.of, self.target)];
         if let Some(target) = statistics.target {
@@ -421,39 +461,27 @@ impl Plan<'_> {
             }
         }
     }
+}
 
-    /// One object for each role: the target may not have it.
-    fn grants(&mut self, grants: &[ExtraGrant], major: u32) {
-        let mut done: Vec<&str> = Vec::new();
-        for ExtraGrant { role, .. } in grants {
-            if done.contains(&role.as_str()) {
-                continue;
-            }
-            done.push(role);
-            let statements: Vec<_> = (grants.iter())
-                // Nothing like it exists before 17.
-                .filter(|grant| {
-                    grant.role == *role && (major >= 17 || grant.privilege != "MAINTAIN")
-                })
-                .map(|grant| {
-                    let column = grant.column.as_ref().map(|c| format!(" ({c})"));
-                    format!(
-                        "GRANT {}{} ON TABLE {} TO {role}{}",
-                        grant.privilege,
-                        column.unwrap_or_default(),
-                        self.target,
-                        if grant.grantable { " WITH GRANT OPTION" } else { "" }
-                    )
-                })
-                .collect();
-            if !statements.is_empty() {
-                self.add(ObjectKind::Grant, role, statements);
+/// One object for each role: the target may not have it.
+pub(super) fn grants_on(what: &str, grants: &[ExtraGrant]) -> Vec<Object> {
+    let mut objects: Vec<Object> = Vec::new();
+    for grant in grants {
+        let column = grant.column.as_ref().map(|c| format!(" ({c})")).unwrap_or_default();
+        let option = if grant.grantable { " WITH GRANT OPTION" } else { "" };
+        let sql = format!("GRANT {}{column} ON {what} TO {}{option}", grant.privilege, grant.role);
+        match objects.iter_mut().find(|object| object.name == grant.role) {
+            Some(object) => object.statements.push(sql),
+            None => {
+                let (kind, name) = (ObjectKind::Grant, grant.role.clone());
+                objects.push(Object { kind, name, statements: vec![sql] });
             }
         }
     }
+    objects
 }
 
-fn comment_on(what: &str, comment: Option<&String>) -> Vec<String> {
+pub(super) fn comment_on(what: &str, comment: Option<&String>) -> Vec<String> {
     let statement = |text: &String| format!("COMMENT ON {what} IS {}", quote_literal(text));
     comment.map(statement).into_iter().collect()
 }

@@ -10,10 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Key,
-    model::{Column, Table},
-};
+use super::{Key, model::Table};
 use crate::{
     pg::{Ident, Oid, QualifiedName},
     pgoutput::ReplicaIdentity,
@@ -165,45 +162,6 @@ pub fn identity_statements(table: &Table, key: &Key) -> Vec<String> {
         format!("ALTER TABLE {} REPLICA IDENTITY {identity}", partition.name)
     };
     wrong.map(statement).collect()
-}
-
-/// The statement that makes a partition.
-#[must_use]
-pub fn create_partition(
-    partition: &Partition,
-    name: &QualifiedName,
-    parent: &QualifiedName,
-) -> String {
-    let by = partition.key.as_ref().map_or_else(String::new, |key| format!(" PARTITION BY {key}"));
-    format!("CREATE TABLE {name} PARTITION OF {parent} {}{by}", partition.bound)
-}
-
-/// The clauses of ALTER TABLE that give a new partition what its columns have of their own.
-///
-/// Errors: the name of a column that is generated otherwise than the table's.
-pub fn own_columns(table: &Table, own: &[Column]) -> Result<Vec<String>, Ident> {
-    let mut clauses = Vec::new();
-    for column in own {
-        let Some(of_table) = table.column(&column.name) else {
-            continue;
-        };
-        let (name, expression) = (&column.name, column.expression.as_ref());
-        if column.generated != of_table.generated
-            || column.generated.is_some() && expression != of_table.expression.as_ref()
-        {
-            return Err(name.clone());
-        }
-        if column.not_null && !of_table.not_null {
-            clauses.push(format!("ALTER COLUMN {name} SET NOT NULL"));
-        }
-        if expression != of_table.expression.as_ref() {
-            clauses.push(match expression {
-                Some(expression) => format!("ALTER COLUMN {name} SET DEFAULT {expression}"),
-                None => format!("ALTER COLUMN {name} DROP DEFAULT"),
-            });
-        }
-    }
-    Ok(clauses)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use crate::{
     catalog::{
         digest,
-        model::{BaseType, Column, Generated, Identity, OwnedSequence, Shape, Table, UniqueIndex},
+        model::{BaseType, Column, Generated, Identity, Shape, Table, UniqueIndex},
         partition::{Partition, PartitionShape},
     },
     conn::{Connection, Error, QueryResult, Row},
@@ -37,6 +37,8 @@ SELECT c.oid, c.relkind, c.relpersistence, c.relreplident,
                   AND NOT t.tgisinternal) AS has_triggers,
        c.relkind <> 'p' AND EXISTS (SELECT FROM pg_inherits i
                 WHERE c.oid IN (i.inhrelid, i.inhparent) AND NOT c.relispartition) AS inherits,
+       c.reltype AS row_type,
+       coalesce((SELECT t.typarray FROM pg_type t WHERE t.oid = c.reltype), 0) AS row_array,
        pg_get_partkeydef(c.oid) AS partition_key, c.relfilenode::text AS file,
        (SELECT string_agg(format('%s %s %s %s', attnum, attisdropped, atttypid, atttypmod),
                           ',' ORDER BY attnum)
@@ -71,11 +73,7 @@ SELECT a.attname, a.atttypid, a.atttypmod,
        bt.typtype = 'e' AS base_enum,
        CASE WHEN a.attcollation <> bt.typcollation
             THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) END AS base_collation,
-       sn.nspname AS sequence_schema, sc.relname AS sequence_name,
-       'AS ' || format_type(s.seqtypid, NULL) || ' INCREMENT ' || s.seqincrement
-         || ' MINVALUE ' || s.seqmin || ' MAXVALUE ' || s.seqmax || ' START ' || s.seqstart
-         || ' CACHE ' || s.seqcache || CASE WHEN s.seqcycle THEN ' CYCLE' ELSE '' END
-         AS sequence_options
+       sn.nspname AS sequence_schema, sc.relname AS sequence_name
   FROM pg_attribute a
   JOIN pg_type t ON t.oid = a.atttypid
  CROSS JOIN LATERAL ($below) b
@@ -86,12 +84,18 @@ SELECT a.attname, a.atttypid, a.atttypmod,
         AND NOT unproven.convalidated AND unproven.conkey[1] = a.attnum
   LEFT JOIN pg_collation co ON co.oid = a.attcollation
   LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
-  -- deptype a: serial; i: identity. Only sequences depend on a column in this way.
-  LEFT JOIN pg_depend p ON p.refclassid = 'pg_class'::regclass AND p.refobjid = a.attrelid
-        AND p.refobjsubid = a.attnum AND p.classid = 'pg_class'::regclass AND p.objsubid = 0
-        AND p.deptype IN ('a', 'i')
-        AND EXISTS (SELECT FROM pg_sequence q WHERE q.seqrelid = p.objid)
-  LEFT JOIN pg_sequence s ON s.seqrelid = p.objid
+  -- deptype a: serial, or owned by hand; i: identity. Only sequences depend on a column in this
+  -- way. There may be several; the column's own is the one that its values come from.
+  LEFT JOIN LATERAL (
+        SELECT p.objid FROM pg_depend p
+         WHERE p.refclassid = 'pg_class'::regclass AND p.refobjid = a.attrelid
+           AND p.refobjsubid = a.attnum AND p.classid = 'pg_class'::regclass AND p.objsubid = 0
+           AND p.deptype IN ('a', 'i')
+           AND EXISTS (SELECT FROM pg_sequence q WHERE q.seqrelid = p.objid)
+           AND (p.deptype = 'i' OR EXISTS (
+                SELECT FROM pg_depend n WHERE n.classid = 'pg_attrdef'::regclass AND n.objid = d.oid
+                   AND n.refclassid = 'pg_class'::regclass AND n.refobjid = p.objid))
+         ORDER BY p.deptype = 'i' DESC, p.objid LIMIT 1) p ON true
   LEFT JOIN pg_class sc ON sc.oid = p.objid
   LEFT JOIN pg_namespace sn ON sn.oid = sc.relnamespace
  WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -254,6 +258,7 @@ pub async fn load_table(
         foreign_or_exclusion: names(&constraints, "conname")?,
         always_triggers: names(&always, "name")?,
         inherits: row.get("inherits")?,
+        row_types: [row.get("row_type")?, row.get("row_array")?],
         shape: Shape {
             columns: digest::of_list(row.get::<Option<String>>("columns")?.as_deref()),
             column_writers: digest::of_list(
@@ -318,10 +323,7 @@ pub async fn schema_exists(connection: &mut Connection, schema: &Ident) -> Resul
 fn column(row: &Row) -> Result<Column, Error> {
     let sequence = match row.get::<Option<String>>("sequence_name")? {
         None => None,
-        Some(name) => Some(OwnedSequence {
-            name: QualifiedName::new(row.get::<String>("sequence_schema")?, name),
-            options: row.get("sequence_options")?,
-        }),
+        Some(name) => Some(QualifiedName::new(row.get::<String>("sequence_schema")?, name)),
     };
     let unproven = row.get::<Option<String>>("unproven")?.map(Ident::new);
     Ok(Column {

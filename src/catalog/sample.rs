@@ -25,6 +25,7 @@ impl Table {
             foreign_or_exclusion: Vec::new(),
             always_triggers: Vec::new(),
             inherits: false,
+            row_types: [Oid(0); 2],
             partition_key: None,
             partitions: Vec::new(),
             shape: Shape {

@@ -8,7 +8,8 @@
 use super::{Failure, plan::PlannedTable, target::fits};
 use crate::{
     catalog::{
-        Extras, Names, Object, ObjectKind, load_extras, load_table, objects, partition_objects,
+        Extras, Names, Object, ObjectKind, inherited_objects, load_extras, load_table, objects,
+        partition_objects,
     },
     conn::{Connection, Error},
     ledger::{self, MigrationName, ObjectRecord, TableRecord},
@@ -108,15 +109,20 @@ async fn of_table(target: &mut Connection, table: &PlannedTable) -> Result<PutAw
     put_away.drops(&of_root, &root.name);
     let both = (&root.name, &root.name);
     let root_objects = objects(&of_root, both, key, &[], &mut names, major);
+    let mut partitions = Vec::new();
     for partition in &root.partitions {
         let mut own = extras(target, partition.oid, Some(root.oid)).await?;
-        own.inherited.retain(|index| index.root != key);
+        // Those of the key stay.
+        own.inherited.retain(|i| i.root_table.as_ref() != Some(&root.name) || i.root != key);
         put_away.drops(&own, &partition.name);
         let name = (&partition.name, &partition.name);
-        put_away.objects.extend(partition_objects(&own, name, both, &[], &mut names, major));
+        put_away.objects.extend(partition_objects(&own, name, &[], &mut names, major));
+        partitions.push((own, &partition.name));
     }
     // After its partitions': with the root's, the server chooses names for theirs.
     put_away.objects.extend(root_objects);
+    let named: Vec<_> = partitions.iter().map(|(own, name)| (own, *name, *name)).collect();
+    put_away.objects.extend(inherited_objects(&named, &mut names));
     put_away.objects.retain(|object| object.kind != ObjectKind::Analyze);
     Ok(put_away)
 }

@@ -9,9 +9,10 @@ use super::{
 };
 use crate::{
     catalog::{
-        Extras, InheritedIndex, Names, Object, ObjectKind, Table, create_partition, create_table,
-        load_extras, load_names, load_settings, load_table, names_taken, objects, own_columns,
-        partition_objects, take_identity,
+        Column, Design, Extras, InheritedIndex, NamedSequence, Names, Object, ObjectKind, Table,
+        always_identities, create_partition, create_table, inherited_objects, load_extras,
+        load_names, load_settings, load_table, name_sequences, objects, partition_objects,
+        sequence_objects, take_identity,
     },
     conn::{Connection, Error},
     ledger::{self, MigrationName},
@@ -130,9 +131,8 @@ async fn may_use(target: &mut Connection, tablespace: &str) -> Result<(), Failur
 struct Model {
     settings: Vec<String>,
     extras: Extras,
-    /// Of each partition: its settings and what its columns have of their own, as clauses of ALTER
-    /// TABLE, and what else it has.
-    partitions: Vec<(Vec<String>, Vec<String>, Extras)>,
+    /// Of each partition: its settings, its columns, and what else it has.
+    partitions: Vec<(Vec<String>, Vec<Column>, Extras)>,
 }
 
 async fn read(source: &mut Connection, table: &Table, made: &Made) -> Result<Model, Failure> {
@@ -149,18 +149,11 @@ async fn read(source: &mut Connection, table: &Table, made: &Made) -> Result<Mod
             load_extras(source, partition.oid, Some(table.oid)).await.map_err(failed)?;
         place(&mut extras, made);
         let found = load_table(source, &partition.name).await.map_err(failed)?;
-        let own = own_columns(table, &found.map(|found| found.columns).unwrap_or_default());
-        let own = own.map_err(|column| {
-            Failure::refused(
-                format!(
-                    "the column {column} of the partition {} is generated otherwise than that of \
-                     the whole table, so the table can't be made exactly",
-                    partition.name.plain()
-                ),
-                "make the target table by hand, and start again",
-            )
+        let found = found.ok_or_else(|| {
+            let what = format!("the partition {} is gone", partition.name.plain());
+            Failure::refused(what, "give the same command again")
         })?;
-        model.partitions.push((settings, own, extras));
+        model.partitions.push((settings, found.columns, extras));
     }
     Ok(model)
 }
@@ -170,6 +163,8 @@ async fn read(source: &mut Connection, table: &Table, made: &Made) -> Result<Mod
 pub(super) struct Recipe {
     pub(super) statements: Vec<Statement>,
     pub(super) objects: Vec<Object>,
+    /// What is called otherwise than on the source, since the name is taken.
+    renamed: Vec<String>,
 }
 
 /// One statement of a recipe.
@@ -212,39 +207,59 @@ fn write(
     major: u32,
 ) -> Recipe {
     let (source, name) = (&table.source, &table.target_name);
-    for taken in names_taken(source, name) {
-        names.take(&name.schema, taken);
-    }
+    names.take(&name.schema, name.name.as_str().to_owned());
     let mut statements = Vec::new();
     if let Some(tablespace) = &made.tablespace {
         let set = format!("SET LOCAL default_tablespace = {}", quote_literal(tablespace));
         statements.push(must(set));
     }
-    statements.extend(create_table(source, &table.key, name).into_iter().map(must));
+    let both = (&source.name, name);
+    let sequences = name_sequences(&model.extras.sequences, both, names);
+    let (key, not_nulls) = (&table.key, model.extras.not_nulls.as_slice());
+    let columns = source.columns.as_slice();
+    let access_method = model.extras.access_method.as_deref();
+    let design = Design { columns, key, sequences: &sequences, not_nulls, access_method, major };
+    statements.extend(create_table(source, design, name).into_iter().map(must));
     statements.extend(own(name, made).map(must));
     statements.extend(settle(name, &model.settings));
-    let partitions = partitions(table, model, made, names, &mut statements);
-    let both = (&source.name, name);
-    let mut of_root = objects(&model.extras, both, &table.key.index, moved, names, major);
+    let partitions = partitions(table, (model, made), design, names, &mut statements);
+    let mut of_root = objects(&model.extras, both, &key.index, moved, names, major);
+    of_root.extend(sequence_objects(&sequences));
+    of_root.extend(always_identities(columns, key).map(|column| always(name, column)));
     // Before the root's, with which the server chooses names for partitions.
-    let mut all = Vec::new();
-    for ((partition, name), (.., extras)) in
+    let (mut all, mut named) = (Vec::new(), Vec::new());
+    for ((partition, (name, sequences)), (.., extras)) in
         source.partitions.iter().zip(&partitions).zip(&model.partitions)
     {
         let own = (&partition.name, name);
-        let mut own = partition_objects(extras, own, both, moved, names, major);
-        let by_key =
-            |index: &InheritedIndex| index.replica_identity && index.root == table.key.index;
-        let key = of_root.iter_mut().find(|object| object.kind == ObjectKind::Key);
-        if let (Some(key), true) =
-            (key, extras.identity_full || extras.inherited.iter().any(by_key))
+        let mut own_objects = partition_objects(extras, own, moved, names, major);
+        let by_key = |index: &InheritedIndex| {
+            let of_key = index.root_table.as_ref() == Some(&source.name) && index.root == key.index;
+            index.replica_identity && of_key
+        };
+        let of_key = of_root.iter_mut().find(|object| object.kind == ObjectKind::Key);
+        if let (Some(of_key), true) =
+            (of_key, extras.identity_full || extras.inherited.iter().any(by_key))
         {
-            key.statements.extend(take_identity(&mut own));
+            of_key.statements.extend(take_identity(&mut own_objects));
         }
-        all.extend(own);
+        all.extend(own_objects);
+        all.extend(sequence_objects(sequences));
+        named.push((extras, own.0, own.1));
     }
     all.extend(of_root);
-    Recipe { statements, objects: all }
+    all.extend(inherited_objects(&named, names));
+    let tables = source.partitions.iter().map(|p| &p.name).chain([&source.name]);
+    let renamed = tables.flat_map(|table| names.changed(table));
+    let renamed = renamed.map(|(was, now)| format!("{was} is called {}", now.name.as_str()));
+    Recipe { statements, objects: all, renamed: renamed.collect() }
+}
+
+/// What becomes of an identity column beside the key that only takes the sequence's values.
+fn always(table: &QualifiedName, column: &Ident) -> Object {
+    let sql = format!("ALTER TABLE {table} ALTER COLUMN {column} SET GENERATED ALWAYS");
+    let name = column.as_str().to_owned();
+    Object { kind: ObjectKind::Identity, name, statements: vec![sql] }
 }
 
 const fn must(sql: String) -> Statement {
@@ -265,6 +280,11 @@ pub(super) async fn make_table(
         ..Failure::refused_by(&what, &error)
     };
     let recipe = recipe(servers, made, table, (moved, names)).await?;
+    if !recipe.renamed.is_empty() {
+        let (table, names) = (table.target_name.plain(), recipe.renamed.join(", "));
+        let message = format!("names of {table} that are taken on the target: {names}");
+        listener.on(&Event::Notice { message });
+    }
     let target = &mut servers.target;
     let making = async {
         target.query("BEGIN").await?;
@@ -320,29 +340,43 @@ pub(super) fn partition_schema<'a>(
     if partition.schema == source.schema { &target.schema } else { &partition.schema }
 }
 
-/// The partitions, each below the one it belongs to; gives their names.
-fn partitions(
+/// The partitions, each below the one it belongs to; gives their names and sequences.
+fn partitions<'m>(
     table: &PlannedTable,
-    model: &Model,
-    made: &Made,
+    (model, made): (&'m Model, &Made),
+    whole: Design<'_>,
     names: &mut Names,
     statements: &mut Vec<Statement>,
-) -> Vec<QualifiedName> {
+) -> Vec<(QualifiedName, Vec<NamedSequence<'m>>)> {
     let both = (&table.source.name, &table.target_name);
-    let mut all: Vec<QualifiedName> = Vec::new();
-    for (partition, (settings, own_clauses, _)) in
+    let mut all: Vec<(QualifiedName, Vec<NamedSequence<'m>>)> = Vec::new();
+    for (partition, (settings, columns, extras)) in
         table.source.partitions.iter().zip(&model.partitions)
     {
         let schema = made.schema(partition_schema(&partition.name, both.0, both.1));
         let name = names.partition(&partition.name, schema, both);
         let parent = table.source.partitions.iter().position(|p| p.oid == partition.parent);
-        let parent = parent.and_then(|at| all.get(at)).unwrap_or(&table.target_name);
-        statements.push(must(create_partition(partition, &name, parent)));
+        let parent = parent.and_then(|at| all.get(at)).map_or(both.1, |(name, _)| name);
+        let mut own_sequences = name_sequences(&extras.sequences, (&partition.name, &name), names);
+        // From 17 on partitions have the identity columns of the whole table.
+        own_sequences.retain(|own| whole.major < 17 || !own.sequence.identity);
+        let sequences: Vec<_> = own_sequences.iter().chain(whole.sequences).cloned().collect();
+        let (sequences, not_nulls) = (sequences.as_slice(), extras.not_nulls.as_slice());
+        let access_method = extras.access_method.as_deref();
+        // A trial may have other types.
+        let type_of = |column: &Column| {
+            let of_whole = whole.columns.iter().find(|whole| whole.name == column.name);
+            of_whole.map_or_else(|| column.type_name.clone(), |whole| whole.type_name.clone())
+        };
+        let typed = |column: &Column| Column { type_name: type_of(column), ..column.clone() };
+        let columns: Vec<_> = columns.iter().map(typed).collect();
+        let columns = columns.as_slice();
+        let design = Design { columns, sequences, not_nulls, access_method, ..whole };
+        let made_as = create_partition(partition, design, &own_sequences, (&name, parent));
+        statements.extend(made_as.into_iter().map(must));
         statements.extend(own(&name, made).map(must));
-        let clauses = own_clauses.iter().map(|clause| format!("ALTER TABLE {name} {clause}"));
-        statements.extend(clauses.map(must));
         statements.extend(settle(&name, settings));
-        all.push(name);
+        all.push((name, own_sequences));
     }
     all
 }

@@ -24,6 +24,7 @@ mod earlier;
 mod event;
 mod failure;
 mod finish;
+mod generated;
 mod handoff;
 mod headway;
 mod load_ledger;

@@ -157,6 +157,25 @@ impl PlannedTable {
     }
 }
 
+/// The ordinals of tables in the order in which they are made: one whose rows are a type of another
+/// one's column comes before that one.
+pub(super) fn order_of_making<'a>(tables: impl Iterator<Item = &'a PlannedTable>) -> Vec<usize> {
+    let mut waiting: Vec<_> = tables.map(|table| (table.ordinal, &table.source)).collect();
+    let mut order = Vec::new();
+    while !waiting.is_empty() {
+        let is_needed = |by: &Table, of: &Table| {
+            by.oid != of.oid && by.columns.iter().any(|c| of.row_types.contains(&c.type_oid))
+        };
+        let is_free = |(_, table): &(usize, &Table)| {
+            !waiting.iter().any(|(_, other)| is_needed(table, other))
+        };
+        // Two that need each other can't be made at all, as the server will say.
+        let next = waiting.iter().position(is_free).unwrap_or_default();
+        order.push(waiting.remove(next).0);
+    }
+    order
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,6 +236,22 @@ mod tests {
             assert!(!both(&[("t", 25, "text"), ("x", oid, name)]), "{name}");
         }
         assert!(!planned(table("source", 18, &[]), None).binary(), "there is no target yet");
+    }
+
+    #[test]
+    fn tables_whose_rows_are_types_of_others_are_made_first() {
+        let table = |ordinal: usize, oid: u32, kind: u32| {
+            let source = Table {
+                oid: Oid(oid),
+                row_types: [Oid(oid * 100), Oid(oid * 100 + 1)],
+                ..table("t", 18, &[("x", kind, "x")])
+            };
+            PlannedTable { ordinal, ..planned(source, None) }
+        };
+        let order = |tables: &[PlannedTable]| order_of_making(tables.iter());
+        let (a, b, c) = (table(0, 1, 301), table(1, 2, 23), table(2, 3, 200));
+        assert_eq!(order(&[a, b, c]), [1, 2, 0]);
+        assert_eq!(order(&[table(0, 1, 200), table(1, 2, 100), table(2, 3, 300)]), [2, 0, 1]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{
     defer::{bring_back, put_away},
     failure::Exit,
     make_table::{Made, make_table},
-    plan::PlannedTable,
+    plan::{PlannedTable, order_of_making},
     publication::{self, create_publication},
     servers::{Servers, cancel},
 };
@@ -94,9 +94,11 @@ async fn make(
     let moved: Vec<_> =
         tables.iter().map(|t| (t.source.name.clone(), t.target_name.clone())).collect();
     let mut names = Names::default();
+    let order = order_of_making(tables.iter());
     // Those first that are to be made: while the others have their indexes, no name is taken twice.
     let (mut missing, mut existing): (Vec<_>, Vec<_>) =
         tables.iter_mut().partition(|table| table.target.is_none());
+    missing.sort_by_key(|table| order.iter().position(|ordinal| *ordinal == table.ordinal));
     for table in &mut missing {
         make_table(servers, (&migration.name, made), table, (&moved, &mut names), listener).await?;
         let message = format!("made the table {} on the target", table.target_name.plain());
@@ -200,12 +202,15 @@ pub(super) async fn undo(servers: &mut Servers, migration: &Migration) -> Result
     }
     // As the ledger has it: a table that was not made in the end is not ours.
     if let Some(stored) = stored {
-        for table in &stored.tables {
-            if table.target_made {
-                servers.target.query(&format!("DROP TABLE IF EXISTS {}", table.target)).await?;
-            } else {
-                bring_back(&mut servers.target, &migration.name, table).await?;
-            }
+        // At once: one may have a column of another one's row type.
+        let made = stored.tables.iter().filter(|table| table.target_made);
+        let made: Vec<_> = made.map(|table| table.target.to_string()).collect();
+        if !made.is_empty() {
+            let sql = format!("DROP TABLE IF EXISTS {}", made.join(", "));
+            servers.target.query(&sql).await?;
+        }
+        for table in stored.tables.iter().filter(|table| !table.target_made) {
+            bring_back(&mut servers.target, &migration.name, table).await?;
         }
         ledger::forget(&mut servers.target, &migration.name).await?;
     }

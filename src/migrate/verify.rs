@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::{
-    Event, Failure, Listener, MigrationSpec, PhaseName, TableSpec, default_name, grouped,
-    load_ledger, plan::PlannedTable, preflight::load_source,
+    Event, Failure, Listener, MigrationSpec, PhaseName, TableSpec, default_name,
+    generated::on_both, grouped, load_ledger, plan::PlannedTable, preflight::load_source,
 };
 use crate::{
     catalog::{Key, Table, choose_key, key_statement, load_ordering, load_table, matching_key},
@@ -81,6 +81,8 @@ pub(super) struct Verifying {
 struct Pair {
     table: VerifyTable,
     estimated_rows: Option<u64>,
+    /// Generated columns of the source that the target does not have.
+    not_compared: Vec<Ident>,
 }
 
 impl Verifying {
@@ -214,7 +216,7 @@ impl Verifying {
         &mut self,
         source: &Table,
         key: &Key,
-        columns: Vec<Ident>,
+        mut columns: Vec<Ident>,
         target: &QualifiedName,
         page_rows: Option<u64>,
     ) -> Result<Pair, Failure> {
@@ -227,6 +229,8 @@ impl Verifying {
             ));
         };
         let (source_key, target_key) = shared_key(source, key, &other)?;
+        let (generated, not_compared) = on_both(source, &other);
+        columns.extend(generated);
         let target_types =
             columns.iter().map(|name| type_on_target(name, &other)).collect::<Result<_, _>>()?;
         let ours = load_ordering(&mut self.source, source.oid, &key.columns);
@@ -247,7 +251,7 @@ impl Verifying {
             portable_hash: self.portable_hash,
             page_rows,
         };
-        Ok(Pair { table, estimated_rows: source.estimated_rows })
+        Ok(Pair { table, estimated_rows: source.estimated_rows, not_compared })
     }
 
     /// Compares all tables, and tells what is found.
@@ -257,6 +261,15 @@ impl Verifying {
         let mut differ = Vec::new();
         for pair in std::mem::take(&mut self.tables) {
             let name = pair.table.source.plain();
+            if !pair.not_compared.is_empty() {
+                let columns: Vec<_> = pair.not_compared.iter().map(Ident::as_str).collect();
+                let columns = columns.join(", ");
+                let message = format!(
+                    "not compared of {name}, since the target has no such column: {columns}, \
+                     generated on the source"
+                );
+                listener.on(&Event::Notice { message });
+            }
             let mut view = View::new(&name, pair.estimated_rows, self.list);
             let (source, target) = (&mut self.source, &mut self.target);
             let mut tell = |progress| {

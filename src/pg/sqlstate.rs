@@ -17,6 +17,8 @@ impl SqlState {
     pub const UNDEFINED_TABLE: Self = Self(*b"42P01");
     /// The function is not there.
     pub const UNDEFINED_FUNCTION: Self = Self(*b"42883");
+    /// A type is not the one that is needed.
+    pub const DATATYPE_MISMATCH: Self = Self(*b"42804");
     /// The schema is not there.
     pub const INVALID_SCHEMA_NAME: Self = Self(*b"3F000");
     /// All connections, or those that are kept for walsenders, are taken.

@@ -20,6 +20,7 @@ mod cluster;
 mod crossing;
 mod ddl;
 mod deferred;
+mod definitions;
 mod emitted;
 mod encodings;
 mod flushed;

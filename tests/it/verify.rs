@@ -1,6 +1,7 @@
 //! Comparing tables, on real servers.
 
 mod damage;
+mod generated;
 mod line;
 mod live;
 mod many;

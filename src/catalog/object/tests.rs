@@ -74,6 +74,7 @@ fn indexes_and_what_names_them_go_to_the_target() {
             },
             ExtraIndex {
                 constraint: Some("UNIQUE (n) DEFERRABLE".into()),
+                options: Some("fillfactor = 6".into()),
                 replica_identity: true,
                 unique: true,
                 ..index("u")
@@ -94,11 +95,11 @@ fn indexes_and_what_names_them_go_to_the_target() {
     );
     assert_eq!(
         statements(&objects, ObjectKind::Key),
-        [r#"ALTER TABLE "s"."t" ADD CONSTRAINT "key" PRIMARY KEY (id)"#]
+        [r#"ALTER TABLE "s"."t" ADD CONSTRAINT "key" PRIMARY KEY (id) WITH (fillfactor = '70')"#]
     );
     assert_eq!(
         statements(&objects, ObjectKind::Unique),
-        [r#"ALTER TABLE "s"."t" ADD CONSTRAINT "u" UNIQUE (n) DEFERRABLE"#]
+        [r#"ALTER TABLE "s"."t" ADD CONSTRAINT "u" UNIQUE (n) WITH (fillfactor = 6) DEFERRABLE"#]
     );
     assert_eq!(
         statements(&objects, ObjectKind::Setting),
@@ -107,10 +108,7 @@ fn indexes_and_what_names_them_go_to_the_target() {
             r#"ALTER TABLE "s"."t" REPLICA IDENTITY USING INDEX "u""#,
         ]
     );
-    assert_eq!(
-        statements(&objects, ObjectKind::Comment),
-        [r#"ALTER INDEX "s"."key" SET (fillfactor = '70')"#]
-    );
+    assert!(statements(&objects, ObjectKind::Comment).is_empty());
 }
 
 #[test]
@@ -181,6 +179,7 @@ fn triggers_grants_and_comments_name_the_target() {
         ],
         comments: vec![(None, "table".into()), (Some(Ident::new("c")), "column".into())],
         statistics: vec![ExtraStatistics {
+            schema: "public".into(),
             name: "st".into(),
             of: " (mcv) ON a, \" FROM x\"".into(),
             target: Some(7),

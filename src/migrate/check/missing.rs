@@ -5,7 +5,7 @@ use super::finding::{At, Findings};
 use crate::{
     catalog::{Column, Table},
     conn::{Connection, Error, Row},
-    migrate::Failure,
+    migrate::{Failure, TableSpec},
     pg::{Oid, QualifiedName},
     sql::quote_literal,
 };
@@ -85,6 +85,7 @@ pub(super) async fn name_is_free(
 pub(super) async fn look(
     (source, target): (&mut Connection, &mut Connection),
     table: &Table,
+    moved: &[TableSpec],
     findings: &mut Findings,
 ) -> Result<(), Failure> {
     let failed = |error: Error| Failure::refused_by("looking for what the table needs", &error);
@@ -104,8 +105,18 @@ pub(super) async fn look(
     let at = At::target("missing").of(&table.name);
     let mut all_there = true;
     for (need, _) in needs.iter().zip(there).filter(|(_, there)| !there) {
+        let row_type = match need.type_oid {
+            Some(oid) => table_of_rows(source, oid).await.map_err(failed)?,
+            None => None,
+        };
+        // Its table is made before this one.
+        let comes = |t: &TableSpec| row_type.as_ref() == Some(&t.source) && t.source == t.target;
+        if moved.iter().any(comes) {
+            continue;
+        }
         all_there = false;
         let hint = match need.type_oid {
+            Some(_) if row_type.is_some() => row_type_hint(row_type.as_ref(), moved),
             Some(oid) => make_type(source, oid).await.map_err(failed)?,
             None => match need.kind {
                 "function" => format!(
@@ -165,6 +176,32 @@ async fn are_there(target: &mut Connection, needs: &[Need]) -> Result<Vec<bool>,
     let sql = format!("SELECT there FROM unnest(ARRAY[{}]) AS there", asked.join(", "));
     let result = target.query(&sql).await?;
     result.rows().iter().map(|row| row.get("there")).collect()
+}
+
+/// The table whose rows are of this type, or of that of its elements.
+async fn table_of_rows(source: &mut Connection, oid: Oid) -> Result<Option<QualifiedName>, Error> {
+    let sql = "SELECT n.nspname, c.relname
+                 FROM pg_type t
+                 JOIN pg_type e ON e.oid IN (t.oid, t.typelem) AND e.typtype = 'c'
+                 JOIN pg_class c ON c.oid = e.typrelid AND c.relkind IN ('r', 'p')
+                 JOIN pg_namespace n ON n.oid = c.relnamespace
+                WHERE t.oid = $1::oid";
+    let result = source.query_with(sql, &[Some(&oid.to_string())]).await?;
+    let Some(row) = result.rows().first() else { return Ok(None) };
+    Ok(Some(QualifiedName::new(row.get::<String>("nspname")?, row.get::<String>("relname")?)))
+}
+
+/// What to do about a table whose rows are the type of a column.
+fn row_type_hint(of: Option<&QualifiedName>, moved: &[TableSpec]) -> String {
+    let plain = of.map(QualifiedName::plain).unwrap_or_default();
+    let is_moved = moved.iter().any(|table| Some(&table.source) == of);
+    match is_moved {
+        true => format!("it is the type of the rows of {plain}: let that keep its name"),
+        false => format!(
+            "it is the type of the rows of the table {plain}: move that too (--table {plain}), or \
+             make it on the target"
+        ),
+    }
 }
 
 /// The statement that makes a type of the source on the target, as far as the catalog tells.

@@ -27,6 +27,7 @@ mod sessions;
 mod settings;
 mod tables;
 mod trial;
+mod unmade;
 mod waits;
 
 pub use ask::{Checked, check};

@@ -13,8 +13,11 @@ use crate::{
     catalog::{Names, Object, ObjectKind, add_key},
     conn::Error,
     migrate::{
-        Failure, PhaseName, defer, make_table, plan::PlannedTable, publication::create_publication,
-        servers::Servers, still,
+        Failure, PhaseName, defer, make_table,
+        plan::{PlannedTable, order_of_making},
+        publication::create_publication,
+        servers::Servers,
+        still,
     },
     pg::{Ident, QualifiedName},
     replication::NewSlot,
@@ -61,8 +64,10 @@ pub(super) async fn plan(
     let mut names = Names::default();
     let mut later: Vec<(&PlannedTable, Vec<Object>)> = Vec::new();
     // In the order in which they are made.
-    let (missing, existing): (Vec<_>, Vec<_>) =
+    let (mut missing, existing): (Vec<_>, Vec<_>) =
         new.tables.iter().partition(|table| table.target.is_none());
+    let order = order_of_making(new.tables.iter());
+    missing.sort_by_key(|table| order.iter().position(|ordinal| *ordinal == table.ordinal));
     for table in missing {
         let found = make_table::recipe(servers, &new.made, table, (&moved, &mut names)).await;
         let at = At::target("target_table").of(&table.source.name);
@@ -258,7 +263,7 @@ fn lock_of(kind: ObjectKind, sql: &str) -> Option<&'static str> {
         return on_table.then_some("SHARE UPDATE EXCLUSIVE");
     }
     // The index is locked, not the table.
-    if begins("ALTER INDEX") {
+    if begins("ALTER INDEX") || begins("DO") && sql.contains("ALTER INDEX") {
         return None;
     }
     Some(match kind {
@@ -267,6 +272,8 @@ fn lock_of(kind: ObjectKind, sql: &str) -> Option<&'static str> {
         | ObjectKind::Unique
         | ObjectKind::Check
         | ObjectKind::Policy
+        | ObjectKind::OfType
+        | ObjectKind::Identity
         | ObjectKind::RowSecurity => "ACCESS EXCLUSIVE",
         ObjectKind::ForeignKey | ObjectKind::Trigger | ObjectKind::Firing => "SHARE ROW EXCLUSIVE",
         ObjectKind::Setting if sql.contains(" CLUSTER ON ") => "SHARE UPDATE EXCLUSIVE",

@@ -2,14 +2,14 @@
 
 use super::{
     finding::{At, Findings},
-    missing, privileges, published,
+    missing, privileges, published, unmade,
 };
 use crate::{
     catalog::{Foundation, Key, Table, choose_key, key_statement, load_key_order, load_table},
     conn::Error,
     migrate::{
-        Failure, MigrationSpec, TableSpec, make_table::partition_schema, plan::PlannedTable,
-        preflight, servers::Servers, target,
+        Failure, MigrationSpec, TableSpec, generated, make_table::partition_schema,
+        plan::PlannedTable, preflight, servers::Servers, target,
     },
     pg::{Ident, QualifiedName},
 };
@@ -40,7 +40,7 @@ pub(super) async fn look(
     let target_key = match &target {
         Some(target) => look_at_target(servers, (&source, &key), target, asked, findings).await?,
         None => {
-            look_at_its_place(servers, &source, &spec.target, findings).await?;
+            look_at_its_place(servers, &source, &spec.target, asked, findings).await?;
             None
         }
     };
@@ -117,6 +117,9 @@ async fn look_at_target(
     for failure in obstacles {
         findings.refuse(at, failure);
     }
+    for (what, mend) in generated::differences(source, table) {
+        findings.warn(At::both("generated_columns").of(&source.name), what, mend);
+    }
     if !['r', 'p'].contains(&table.kind) {
         return Ok(None);
     }
@@ -135,6 +138,7 @@ async fn look_at_its_place(
     servers: &mut Servers,
     source: &Table,
     name: &QualifiedName,
+    asked: &MigrationSpec,
     findings: &mut Findings,
 ) -> Result<(), Failure> {
     let own = source.partitions.iter().map(|p| partition_schema(&p.name, &source.name, name));
@@ -147,15 +151,19 @@ async fn look_at_its_place(
     }
     let free = missing::name_is_free(&mut servers.target, name).await;
     findings.take(At::target("missing").of(&source.name), free)?;
-    missing::look((&mut servers.source, &mut servers.target), source, findings).await
+    let both = (&mut servers.source, &mut servers.target);
+    missing::look(both, source, &asked.tables, findings).await?;
+    let both = (&mut servers.source, &mut servers.target);
+    unmade::look(both, source, name, asked, findings).await
 }
 
 /// What becomes of the sequences of its columns.
 fn sequences(table: &PlannedTable, findings: &mut Findings) {
-    let owned =
-        table.source.columns.iter().filter_map(|column| {
-            Some((column.name.as_str(), column.sequence.as_ref()?.name.plain()))
-        });
+    let owned = table
+        .source
+        .columns
+        .iter()
+        .filter_map(|column| Some((column.name.as_str(), column.sequence.as_ref()?.plain())));
     for (column, sequence) in owned {
         let at = At::both("sequence").of(&table.source.name);
         let name = table.target_name.plain();

@@ -120,23 +120,6 @@ async fn partitions_beside_their_source_get_names_like_the_target() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_made_exactly_is_refused() {
-    for binaries in versions_to_test().into_iter().filter(|b| b.version.major() >= 16) {
-        let server = server(&binaries);
-        let from = Database::create(&server, "inexact").await;
-        let to = Database::create(&server, "inexact").await;
-        from.sql("CREATE TABLE source (id int PRIMARY KEY, g int GENERATED ALWAYS AS (id * 2) STORED) PARTITION BY LIST (id);
-                  CREATE TABLE own PARTITION OF source (g GENERATED ALWAYS AS (id * 3) STORED) DEFAULT").await;
-        let failure = migrate(&spec(&from, &to, "source", "source")).await.unwrap_err();
-        assert!(
-            failure.message.contains("public.own") && failure.message.contains("\"g\""),
-            "{failure}"
-        );
-        assert_eq!(to.value("SELECT to_regclass('source') IS NULL").await, "t");
-    }
-}
-
 /// `--defer-indexes` on a partitioned target.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_go_without_their_indexes_and_get_them_back() {

@@ -146,7 +146,8 @@ fn may_be_null(table: &PlannedTable, nullable: &[Nullable]) -> Vec<Ident> {
     };
     (table.source.stored_columns())
         .filter(|column| match &table.target {
-            None => is_not_valid(&column.name),
+            // It gets what the source has: NOT NULL that is not valid comes after the rows.
+            None => false,
             Some(target) => {
                 let asks = target.column(&column.name).is_some_and(|c| c.not_null);
                 asks && (!column.not_null || is_not_valid(&column.name))
@@ -179,26 +180,15 @@ fn judge_nulls(
     let names = |columns: &[&Ident]| {
         columns.iter().map(|column| column.as_str()).collect::<Vec<_>>().join(", ")
     };
-    let there = if table.target.is_some() { "is" } else { "will be" };
     for column in &with {
         findings.refuse(
             at,
             Failure::refused(
                 format!(
-                    "{source} has rows where {column} is NULL, and it {there} NOT NULL on the \
-                     target {}",
+                    "{source} has rows where {column} is NULL, and it is NOT NULL on the target {}",
                     target.plain()
                 ),
-                match table.target {
-                    Some(_) => {
-                        format!("ALTER TABLE {target} ALTER COLUMN {column} DROP NOT NULL")
-                    }
-                    None => format!(
-                        "give these rows a value, or ALTER TABLE {} ALTER COLUMN {column} DROP \
-                         NOT NULL on the source",
-                        table.source.name
-                    ),
-                },
+                format!("ALTER TABLE {target} ALTER COLUMN {column} DROP NOT NULL"),
             ),
         );
     }
@@ -206,7 +196,7 @@ fn judge_nulls(
         findings.warn(
             at,
             format!(
-                "{} of {source} may be NULL, and {there} NOT NULL on the target {}: {}, and none \
+                "{} of {source} may be NULL, and is NOT NULL on the target {}: {}, and none \
                  has a NULL there; one that comes would stop the run",
                 names(&without),
                 target.plain(),

@@ -157,7 +157,7 @@ impl Steps {
 /// a sample can't tell.
 fn is_tried(object: &Object, all: &[Object]) -> bool {
     match object.kind {
-        ObjectKind::Firing => false,
+        ObjectKind::Firing | ObjectKind::Identity => false,
         ObjectKind::RowSecurity => !object.statements.iter().any(|sql| sql.ends_with(FORCE)),
         // Of a foreign key: whether the rows fulfil it is asked on the source.
         ObjectKind::Validation => {

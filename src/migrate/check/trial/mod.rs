@@ -33,7 +33,7 @@ use crate::{
     migrate::{
         Failure, MigrationSpec,
         make_table::{Made, recipe},
-        plan::PlannedTable,
+        plan::{PlannedTable, order_of_making},
         servers::Servers,
     },
     pg::{Oid, QualifiedName, SqlState},
@@ -175,6 +175,10 @@ impl<'a> Trial<'a> {
             extensions,
             target_is_older,
         };
+        // One whose rows are another one's type comes first, as in the run.
+        let order = order_of_making(fine.iter().copied());
+        let mut fine = fine.to_vec();
+        fine.sort_by_key(|table| order.iter().position(|ordinal| *ordinal == table.ordinal));
         for table in fine {
             trial.add(servers, table, &made, &references, findings).await?;
         }
@@ -197,6 +201,7 @@ impl<'a> Trial<'a> {
         };
         let references = references.iter().filter(own).cloned().collect();
         let mut table = table.clone();
+        self.name_row_types(&mut table);
         let recipe = if table.target.is_none() {
             self.cut(&mut table, findings);
             let there = PlannedTable { target_name: name.clone(), ..table.clone() };
@@ -212,6 +217,29 @@ impl<'a> Trial<'a> {
         let weight = chunk::weight(&table, objects);
         self.tried.push(Tried { table, name, recipe, references, weight });
         Ok(())
+    }
+
+    /// Columns of the type of another missing table's rows are of that one's in the trial.
+    fn name_row_types(&self, table: &mut PlannedTable) {
+        let missing = self.tried.iter().filter(|tried| tried.recipe.is_some());
+        for tried in missing {
+            let [row, array] = tried.table.source.row_types;
+            for column in &mut table.source.columns {
+                if column.type_oid == row {
+                    column.type_name = tried.name.to_string();
+                } else if column.type_oid == array {
+                    column.type_name = format!("{}[]", tried.name);
+                }
+            }
+        }
+    }
+
+    /// Whether a table's definition needs another one of the trial, which may have been in another
+    /// chunk.
+    fn needs_another(&self, table: &PlannedTable) -> bool {
+        let types = self.tried.iter().flat_map(|tried| tried.table.source.row_types);
+        let types: Vec<_> = types.filter(|oid| oid.0 != 0).collect();
+        table.source.columns.iter().any(|column| types.contains(&column.type_oid))
     }
 
     /// Leaves out partitions of which there are so many that their locks would be missed by others.
@@ -364,6 +392,13 @@ impl<'a> Trial<'a> {
             if others.iter().any(|name| self.moved.iter().any(|(source, _)| source == name)) {
                 return Ok(());
             }
+        }
+        let undefined = error.is(SqlState::UNDEFINED_OBJECT);
+        if undefined
+            && step.does == Does::Table
+            && tried.is_some_and(|tried| self.needs_another(&tried.table))
+        {
+            return Ok(());
         }
         let none = QualifiedName::new("", "");
         let extensions: Vec<_> = (self.extensions.iter())
