@@ -12,6 +12,7 @@ mod between;
 mod binary;
 mod blocked;
 mod bound;
+mod catalogs;
 mod causes;
 mod changes;
 mod check;
