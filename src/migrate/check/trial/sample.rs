@@ -1,6 +1,7 @@
 //! Some dozens of rows of a source table, read in one short statement.
 //!
-//! From both ends of the key, where what is oldest and what is newest lies, and some from between.
+//! From both ends of the key, where what is oldest and what is newest lies, and some from between;
+//! of a small table all, up to a hundred and some.
 
 use bytes::BytesMut;
 
@@ -13,6 +14,8 @@ use crate::{
 
 /// How many rows are taken from each end, and from between.
 const ROWS: u32 = 16;
+/// A table is read from its beginning rather than sampled up to this size.
+const SMALL_BYTES: u64 = 256 * 1024;
 /// The most that a row may have, as it is stored: a trial holds all its rows in memory.
 const ROW_BYTES: u32 = 64 * 1024;
 
@@ -76,11 +79,14 @@ fn statement(table: &PlannedTable) -> String {
         format!("(SELECT {columns} FROM {name} ORDER BY {up} LIMIT {ROWS})"),
         format!("(SELECT {columns} FROM {name} ORDER BY {down} LIMIT {ROWS})"),
     ];
-    if let Some(percent) = percent(table, 4 * ROWS) {
-        parts.push(format!(
-            "(SELECT {columns} FROM {name} TABLESAMPLE SYSTEM ({percent}) LIMIT {ROWS})"
-        ));
-    }
+    let between = match percent(table, 4 * ROWS) {
+        // Of so small a table nobody knows how many rows it has, unless it was analyzed.
+        Some(percent) if table.source.bytes > SMALL_BYTES => {
+            format!("TABLESAMPLE SYSTEM ({percent}) LIMIT {ROWS}")
+        }
+        _ => format!("LIMIT {}", 8 * ROWS),
+    };
+    parts.push(format!("(SELECT {columns} FROM {name} {between})"));
     let bytes: Vec<_> =
         table.columns().iter().map(|c| format!("coalesce(pg_column_size({c}), 0)")).collect();
     format!(
