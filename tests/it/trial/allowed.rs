@@ -149,6 +149,37 @@ async fn names_of_types_are_taken_too() {
     }
 }
 
+/// What is referred to and not moved stands there by its key alone: a function in another index of it
+/// is nobody's business, and does not run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_that_are_referred_to_are_not_copied() {
+    for binaries in oldest_and_newest() {
+        let (from, to) = databases(&binaries).await;
+        let other = "CREATE TABLE other (a int, b text, PRIMARY KEY (a, b)); INSERT INTO other VALUES (1, 'x');";
+        from.sql(other).await;
+        from.sql(
+            "CREATE TABLE t (id int PRIMARY KEY, b text, a int, CONSTRAINT of_other FOREIGN KEY (b, a) REFERENCES other (b, a));
+             INSERT INTO t VALUES (1, 'x', 1)",
+        )
+        .await;
+        to.sql(other).await;
+        to.sql(
+            "CREATE SEQUENCE told; CREATE FUNCTION told(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
+                 $$ BEGIN PERFORM pg_catalog.nextval('public.told'); RETURN n; END $$;
+             CREATE INDEX i ON other ((told(7) + a)); ALTER TABLE other ADD CHECK (told(7) = 7);
+             SELECT setval('told', 1000)",
+        )
+        .await;
+        let spec = of(&from, &to, &["t"]);
+        refused_are(&check(&from, &to, &spec).await, &[]);
+        assert_eq!(to.value("SELECT last_value FROM told").await, "1000");
+        // Without the key there is nothing to refer to.
+        to.sql("ALTER TABLE other DROP CONSTRAINT other_pkey; CREATE UNIQUE INDEX ON other (a, b) WHERE a > 0").await;
+        let checked = check(&from, &to, &spec).await;
+        found(&checked, Severity::Refused, "t", &["of_other", "42830"]);
+    }
+}
+
 /// Bounds that the target's collation takes for one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_whose_bounds_collapse_are_refused() {

@@ -64,6 +64,8 @@ pub(super) struct Reference {
     pub(super) child_name: QualifiedName,
     /// Whether all rows are said to fulfil it.
     pub(super) is_valid: bool,
+    /// Whether its last column is a period.
+    pub(super) is_period: bool,
     /// Its columns: of the child, of the parent, and the operator that compares them.
     pub(super) columns: Vec<[String; 4]>,
 }
@@ -71,6 +73,7 @@ pub(super) struct Reference {
 const REFERENCES: &str = "
 SELECT con.conrelid AS child, con.conname AS name, rn.nspname AS schema, rc.relname AS table,
        cn.nspname AS child_schema, cc.relname AS child_table,
+       coalesce((to_jsonb(con) ->> 'conperiod')::boolean, false) AS period,
        con.convalidated AND coalesce((to_jsonb(con) ->> 'conenforced')::boolean, true)
          AND NOT coalesce((to_jsonb(con) ->> 'conperiod')::boolean, false)
          AND con.confmatchtype = 's' AS valid,
@@ -109,6 +112,7 @@ fn reference(row: &Row) -> Result<Reference, Error> {
         parent: name("schema", "table")?,
         child_name: name("child_schema", "child_table")?,
         is_valid: row.get("valid")?,
+        is_period: row.get("period")?,
         columns: serde_json::from_str(&columns)
             .map_err(|error| Error::Result(format!("the columns of a foreign key: {error}")))?,
     })
@@ -122,6 +126,8 @@ pub(super) struct Referred {
     pub(super) exists: bool,
     pub(super) may_read: bool,
     pub(super) may_refer: bool,
+    /// The columns of each unique index that a foreign key can refer to.
+    pub(super) unique: Vec<Vec<String>>,
     /// The statement that lets us.
     pub(super) grant: String,
 }
@@ -146,6 +152,15 @@ pub(super) async fn referred(
                          AND has_table_privilege(c.oid, 'SELECT'), false) AS may_read,
                 coalesce(has_schema_privilege(s.oid, 'USAGE')
                          AND has_any_column_privilege(c.oid, 'REFERENCES'), false) AS may_refer,
+                (SELECT coalesce(json_agg(k.columns), '[]')
+                   FROM pg_index i
+                  CROSS JOIN LATERAL (
+                        SELECT json_agg(a.attname ORDER BY u.n) AS columns
+                          FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1])
+                               WITH ORDINALITY u(attnum, n)
+                          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.attnum) k
+                  WHERE i.indrelid = c.oid AND i.indisunique AND i.indimmediate AND i.indisvalid
+                    AND i.indpred IS NULL AND i.indexprs IS NULL) AS keys,
                 format('GRANT USAGE ON SCHEMA %1$I TO %3$I; GRANT REFERENCES ON %1$I.%2$I TO %3$I',
                        v.schema, v.name, current_user) AS grants
            FROM (VALUES {}) v(n, schema, name)
@@ -157,11 +172,14 @@ pub(super) async fn referred(
     let result = target.query(&sql).await?;
     (names.iter().zip(result.rows()))
         .map(|(name, row)| {
+            let keys: String = row.get("keys")?;
             Ok(Referred {
                 name: name.clone(),
                 exists: row.get("exists")?,
                 may_read: row.get("may_read")?,
                 may_refer: row.get("may_refer")?,
+                unique: serde_json::from_str(&keys)
+                    .map_err(|error| Error::Result(format!("the indexes of a table: {error}")))?,
                 grant: row.get("grants")?,
             })
         })

@@ -33,8 +33,9 @@ pub(super) struct Tried {
 /// A table that another one refers to, which is none of the chunk's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum StandIn {
-    /// The target has it: this name, that in the trial.
-    Like(QualifiedName, QualifiedName),
+    /// The target has it: this name, that in the trial, and the keys that are referred to. It has
+    /// nothing else of the table, whose expressions may be anybody's.
+    Like(QualifiedName, QualifiedName, Vec<String>),
     /// Another chunk's.
     Tried(usize),
 }
@@ -181,8 +182,9 @@ pub(super) fn steps(
     let first = steps.add(None, Does::Schemas, "", schemas, Vec::new());
     for stand_in in stand_ins {
         let statements = match stand_in {
-            StandIn::Like(like, name) => {
-                vec![format!("CREATE TABLE {name} (LIKE {like} INCLUDING INDEXES)")]
+            StandIn::Like(like, name, keys) => {
+                let keys: String = keys.iter().map(|key| format!(", {key}")).collect();
+                vec![format!("CREATE TABLE {name} (LIKE {like}{keys})")]
             }
             StandIn::Tried(at) => all.get(*at).map(with_its_keys).unwrap_or_default(),
         };

@@ -13,6 +13,7 @@ mod asked;
 mod broken;
 mod chunk;
 mod judge;
+mod references;
 mod sample;
 mod scratch;
 mod steps;
@@ -21,7 +22,7 @@ use bytes::BytesMut;
 
 use self::{
     asked::{Allowed, Reference, Referred},
-    chunk::{StandIn, Tried},
+    chunk::Tried,
     judge::About,
     scratch::Scratch,
     steps::{Does, Outcome, Step},
@@ -339,38 +340,6 @@ impl<'a> Trial<'a> {
         chunk::steps(schemas, (&self.tried, chunk), &stand_ins, rows, is_untried)
     }
 
-    /// Whether what a foreign key refers to can be in the trial, or is known to be missing.
-    fn can_stand_in(&self, reference: &Reference) -> bool {
-        let referred = self.referred.iter().find(|referred| referred.name == reference.parent);
-        referred.is_none_or(|referred| !referred.exists || referred.may_read)
-    }
-
-    /// What a chunk's tables refer to outside of it.
-    fn stand_ins(&self, chunk: &[Tried]) -> Vec<StandIn> {
-        let mut all = Vec::new();
-        for reference in chunk.iter().flat_map(|tried| &tried.references) {
-            let parent = &reference.parent;
-            if chunk.iter().any(|tried| tried.table.source.name == *parent) {
-                continue;
-            }
-            let tried = self.tried.iter().position(|tried| tried.table.source.name == *parent);
-            let referred = self.referred.iter().find(|referred| referred.name == *parent);
-            let stand_in = match (tried, referred) {
-                (Some(at), _) => StandIn::Tried(at),
-                (None, Some(referred)) if referred.exists && referred.may_read => {
-                    let name = self.moved.iter().find(|(source, _)| source == parent);
-                    let Some((_, name)) = name else { continue };
-                    StandIn::Like(referred.name.clone(), name.clone())
-                }
-                _ => continue,
-            };
-            if !all.contains(&stand_in) {
-                all.push(stand_in);
-            }
-        }
-        all
-    }
-
     /// Notes a failure of a step.
     async fn note(
         &self,
@@ -420,29 +389,6 @@ impl<'a> Trial<'a> {
         };
         judge::note(step, statement, error, &about, findings);
         Ok(())
-    }
-
-    /// Foreign keys to tables that are there need a right which nothing in the trial does.
-    fn privileges(&self, findings: &mut Findings) {
-        for tried in self.tried.iter().filter(|tried| tried.recipe.is_some()) {
-            for reference in &tried.references {
-                let referred = self.referred.iter().find(|r| r.name == reference.parent);
-                let Some(referred) = referred.filter(|r| r.exists && !r.may_refer) else {
-                    continue;
-                };
-                let failure = Failure::refused(
-                    format!(
-                        "the role may not refer to {} on the target, as the foreign key {} of {} \
-                         does",
-                        referred.name.plain(),
-                        reference.name,
-                        tried.table.target_name.plain()
-                    ),
-                    format!("{} on the target", referred.grant),
-                );
-                findings.refuse(At::target("privileges").of(&tried.table.source.name), failure);
-            }
-        }
     }
 }
 
