@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     catalog::Foundation,
-    conn::{Connection, CopyIn, CopyOut, Error, Row},
+    conn::{Connection, CopyIn, CopyOut, Error, PATH_AGAIN, Row},
     ledger::{self, PageRecord},
     pg::{Lsn, QualifiedName},
     replication::take_checkpoint,
@@ -161,8 +161,9 @@ fn queue_reading(source: &mut Connection, plan: &TablePlan, page: &Page) {
     source.queue_query("COMMIT");
     // How far the log is flushed; a standby has only flushed log.
     source.queue_query(&format!(
-        "SELECT CASE WHEN pg_is_in_recovery() THEN NULL
-                     ELSE pg_current_wal_flush_lsn() END AS lsn, {} AS holds",
+        "{PATH_AGAIN};
+         SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN NULL
+                     ELSE pg_catalog.pg_current_wal_flush_lsn() END AS lsn, {} AS holds",
         plan.foundation.holds()
     ));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Backfill, Origin};
 use crate::{
-    conn::{Connection, Error, SessionKind},
+    conn::{Connection, Error, PATH_AGAIN, SessionKind},
     ledger,
     pg::{Lsn, QualifiedName},
     sql::quote_literal,
@@ -20,7 +20,7 @@ pub(super) const CONFLICT_WAIT: Duration = Duration::from_millis(500);
 /// A session on the source whose plans are what paging needs: a walk of the key's index for
 /// every page, never a scan of the whole table, and no workers besides.
 pub(super) async fn connect_for_pages(backfill: &Backfill) -> Result<Connection, Error> {
-    let mut connection = Connection::connect(&backfill.source, SessionKind::Sql).await?;
+    let mut connection = Connection::connect(&backfill.source, SessionKind::Source).await?;
     backfill.origin.check(&mut connection).await?;
     ledger::join_readers(&mut connection, &backfill.migration).await?;
     connection
@@ -68,7 +68,9 @@ pub(super) async fn connect_to_target(backfill: &Backfill) -> Result<Connection,
 /// empty to it.
 pub(super) fn queue_lock(source: &mut Connection, begin: &str, table: &QualifiedName) {
     let name = quote_literal(&table.to_string());
-    source.queue_query(&format!("SELECT has_table_privilege({name}, 'SELECT')"));
+    source.queue_query(&format!(
+        "{PATH_AGAIN}; SELECT pg_catalog.has_table_privilege({name}, 'SELECT')"
+    ));
     source.queue_query(&format!("{begin}; LOCK TABLE {table} IN ACCESS SHARE MODE"));
 }
 

@@ -54,10 +54,12 @@ pub enum ObjectKind {
     Comment,
     /// ANALYZE.
     Analyze,
+    /// The owner that the table is given to; nothing of pghost's own follows.
+    Owner,
 }
 
 impl ObjectKind {
-    const ALL: [(Self, &str); 17] = [
+    const ALL: [(Self, &str); 18] = [
         (Self::Key, "key"),
         (Self::Index, "index"),
         (Self::Unique, "unique constraint"),
@@ -75,6 +77,7 @@ impl ObjectKind {
         (Self::Grant, "grant"),
         (Self::Comment, "comment"),
         (Self::Analyze, "analyze"),
+        (Self::Owner, "owner"),
     ];
 
     /// As the ledger spells it, and as people read it.

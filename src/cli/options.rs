@@ -12,7 +12,7 @@ use crate::{
     demo,
     migrate::{
         CleanupSpec, Conninfo, CutoverSpec, Failure, HandoffSpec, MigrationSpec, StatusSpec,
-        TableSpec, Then, VerifySpec, is_slot_name,
+        TableSpec, Then, Trust, VerifySpec, is_slot_name,
     },
 };
 
@@ -57,6 +57,7 @@ pub(super) fn migrate(
     parse_dsn: impl Fn(&str) -> Result<Config, ConfigError>,
     cores: usize,
 ) -> Result<Migrate, Failure> {
+    check_names(&args)?;
     let source = server("source", args.source, &parse_dsn)?;
     let target = server("target", args.target, &parse_dsn)?;
     let copy_from = match args.copy_from {
@@ -70,10 +71,6 @@ pub(super) fn migrate(
             "give --table SCHEMA.TABLE, or --name of a migration that exists",
         ));
     }
-    check_name("--name", args.name.as_deref())?;
-    check_name("--publication", args.publication.as_deref())?;
-    check_name("--target-owner", args.target_owner.as_deref())?;
-    check_name("--target-tablespace", args.target_tablespace.as_deref())?;
     if let Some(slot) = args.slot.as_deref().filter(|slot| !is_slot_name(slot)) {
         return Err(Failure::refused(
             format!("{slot:?} can't be the name of a slot"),
@@ -120,6 +117,7 @@ pub(super) fn migrate(
         wait_for_server: args.wait_for_server,
         stall: MigrationSpec::STALL,
         ignore_new_columns: args.ignore_new_columns,
+        trust: Trust { all: args.trust_all_owners, owners: args.trust_owners },
     };
     Ok(Migrate { spec, warnings })
 }
@@ -189,9 +187,9 @@ pub(super) fn verify(
         let what = "both sides are compared on the source itself, not on --copy-from";
         warnings.push(what.into());
     }
-    let MigrationSpec { source, target, tables, name, ledger, slot, page_rows, .. } = spec;
+    let MigrationSpec { source, target, tables, name, ledger, slot, page_rows, trust, .. } = spec;
     let list = args.list;
-    let spec = VerifySpec { source, target, tables, name, ledger, slot, page_rows, list };
+    let spec = VerifySpec { source, target, tables, name, ledger, slot, page_rows, list, trust };
     Ok(Verify { spec, warnings })
 }
 
@@ -306,6 +304,14 @@ fn tables(texts: &[String]) -> Result<Vec<TableSpec>, Failure> {
 /// for a table of that name.
 fn looks_like_a_server(text: &str) -> bool {
     !text.starts_with('"') && (text.contains("://") || text.contains("password="))
+}
+
+fn check_names(args: &args::Migrate) -> Result<(), Failure> {
+    check_name("--name", args.name.as_deref())?;
+    check_name("--publication", args.publication.as_deref())?;
+    check_name("--target-owner", args.target_owner.as_deref())?;
+    check_name("--target-tablespace", args.target_tablespace.as_deref())?;
+    args.trust_owners.iter().try_for_each(|owner| check_name("--trust-owner", Some(owner)))
 }
 
 fn check_name(option: &str, name: Option<&str>) -> Result<(), Failure> {

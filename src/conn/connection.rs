@@ -202,6 +202,12 @@ impl Connection {
         self.query_bound(sql, &[], &formats, &values).await
     }
 
+    /// Runs one statement, whatever its text: the server refuses several. For what another server,
+    /// or anybody but us, has written.
+    pub async fn query_single(&mut self, sql: &str) -> Result<QueryResult, Error> {
+        self.query_with(sql, &[]).await
+    }
+
     /// The same with parameters of given types and formats.
     pub async fn query_bound(
         &mut self,

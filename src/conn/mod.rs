@@ -52,7 +52,7 @@ pub use pipeline::{Pipeline, WINDOW_BYTES, WINDOW_REPLIES};
 pub use pooler::PoolerError;
 pub use reports::{NOTICES_MAX, NOTIFICATIONS_MAX, Notification, PARAMETERS_MAX};
 pub use rows::{FromText, QueryResult, Row, StatementResult};
-pub use session::SessionKind;
+pub use session::{PATH_AGAIN, SessionKind};
 pub use statement::Statement;
 pub use surroundings::parse_dsn;
 pub use tls::{CertificateError, TlsError};

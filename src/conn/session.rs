@@ -20,6 +20,9 @@ use crate::{config::Config, sql::quote_literal};
 pub enum SessionKind {
     /// Ordinary SQL.
     Sql,
+    /// Ordinary SQL on a server whose tables are only read: none of them is a view or on another
+    /// server, whatever stands under its name by then.
+    Source,
     /// A walsender of the logical kind: SQL and replication commands, simple protocol only.
     Replication,
 }
@@ -99,6 +102,16 @@ const WANTED: &[(&str, &str)] = &[
 /// what a session does.
 const NOT_SHOWN: &str = "tcp_";
 
+/// What a session has that is to read tables and nothing else. Minor releases from 14.13, 15.8,
+/// 16.4 and 17.0 on know it; in the startup packet others would end the session.
+/// <https://www.postgresql.org/support/security/CVE-2024-7348/>
+const TABLES_ONLY: (&str, &str) = ("restrict_nonsystem_relation_kind", "view,foreign-table");
+
+/// Sets `search_path` again. A function of a table's owner may have set it to a schema in which
+/// what is called next is the owner's. To stand in front of what follows such a call, in one round
+/// trip.
+pub const PATH_AGAIN: &str = "SET search_path = ''";
+
 /// The parameters of the startup packet.
 pub(super) fn startup_parameters(
     config: &Config,
@@ -136,7 +149,7 @@ const fn patience(kind: SessionKind) -> (&'static str, &'static str) {
         SessionKind::Replication => ("wal_sender_timeout", "60s"),
         // Nor may one that has stopped reading hold a page's snapshot. A walsender has a timeout of
         // its own, and is read slowly where the target is slow.
-        SessionKind::Sql => ("tcp_user_timeout", "120s"),
+        SessionKind::Sql | SessionKind::Source => ("tcp_user_timeout", "120s"),
     }
 }
 
@@ -151,16 +164,28 @@ pub(super) fn is_pinned(name: &str) -> bool {
 ///
 /// Nothing is looked up by a search path that may be somebody's.
 pub(super) fn question(kind: SessionKind) -> String {
-    let all = PINNED.iter().chain(WANTED).filter(|(name, _)| !name.starts_with(NOT_SHOWN));
+    let tables_only = (kind == SessionKind::Source).then_some(&TABLES_ONLY);
+    let all = PINNED
+        .iter()
+        .chain(WANTED)
+        .chain(tables_only)
+        .filter(|(name, _)| !name.starts_with(NOT_SHOWN));
     let wanted: Vec<_> = all.map(|(name, value)| format!("('{name}', '{value}')")).collect();
     let backend_type = match kind {
-        SessionKind::Sql => "NULL",
+        SessionKind::Sql | SessionKind::Source => "NULL",
         SessionKind::Replication => {
             "(SELECT backend_type FROM pg_catalog.pg_stat_get_activity(s.pid))"
         }
     };
+    // Nearly always it is to be set, so that is done on the way.
+    let first = tables_only.map_or_else(String::new, |(name, value)| {
+        format!(
+            "SELECT pg_catalog.set_config('{name}', '{value}', false)
+              WHERE pg_catalog.current_setting('{name}', true) IS NOT NULL; "
+        )
+    });
     format!(
-        "SELECT s.pid, {backend_type} AS backend_type, w.name, w.wanted, w.value
+        "{first}SELECT s.pid, {backend_type} AS backend_type, w.name, w.wanted, w.value
            FROM (SELECT pg_catalog.pg_backend_pid() AS pid) AS s
            LEFT JOIN (SELECT name, wanted, pg_catalog.current_setting(name, true) AS value
                         FROM (VALUES {}) AS v (name, wanted)) AS w

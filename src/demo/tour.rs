@@ -15,7 +15,9 @@ use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
     ledger::LedgerSchema,
-    migrate::{self, Event, Exit, Failure, Listener, MigrationSpec, TableSpec, Then, Verdict},
+    migrate::{
+        self, Event, Exit, Failure, Listener, MigrationSpec, TableSpec, Then, Trust, Verdict,
+    },
     pg::QualifiedName,
     verify::{self, Comparison},
 };
@@ -132,6 +134,7 @@ impl Tour<'_> {
             wait_for_server: MigrationSpec::WAIT_FOR_SERVER,
             stall: MigrationSpec::STALL,
             ignore_new_columns: false,
+            trust: Trust::default(),
         };
         migrate::run(&spec, self.interrupt.clone(), &mut self.listener).await?;
         self.listener.finished.take().ok_or_else(|| broken("the migration came to no end".into()))

@@ -52,7 +52,9 @@ pub use locks::{
 pub use look::{applied, names};
 pub use model::{Migration, Phase, TableCounts, TableRecord};
 pub use name::{LedgerSchema, MigrationName};
-pub use object::{ObjectRecord, add_objects, load_objects, object_done, object_skipped};
+pub use object::{
+    ObjectRecord, add_objects, constraint_is_skipped, load_objects, object_done, object_skipped,
+};
 pub use page::{PageRecord, begin_page, commit_page, load_pages, pages_until, rows_copied};
 pub use position::{Position, PositionWriter};
 pub use store::{

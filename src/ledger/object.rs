@@ -106,6 +106,30 @@ pub async fn object_skipped(
     set(target, migration, object, &format!("skipped = {}", quote_literal(why))).await
 }
 
+/// Whether an object is the validation of a constraint that was not made.
+pub async fn constraint_is_skipped(
+    target: &mut Connection,
+    migration: &MigrationName,
+    object: &ObjectRecord,
+) -> Result<bool, Error> {
+    if object.object.kind != ObjectKind::Validation {
+        return Ok(false);
+    }
+    let kinds =
+        [ObjectKind::Check, ObjectKind::ForeignKey].map(|kind| quote_literal(kind.as_str()));
+    let sql = format!(
+        "SELECT EXISTS (SELECT FROM {}.object
+          WHERE migration = {} AND ordinal = {} AND name = {} AND kind IN ({})
+            AND skipped IS NOT NULL) AS found",
+        migration.ledger,
+        quote_literal(migration.as_str()),
+        object.ordinal,
+        quote_literal(&object.object.name),
+        kinds.join(", ")
+    );
+    target.query(&sql).await?.row()?.get("found")
+}
+
 async fn set(
     target: &mut Connection,
     migration: &MigrationName,

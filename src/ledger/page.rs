@@ -7,7 +7,7 @@ use super::{
     store::{json_list, sql_list},
 };
 use crate::{
-    conn::{Connection, Error},
+    conn::{Connection, Error, PATH_AGAIN},
     pg::Lsn,
     sql::quote_literal,
 };
@@ -38,7 +38,7 @@ pub struct PageRecord {
 /// with its line here. Nothing is acknowledged to the source before the catch-up, whose commits
 /// wait for the target's log and so for every page before them.
 pub fn begin_page(target: &mut Connection) {
-    target.queue_query("BEGIN; SET LOCAL synchronous_commit = off");
+    target.queue_query(&format!("{PATH_AGAIN}; BEGIN; SET LOCAL synchronous_commit = off"));
 }
 
 /// Writes a page's line and commits it together with the page's rows.
@@ -54,7 +54,8 @@ pub async fn commit_page(
         bound.as_ref().map_or_else(|| "NULL".to_owned(), |b| sql_list(b))
     };
     let sql = format!(
-        "INSERT INTO {}.page VALUES ({}, {ordinal}, {}, {}, {}, {}, {}, {}, '{}'); COMMIT",
+        "{PATH_AGAIN}; INSERT INTO {}.page
+         VALUES ({}, {ordinal}, {}, {}, {}, {}, {}, {}, '{}'); COMMIT",
         migration.ledger,
         quote_literal(migration.as_str()),
         page.number,

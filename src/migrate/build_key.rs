@@ -51,10 +51,10 @@ pub(super) async fn build_key(
     let objects = ledger::load_objects(connection, migration).await.map_err(failed)?;
     let key = (objects.into_iter())
         .find(|o| o.object.kind == ObjectKind::Key && o.ordinal == table.ordinal);
-    let sql = match &key {
-        Some(key) => key.object.statements.join("; "),
+    let statements = match &key {
+        Some(key) => key.object.statements.clone(),
         // Begun by a pghost that kept only the rows' part of a table's definition.
-        None => add_key(&table.source, &table.key, &table.target_name),
+        None => vec![add_key(&table.source, &table.key, &table.target_name)],
     };
     let key_name = key.as_ref().map_or("key", |key| key.object.name.as_str());
     let what_builds = [Building {
@@ -63,9 +63,9 @@ pub(super) async fn build_key(
         index: key_name.to_owned(),
     }];
     {
-        let mut building = pin!(connection.query(&sql));
+        let mut building = pin!(at_once(connection, &statements));
         tokio::select! {
-            built = &mut building => built.map(drop).map_err(failed)?,
+            built = &mut building => built.map_err(failed)?,
             () = tell(config, &what_builds, listener) => {}
             true = apply::stopped(interrupt) => {
                 cancel(token.as_ref(), building).await.map_err(failed)?;
@@ -83,6 +83,20 @@ pub(super) async fn build_key(
     table.target_key = Some(target::fits(&table.source, &table.key, &made)?);
     table.target = Some(made);
     Ok(())
+}
+
+/// Builds it in a transaction.
+async fn at_once(connection: &mut Connection, statements: &[String]) -> Result<(), Error> {
+    connection.query("BEGIN").await?;
+    for sql in statements {
+        if let Err(error) = connection.query_single(sql).await {
+            if connection.in_transaction() {
+                connection.query("ROLLBACK").await?;
+            }
+            return Err(error);
+        }
+    }
+    connection.query("COMMIT").await.map(drop)
 }
 
 /// Tells how far it is, by a session of its own, until it is dropped. Trouble with that must not

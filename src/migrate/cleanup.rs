@@ -7,7 +7,9 @@
 //! goes first and the ledger last, so that a cleanup that was killed can be done again.
 
 use super::{
-    Failure, defer,
+    Failure,
+    check::has_strangers,
+    defer,
     defer::missing_of,
     failure::Exit,
     handoff::{self, subscription},
@@ -80,9 +82,11 @@ pub struct Cleaned {
 /// Errors: the migration is running, its slot is in use, or the source is another server.
 pub async fn cleanup(spec: &CleanupSpec) -> Result<Cleaned, Failure> {
     let at = |what: &'static str| move |error: Error| Failure::refused_by(what, &error);
-    let connect = |config| Connection::connect(config, SessionKind::Sql);
-    let mut source = connect(&spec.source).await.map_err(at("connecting to the source"))?;
-    let mut target = connect(&spec.target).await.map_err(at("connecting to the target"))?;
+    let connect = Connection::connect;
+    let mut source =
+        connect(&spec.source, SessionKind::Source).await.map_err(at("connecting to the source"))?;
+    let mut target =
+        connect(&spec.target, SessionKind::Sql).await.map_err(at("connecting to the target"))?;
     let failed = at("reading the ledger on the target");
     let name = MigrationName::new(&spec.ledger, &spec.name);
     if let Some(holders) = ledger::lock_migration(&mut target, &name).await.map_err(failed)? {
@@ -265,7 +269,10 @@ async fn look_at_table(
         return Ok(());
     }
     let sql = format!("SELECT EXISTS (SELECT FROM {}) AS filled", table.target);
-    if target.query(&sql).await?.row()?.get("filled")? {
+    // Whose code may not run, it's theirs to make it again; and nothing is asked of the table.
+    if has_strangers(target, &table.target).await?
+        || target.query(&sql).await?.row()?.get("filled")?
+    {
         // That may take hours, and half a table may violate them.
         let statements = missing.iter().flat_map(|o| &o.object.statements);
         let statements: Vec<_> = statements.map(|sql| format!("\n    {sql};")).collect();

@@ -36,9 +36,11 @@ pub async fn cutover_sequences(
     tell: &mut (dyn FnMut(&[SequenceReport]) + Send),
 ) -> Result<(), Failure> {
     let at = |what: &'static str| move |error: Error| Failure::refused_by(what, &error);
-    let connect = |config| Connection::connect(config, SessionKind::Sql);
-    let mut source = connect(&spec.source).await.map_err(at("connecting to the source"))?;
-    let mut target = connect(&spec.target).await.map_err(at("connecting to the target"))?;
+    let connect = Connection::connect;
+    let mut source =
+        connect(&spec.source, SessionKind::Source).await.map_err(at("connecting to the source"))?;
+    let mut target =
+        connect(&spec.target, SessionKind::Sql).await.map_err(at("connecting to the target"))?;
     let tables = match &spec.name {
         Some(name) => {
             let name = MigrationName::new(&spec.ledger, name);

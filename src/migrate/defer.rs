@@ -73,7 +73,7 @@ async fn drop_all(
         then.extend(put_away.then);
     }
     for statement in first.iter().chain(&then) {
-        target.query(statement).await?;
+        target.query_single(statement).await?;
     }
     target.query("COMMIT").await?;
     Ok(told)
@@ -181,7 +181,7 @@ pub(super) async fn bring_back(
         let made = async {
             target.query("BEGIN").await?;
             for statement in &object.object.statements {
-                target.query(statement).await?;
+                target.query_single(statement).await?;
             }
             ledger::object_done(target, migration, object).await?;
             target.query("COMMIT").await

@@ -2,10 +2,10 @@
 
 use super::{
     Event, Failure, Listener, MigrationSpec,
-    check::{At, Findings},
+    check::{At, Findings, KnownOwners},
     plan::PlannedTable,
     servers::Servers,
-    target,
+    target, target_owner,
 };
 use crate::{
     catalog::{
@@ -23,7 +23,8 @@ use crate::{
 /// How targets are made and set up.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Made {
-    pub(super) owner: Option<Ident>,
+    /// Who is to own them in the end, by their places, if not the role that makes them.
+    owners: Vec<Option<Ident>>,
     pub(super) tablespace: Option<String>,
     pub(super) defer_indexes: bool,
     /// For the trial: each schema of the target, and which one stands for it.
@@ -35,19 +36,16 @@ impl Made {
     pub(super) async fn look(
         target: &mut Connection,
         spec: &MigrationSpec,
-        tables: &[PlannedTable],
+        of: (&[PlannedTable], &KnownOwners),
         findings: &mut Findings,
     ) -> Result<Self, Failure> {
-        if let Some(owner) = &spec.target_owner {
-            let may = may_own(target, owner, tables).await;
-            findings.take(At::target("owner"), may)?;
-        }
+        let owners = target_owner::look(target, spec, of, findings).await?;
         if let Some(tablespace) = &spec.target_tablespace {
             let may = may_use(target, tablespace).await;
             findings.take(At::target("tablespace"), may)?;
         }
         Ok(Self {
-            owner: spec.target_owner.as_ref().map(Ident::new),
+            owners,
             tablespace: spec.target_tablespace.clone(),
             defer_indexes: spec.defer_indexes,
             stands_for: Vec::new(),
@@ -59,46 +57,6 @@ impl Made {
         let found = self.stands_for.iter().find(|(real, _)| real == schema);
         found.map_or(schema, |(_, other)| other)
     }
-}
-
-/// The role is there, we can go on writing once it owns the tables, and it may own them.
-async fn may_own(
-    target: &mut Connection,
-    owner: &str,
-    tables: &[PlannedTable],
-) -> Result<(), Failure> {
-    let failed = |error: Error| Failure::refused_by("looking at --target-owner", &error);
-    let sql = "SELECT pg_has_role(oid, 'USAGE') AS member, current_user AS me
-                 FROM pg_roles WHERE rolname = $1";
-    let result = target.query_with(sql, &[Some(owner)]).await.map_err(failed)?;
-    let role = Ident::new(owner);
-    let Some(row) = result.rows().first() else {
-        return Err(Failure::refused(
-            format!("the target has no role {owner} (--target-owner)"),
-            format!("CREATE ROLE {role} on the target, or name another one"),
-        ));
-    };
-    if !row.get::<bool>("member").map_err(failed)? {
-        let me = Ident::new(row.get::<String>("me").map_err(failed)?);
-        return Err(Failure::refused(
-            format!("the role of --target has not the rights of {owner} (--target-owner)"),
-            format!("GRANT {role} TO {me} on the target"),
-        ));
-    }
-    for table in tables.iter().filter(|table| table.target.is_none()) {
-        let schema = &table.target_name.schema;
-        let sql = "SELECT has_schema_privilege($1, oid, 'CREATE') AS allowed
-                     FROM pg_namespace WHERE nspname = $2";
-        let result = target.query_with(sql, &[Some(owner), Some(schema.as_str())]).await;
-        let result = result.map_err(failed)?;
-        if !result.row().and_then(|row| row.get::<bool>("allowed")).map_err(failed)? {
-            return Err(Failure::refused(
-                format!("{owner} (--target-owner) may not own tables in the schema {schema}"),
-                format!("GRANT CREATE ON SCHEMA {schema} TO {role} on the target"),
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// The tablespace is there, and ours to use.
@@ -220,7 +178,6 @@ fn write(
     let access_method = model.extras.access_method.as_deref();
     let design = Design { columns, key, sequences: &sequences, not_nulls, access_method, major };
     statements.extend(create_table(source, design, name).into_iter().map(must));
-    statements.extend(own(name, made).map(must));
     statements.extend(settle(name, &model.settings));
     let partitions = partitions(table, (model, made), design, names, &mut statements);
     let mut of_root = objects(&model.extras, both, &key.index, moved, names, major);
@@ -252,6 +209,11 @@ fn write(
     let tables = source.partitions.iter().map(|p| &p.name).chain([&source.name]);
     let renamed = tables.flat_map(|table| names.changed(table));
     let renamed = renamed.map(|(was, now)| format!("{was} is called {}", now.name.as_str()));
+    if let Some(Some(owner)) = made.owners.get(table.ordinal) {
+        let each = partitions.iter().map(|(name, _)| name).chain([name]);
+        let statements = each.map(|table| target_owner::give(table, owner)).collect();
+        all.push(Object { kind: ObjectKind::Owner, name: owner.as_str().to_owned(), statements });
+    }
     Recipe { statements, objects: all, renamed: renamed.collect() }
 }
 
@@ -316,10 +278,10 @@ async fn follow(
     listener: &mut dyn Listener,
 ) -> Result<(), Error> {
     if !statement.may_fail {
-        return target.query(&statement.sql).await.map(drop);
+        return target.query_single(&statement.sql).await.map(drop);
     }
     target.query("SAVEPOINT setting").await?;
-    if let Err(error) = target.query(&statement.sql).await {
+    if let Err(error) = target.query_single(&statement.sql).await {
         if !target.in_transaction() {
             return Err(error);
         }
@@ -374,16 +336,10 @@ fn partitions<'m>(
         let design = Design { columns, sequences, not_nulls, access_method, ..whole };
         let made_as = create_partition(partition, design, &own_sequences, (&name, parent));
         statements.extend(made_as.into_iter().map(must));
-        statements.extend(own(&name, made).map(must));
         statements.extend(settle(&name, settings));
         all.push((name, own_sequences));
     }
     all
-}
-
-/// Gives a new table to whom it is to belong; the sequences of its columns go with it.
-fn own(table: &QualifiedName, made: &Made) -> Option<String> {
-    made.owner.as_ref().map(|owner| format!("ALTER TABLE {table} OWNER TO {owner}"))
 }
 
 /// The source's tablespaces mean nothing on the target.

@@ -50,6 +50,7 @@ mod status;
 mod status_source;
 mod still;
 mod target;
+mod target_owner;
 pub mod verdict;
 mod verify;
 mod verify_phase;
@@ -65,7 +66,7 @@ pub use names::{default_name, is_slot_name};
 pub(crate) use number::grouped;
 pub use persist::run;
 pub use sequences::SequenceReport;
-pub use spec::{MigrationSpec, TableSpec, Then};
+pub use spec::{MigrationSpec, TableSpec, Then, Trust};
 pub use status::{
     FailureStatus, MigrationStatus, StatusSpec, SubscriptionStatus, TableStatus, status,
 };

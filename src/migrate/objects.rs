@@ -44,6 +44,8 @@ struct Ended {
     object: ObjectRecord,
     /// Why it was left out; or the statement that failed.
     result: Result<Option<String>, (String, Error)>,
+    /// Whether that follows from what was told already.
+    was_told: bool,
 }
 
 impl Making<'_> {
@@ -171,6 +173,7 @@ impl Making<'_> {
             ObjectKind::Comment if is_on_table(&object.object) => format!("commenting on {table}"),
             ObjectKind::Comment => format!("commenting on {name} of {table}"),
             ObjectKind::Analyze => format!("analyzing {table}"),
+            ObjectKind::Owner => format!("giving {table} to {name}"),
             _ => format!("making {}", self.describe(object)),
         }
     }
@@ -193,8 +196,8 @@ impl Making<'_> {
                 listener.on(&Event::Step { step: StepName::ObjectMade, of });
                 None
             }
-            // The constraint was left out, and told of.
-            Ok(Some(_)) if object.object.kind == ObjectKind::Validation => None,
+            // Its constraint was left out, and told of.
+            Ok(Some(_)) if ended.was_told => None,
             Ok(Some(why)) => {
                 let message = format!(
                     "left out: {}: {why}; to make it later: {}",
@@ -255,7 +258,17 @@ async fn make_one(
             .await
             .map_err(|error| (statement, error)),
     };
-    Ended { connection, object, result }
+    let was_told = match &result {
+        Ok(Some(_)) => ledger::constraint_is_skipped(&mut connection, &migration, &object).await,
+        _ => Ok(false),
+    };
+    match was_told {
+        Ok(was_told) => Ended { connection, object, result, was_told },
+        Err(error) => {
+            let what = "asking the ledger what was left out".to_owned();
+            Ended { connection, object, result: Err((what, error)), was_told: false }
+        }
+    }
 }
 
 /// Makes an object and marks it; gives the reason if it must not be made here.
@@ -284,7 +297,7 @@ async fn in_transaction(
     connection.query("BEGIN").await?;
     for sql in &object.object.statements {
         statement.clone_from(sql);
-        connection.query(sql).await?;
+        connection.query_single(sql).await?;
     }
     "COMMIT".clone_into(statement);
     ledger::object_done(connection, migration, object).await?;

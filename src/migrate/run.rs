@@ -64,6 +64,9 @@ pub(super) async fn begin<'a, 'l>(
     if let Some(standby) = spec.copy_from.as_ref().filter(|_| has_pages_left) {
         standby::check(standby, &servers.identity).await?;
     }
+    let both = (&mut servers.source, &mut servers.target);
+    let owners = check::owners_before_run(spec, both, found.as_ref(), &mut findings).await?;
+    findings.refused()?;
     if let Some(left) = found.take_if(|migration| migration.phase == Phase::Prepare) {
         clear_away(&mut spec_now, &mut servers, &left).await?;
     }
@@ -86,7 +89,8 @@ pub(super) async fn begin<'a, 'l>(
             (migration, tables)
         }
         None => {
-            let new = check::all_well(&spec_now, &mut servers, name, findings, listener).await?;
+            let new = check::all_well(&spec_now, &mut servers, (name, &owners), findings, listener)
+                .await?;
             for table in &new.tables {
                 listener.on(&Event::Notice { message: table.explanation() });
             }

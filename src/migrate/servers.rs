@@ -32,11 +32,12 @@ impl Servers {
     /// Opens those sessions again that were not needed for weeks and have not outlived them. They
     /// are not there to be told of that before somebody asks them.
     pub(super) async fn open_again(&mut self, spec: &MigrationSpec) -> Result<(), Error> {
-        for (session, config) in
-            [(&mut self.source, &spec.source), (&mut self.target, &spec.target)]
-        {
+        for (session, config, kind) in [
+            (&mut self.source, &spec.source, SessionKind::Source),
+            (&mut self.target, &spec.target, SessionKind::Sql),
+        ] {
             if session.query("SELECT 1").await.is_err() {
-                *session = Connection::connect(config, SessionKind::Sql).await?;
+                *session = Connection::connect(config, kind).await?;
             }
         }
         Ok(())
@@ -84,7 +85,8 @@ async fn reach(
 ) -> Result<Option<Connection>, Failure> {
     let side = at.server().as_str();
     let failed = |error: Error| Failure::refused_by(&format!("connecting to the {side}"), &error);
-    let connected = Connection::connect(config, SessionKind::Sql).await.map_err(failed);
+    let kind = if at.server() == Side::Source { SessionKind::Source } else { SessionKind::Sql };
+    let connected = Connection::connect(config, kind).await.map_err(failed);
     let Some(connection) = findings.take(at, connected)? else {
         return Ok(None);
     };

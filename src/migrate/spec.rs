@@ -56,6 +56,24 @@ pub struct MigrationSpec {
     pub stall: Duration,
     /// Whether columns that the source's tables get in mid-run are left out.
     pub ignore_new_columns: bool,
+    /// Whose code may run with whatever rights the roles have.
+    pub trust: Trust,
+}
+
+/// Owners of tables and functions whose code may run with all rights of a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// Whoever owns them.
+    pub all: bool,
+    /// These roles, by name.
+    pub owners: Vec<String>,
+}
+
+impl Trust {
+    /// Whether a role is trusted.
+    pub(super) fn holds_for(&self, role: &str) -> bool {
+        self.all || self.owners.iter().any(|owner| owner == role)
+    }
 }
 
 impl MigrationSpec {

@@ -21,7 +21,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Makes sure that it is a standby of this source.
 pub(super) async fn check(config: &Config, source: &SystemIdentity) -> Result<(), Failure> {
     let failed = |error: Error| Failure::refused_by("looking at the standby (--copy-from)", &error);
-    let mut standby = Connection::connect(config, SessionKind::Sql).await.map_err(failed)?;
+    let mut standby = Connection::connect(config, SessionKind::Source).await.map_err(failed)?;
     let sql = "SELECT pg_is_in_recovery() AS standby, current_database() AS database,
                       (SELECT system_identifier::text FROM pg_control_system()) AS system_id";
     let result = standby.query(sql).await.map_err(failed)?;
@@ -55,7 +55,7 @@ pub(super) async fn caught_up(
     listener: &mut dyn Listener,
 ) -> Result<(), Failure> {
     let failed = |error: Error| Failure::stopped_by("waiting for the standby", &error);
-    let mut standby = Connection::connect(config, SessionKind::Sql).await.map_err(failed)?;
+    let mut standby = Connection::connect(config, SessionKind::Source).await.map_err(failed)?;
     let mut told = false;
     loop {
         // NULL before the first record. Whether it is a standby still, every session that reads

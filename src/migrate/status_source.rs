@@ -55,7 +55,7 @@ impl Asked {
     pub(super) async fn connect(source: &Config) -> Self {
         let mut source = source.clone();
         source.connect_timeout.get_or_insert(ANSWER_TIMEOUT);
-        let connected = Connection::connect(&source, SessionKind::Sql).await;
+        let connected = Connection::connect(&source, SessionKind::Source).await;
         Self { connection: connected.map_err(|error| error.to_string()) }
     }
 

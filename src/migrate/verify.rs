@@ -9,8 +9,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::{
-    Event, Failure, Listener, MigrationSpec, PhaseName, TableSpec, default_name,
-    generated::on_both, grouped, load_ledger, plan::PlannedTable, preflight::load_source,
+    Event, Failure, Listener, MigrationSpec, PhaseName, TableSpec, Trust,
+    check::{Findings, look_at_owners},
+    default_name,
+    generated::on_both,
+    grouped, load_ledger,
+    plan::PlannedTable,
+    preflight::load_source,
 };
 use crate::{
     catalog::{Key, Table, choose_key, key_statement, load_ordering, load_table, matching_key},
@@ -42,6 +47,8 @@ pub struct VerifySpec {
     pub page_rows: Option<u64>,
     /// How many rows that differ are named, in each table.
     pub list: usize,
+    /// Whose code may run with whatever rights the roles have.
+    pub trust: Trust,
 }
 
 /// How many rows that differ a run names.
@@ -130,6 +137,10 @@ impl Verifying {
                 ));
             }
         };
+        let both = (&mut verifying.source, &mut verifying.target);
+        let mut findings = Findings::for_run();
+        look_at_owners(both, (&tables, false), &spec.trust, &mut findings).await?;
+        findings.refused()?;
         verifying.follower = verifying.who_follows(spec, &name, migration.as_ref()).await?;
         if let Some(message) = of_follower(&verifying.follower, migration.as_ref()) {
             listener.on(&Event::Notice { message });
@@ -305,7 +316,7 @@ impl Verifying {
 async fn connect(source: &Config, target: &Config) -> Result<(Connection, Connection), Failure> {
     let at_source = |error: Error| Failure::refused_by("connecting to the source", &error);
     let at_target = |error: Error| Failure::refused_by("connecting to the target", &error);
-    let source = Connection::connect(source, SessionKind::Sql).await.map_err(at_source)?;
+    let source = Connection::connect(source, SessionKind::Source).await.map_err(at_source)?;
     let target = Connection::connect(target, SessionKind::Sql).await.map_err(at_target)?;
     Ok((source, target))
 }

@@ -1,7 +1,7 @@
 //! The position at which the target will be whole.
 
 use crate::{
-    conn::{Connection, Error},
+    conn::{Connection, Error, PATH_AGAIN},
     pg::Lsn,
 };
 
@@ -14,11 +14,12 @@ use crate::{
 /// through the stream, where it shows that the position was passed. (Its commit does not wait
 /// for standbys: pghost's own walsender may be taken for one.)
 pub async fn take_checkpoint(source: &mut Connection) -> Result<Lsn, Error> {
-    let position = source.query("SELECT pg_current_wal_insert_lsn() AS lsn").await?;
+    let sql = format!("{PATH_AGAIN}; SELECT pg_catalog.pg_current_wal_insert_lsn() AS lsn");
+    let position = source.query(&sql).await?;
     source
         .query(
             "BEGIN; SET LOCAL synchronous_commit = local;
-             SELECT pg_logical_emit_message(true, 'pghost', 'checkpoint'); COMMIT",
+             SELECT pg_catalog.pg_logical_emit_message(true, 'pghost', 'checkpoint'); COMMIT",
         )
         .await?;
     position.row()?.get("lsn")

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{VerifyError, VerifyTable, suspect::Shown};
 use crate::{
-    conn::{Connection, Error, QueryResult, Row},
+    conn::{Connection, Error, PATH_AGAIN, QueryResult, Row},
     pg::{Lsn, QualifiedName, Snapshot},
     replication::take_checkpoint,
     sql::{
@@ -84,10 +84,10 @@ impl Sides<'_> {
     /// The statement that finds the page after `lower` on the source.
     fn finding(&self, lower: Option<&[String]>, rows: u64) -> String {
         let (table, key) = (&self.table.source, &self.table.source_key);
-        match self.table.same_order {
+        again(&match self.table.same_order {
             true => next_bound(table, key, lower, rows),
             false => list_keys(table, key, key, lower, rows),
-        }
+        })
     }
 
     fn found(
@@ -123,7 +123,7 @@ impl Sides<'_> {
     ) -> Result<(Sum, Sum, Option<Page>, Duration), VerifyError> {
         let table = self.table;
         let of_source =
-            fingerprint(&table.source, &table.source_key, page.range(), table.hashing());
+            again(&fingerprint(&table.source, &table.source_key, page.range(), table.hashing()));
         let of_target = self.on_target(page, fingerprint);
         let rows = next.unwrap_or_default();
         let next = next.filter(|_| page.upper.is_some());
@@ -167,11 +167,11 @@ impl Sides<'_> {
         let bounds = (page.lower.as_deref(), page.upper.as_deref());
         let found = match by {
             Side::Source => {
-                let sql = bound_within(&table.source, &table.source_key, bounds, rows);
+                let sql = again(&bound_within(&table.source, &table.source_key, bounds, rows));
                 self.source.query(&sql).await.and_then(|result| keys(&result))
             }
             Side::Target => {
-                let sql = bound_within(&table.target, &table.target_key, bounds, rows);
+                let sql = again(&bound_within(&table.target, &table.target_key, bounds, rows));
                 self.target.query(&sql).await.and_then(|result| keys(&result))
             }
         };
@@ -189,7 +189,7 @@ impl Sides<'_> {
             true => page.range(),
             false => Rows::Keyed(&page.keys),
         };
-        make(&table.target, &table.target_key, rows, table.hashing())
+        again(&make(&table.target, &table.target_key, rows, table.hashing()))
     }
 
     /// The rows of a page on both sides, and how long the source took.
@@ -198,7 +198,8 @@ impl Sides<'_> {
         page: &Page,
     ) -> Result<(Vec<Listed>, Vec<Listed>, Duration), VerifyError> {
         let table = self.table;
-        let of_source = list_rows(&table.source, &table.source_key, page.range(), table.hashing());
+        let of_source =
+            again(&list_rows(&table.source, &table.source_key, page.range(), table.hashing()));
         let of_target = self.on_target(page, list_rows);
         let began = Instant::now();
         let (on_source, on_target) = (&mut *self.source, &mut *self.target);
@@ -217,7 +218,8 @@ impl Sides<'_> {
     ) -> Result<Vec<Vec<String>>, VerifyError> {
         let (table, walk) = (self.table, self.table.walk());
         let lower = lower.map(|values| table.walk_values(values));
-        let sql = list_keys(&table.target, &table.target_key, &walk, lower.as_deref(), rows);
+        let sql =
+            again(&list_keys(&table.target, &table.target_key, &walk, lower.as_deref(), rows));
         let result = self.target.query(&sql).await;
         result.and_then(|result| keys(&result)).map_err(|error| self.at_target(error))
     }
@@ -229,7 +231,7 @@ impl Sides<'_> {
     ) -> Result<(Vec<Vec<String>>, Duration), VerifyError> {
         let table = self.table;
         let rows = Rows::Keyed(keys);
-        let sql = list_rows(&table.source, &table.source_key, rows, table.no_columns());
+        let sql = again(&list_rows(&table.source, &table.source_key, rows, table.no_columns()));
         let began = Instant::now();
         let result = self.source.query(&sql).await;
         let found = result.and_then(|result| listed(&result));
@@ -239,7 +241,8 @@ impl Sides<'_> {
 
     /// Which transactions the source shows from now on at least.
     pub(super) async fn snapshot(&mut self) -> Result<Snapshot, VerifyError> {
-        let result = self.source.query("SELECT pg_current_snapshot() AS snapshot").await;
+        let sql = again("SELECT pg_catalog.pg_current_snapshot() AS snapshot");
+        let result = self.source.query(&sql).await;
         let snapshot = result.and_then(|result| result.row()?.get("snapshot"));
         snapshot.map_err(|error| self.at_source(error))
     }
@@ -255,7 +258,7 @@ impl Sides<'_> {
         keys: &[Vec<String>],
     ) -> Result<Vec<Option<Shown>>, VerifyError> {
         let table = self.table;
-        let sql = look_at_rows(&table.source, &table.source_key, keys, table.hashing());
+        let sql = again(&look_at_rows(&table.source, &table.source_key, keys, table.hashing()));
         let result = self.source.query(&sql).await;
         result.and_then(|found| shown(&found, keys.len())).map_err(|error| self.at_source(error))
     }
@@ -266,7 +269,7 @@ impl Sides<'_> {
         keys: &[Vec<String>],
     ) -> Result<Vec<Option<Shown>>, VerifyError> {
         let table = self.table;
-        let sql = look_at_rows(&table.target, &table.target_key, keys, table.hashing());
+        let sql = again(&look_at_rows(&table.target, &table.target_key, keys, table.hashing()));
         let result = self.target.query(&sql).await;
         result.and_then(|found| shown(&found, keys.len())).map_err(|error| self.at_target(error))
     }
@@ -285,7 +288,8 @@ impl Sides<'_> {
         let types: Vec<_> =
             places.iter().filter_map(|&i| table.target_types.get(i).cloned()).collect();
         let key_columns: &[KeyColumn] = &table.source_key;
-        let sql = values_of_row(&table.source, key_columns, key, &columns, VALUES_BYTES_MAX);
+        let sql =
+            again(&values_of_row(&table.source, key_columns, key, &columns, VALUES_BYTES_MAX));
         let result = self.source.query(&sql).await.map_err(|error| self.at_source(error))?;
         let Some(row) = result.rows().first() else { return Ok(false) };
         let values: Option<Vec<Option<&str>>> = (row.values().iter())
@@ -303,6 +307,11 @@ impl Sides<'_> {
             Err(error) => Err(self.at_target(error)),
         }
     }
+}
+
+/// A statement behind others that have run code of the table's owner.
+fn again(sql: &str) -> String {
+    format!("{PATH_AGAIN}; {sql}")
 }
 
 /// What makes a statement about a page.

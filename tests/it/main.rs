@@ -78,6 +78,7 @@ mod standby;
 mod state;
 mod status;
 mod stopped;
+mod strangers;
 mod streams;
 mod struck;
 mod support;

@@ -12,7 +12,7 @@ use pghost::{
     config::Config,
     conn::{Connection, QueryResult, parse_dsn},
     ledger::LedgerSchema,
-    migrate::{HandoffSpec, MigrationSpec, TableSpec, Then},
+    migrate::{HandoffSpec, MigrationSpec, TableSpec, Then, Trust},
     pg::QualifiedName,
 };
 
@@ -181,6 +181,7 @@ impl Two {
             wait_for_server: Duration::from_secs(60),
             stall: MigrationSpec::STALL,
             ignore_new_columns: false,
+            trust: Trust::default(),
         }
     }
 

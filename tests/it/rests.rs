@@ -315,6 +315,7 @@ async fn compared(bed: &Bed) -> Failure {
         slot: None,
         page_rows: None,
         list: 1,
+        trust: bed.spec.trust.clone(),
     };
     let (_stay, interrupt) = watch::channel(false);
     verify(&spec, interrupt, &mut |_: &Event| {}).await.unwrap_err()

@@ -16,7 +16,9 @@ use pghost::{
     config::Config,
     conn::{Connection, QueryResult, SessionKind, parse_dsn},
     ledger::LedgerSchema,
-    migrate::{self, Event, Failure, MigrationSpec, MigrationStatus, StatusSpec, TableSpec, Then},
+    migrate::{
+        self, Event, Failure, MigrationSpec, MigrationStatus, StatusSpec, TableSpec, Then, Trust,
+    },
     pg::QualifiedName,
 };
 use tokio::sync::watch;
@@ -237,6 +239,7 @@ pub(crate) fn spec(from: &Database, to: &Database, source: &str, target: &str) -
         wait_for_server: MigrationSpec::WAIT_FOR_SERVER,
         stall: MigrationSpec::STALL,
         ignore_new_columns: false,
+        trust: Trust::default(),
     }
 }
 

@@ -12,7 +12,7 @@ use pghost::{
     conn::Connection,
     demo::orders,
     ledger::LedgerSchema,
-    migrate::{self, Event, Failure, TableSpec, VerifySpec},
+    migrate::{self, Event, Failure, TableSpec, Trust, VerifySpec},
     pg::{Ident, QualifiedName},
     verify::{self, Kind},
 };
@@ -102,6 +102,7 @@ async fn compare_as(
         slot: slot.map(str::to_owned),
         page_rows: Some(page_rows),
         list: 100,
+        trust: Trust::default(),
     };
     let (_stay, interrupt) = watch::channel(false);
     let mut events = Vec::new();

@@ -4,7 +4,9 @@
 use super::{
     finding::{At, Finding, Findings, Severity},
     look::look,
+    owners,
     plan::{Planned, plan},
+    strangers,
 };
 use crate::{
     conn::Error,
@@ -70,16 +72,22 @@ async fn look_at_all(
         return Ok(Vec::new());
     }
     let loaded = load_ledger::load(&mut servers.target, name, Access::Write).await;
-    match findings.take(at, loaded)? {
+    let Some(found) = findings.take(at, loaded)? else {
+        return Ok(Vec::new());
+    };
+    let both = (&mut servers.source, &mut servers.target);
+    let owners = owners::before_run(spec, both, found.as_ref(), findings).await?;
+    if findings.are_refused_for(strangers::ABOUT) {
+        // Whatever else would be asked of the tables may run that code.
+        return Ok(Vec::new());
+    }
+    if let Some(migration) = found {
+        look_at_old(spec, servers, &migration, findings).await?;
+        return Ok(Vec::new());
+    }
+    match look(spec, servers, (name.clone(), &owners), findings).await? {
+        Some(new) => plan(servers, &new, findings).await,
         None => Ok(Vec::new()),
-        Some(Some(migration)) => {
-            look_at_old(spec, servers, &migration, findings).await?;
-            Ok(Vec::new())
-        }
-        Some(None) => match look(spec, servers, name.clone(), findings).await? {
-            Some(new) => plan(servers, &new, findings).await,
-            None => Ok(Vec::new()),
-        },
     }
 }
 

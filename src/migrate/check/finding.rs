@@ -192,6 +192,11 @@ impl Findings {
         self.count(Severity::Refused)
     }
 
+    /// Whether something of this kind stands in the way.
+    pub(in crate::migrate) fn are_refused_for(&self, about: &str) -> bool {
+        self.list.iter().any(|f| f.severity == Severity::Refused && f.about == about)
+    }
+
     fn count(&self, severity: Severity) -> usize {
         self.list.iter().filter(|finding| finding.severity == severity).count()
     }

@@ -5,7 +5,9 @@
 
 use super::{
     finding::{At, Findings},
-    locale, order, privileges, sessions, settings, tables, trial, waits,
+    locale, order,
+    owners::KnownOwners,
+    privileges, sessions, settings, tables, trial, waits,
 };
 use crate::{
     ledger::MigrationName,
@@ -34,11 +36,11 @@ pub(in crate::migrate) struct NewMigration {
 pub(in crate::migrate) async fn all_well(
     spec: &MigrationSpec,
     servers: &mut Servers,
-    name: MigrationName,
+    of: (MigrationName, &KnownOwners),
     mut findings: Findings,
     listener: &mut dyn Listener,
 ) -> Result<NewMigration, Failure> {
-    let new = look(spec, servers, name, &mut findings).await?;
+    let new = look(spec, servers, of, &mut findings).await?;
     findings.tell(listener);
     findings.refused()?;
     new.ok_or_else(|| Failure::refused("not all tables are known", "try again"))
@@ -50,7 +52,7 @@ pub(in crate::migrate) async fn all_well(
 pub(super) async fn look(
     spec: &MigrationSpec,
     servers: &mut Servers,
-    name: MigrationName,
+    (name, owners): (MigrationName, &KnownOwners),
     findings: &mut Findings,
 ) -> Result<Option<NewMigration>, Failure> {
     let Some(slot) = findings.take(At::both("arguments"), slot_of(spec, &name))? else {
@@ -65,7 +67,7 @@ pub(super) async fn look(
     }
     let apart = preflight::no_partition_beside_its_root(&tables);
     findings.take(At::both("arguments"), apart)?;
-    let made = Made::look(&mut servers.target, spec, &tables, findings).await?;
+    let made = Made::look(&mut servers.target, spec, (&tables, owners), findings).await?;
     locale::look(servers, findings).await?;
     order::look(servers, spec.copy_from.as_ref(), &tables, findings).await?;
     settings::size(servers, &tables, findings).await?;

@@ -3,6 +3,8 @@
 //! ```text
 //!   servers::look   connections, versions, wal_level, encodings
 //!        v
+//!   owners          whose code would run; before the tables are asked anything
+//!        v
 //!   look            settings, privileges, tables, slot, publication ..   ──>  findings
 //!        v                                                                      │
 //!   NewMigration ──> prepare (a run)      plan (what a run would make)          v
@@ -20,11 +22,13 @@ mod locale;
 mod look;
 mod missing;
 mod order;
+mod owners;
 mod plan;
 mod privileges;
 mod published;
 mod sessions;
 mod settings;
+mod strangers;
 mod tables;
 mod trial;
 mod unmade;
@@ -35,7 +39,11 @@ pub(super) use finding::{At, Findings};
 pub use finding::{Finding, Severity, Side};
 pub(super) use look::{NewMigration, all_well};
 pub(super) use order::is_kept as order_is_kept;
+pub(super) use owners::{
+    KnownOwners, before_run as owners_before_run, has_strangers, look as look_at_owners,
+};
 pub use plan::Planned;
+pub(super) use strangers::trust_option;
 
 /// How much log the source keeps for a slot.
 const KEEP_SIZE: &str = "max_slot_wal_keep_size";

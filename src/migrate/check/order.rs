@@ -212,7 +212,7 @@ fn of_standby(table: &Table, key: &Key, ours: &[Collated], theirs: &[Collated]) 
 }
 
 async fn open(config: &Config) -> Result<Connection, Failure> {
-    Connection::connect(config, SessionKind::Sql).await.map_err(at_standby)
+    Connection::connect(config, SessionKind::Source).await.map_err(at_standby)
 }
 
 /// Errors: the connection's; or the server does not tell the versions, and a column of the key has

@@ -274,6 +274,7 @@ fn lock_of(kind: ObjectKind, sql: &str) -> Option<&'static str> {
         | ObjectKind::Policy
         | ObjectKind::OfType
         | ObjectKind::Identity
+        | ObjectKind::Owner
         | ObjectKind::RowSecurity => "ACCESS EXCLUSIVE",
         ObjectKind::ForeignKey | ObjectKind::Trigger | ObjectKind::Firing => "SHARE ROW EXCLUSIVE",
         ObjectKind::Setting if sql.contains(" CLUSTER ON ") => "SHARE UPDATE EXCLUSIVE",

@@ -93,7 +93,7 @@ impl<'a, 'l> SlotWatch<'a, 'l> {
 
     /// `None` if it is another server: settings with several hosts can lead elsewhere.
     async fn connect(&self) -> Result<Option<(Connection, Limits)>, Error> {
-        let mut connection = Connection::connect(self.source, SessionKind::Sql).await?;
+        let mut connection = Connection::connect(self.source, SessionKind::Source).await?;
         let sql = "SELECT pg_is_in_recovery() AS standby,
                 (SELECT system_identifier::text FROM pg_control_system()) AS system_id,
                 (SELECT nullif(setting::bigint, -1) FROM pg_settings

@@ -47,7 +47,7 @@ impl Watch<'_> {
     async fn look(&mut self) -> Result<(), Failure> {
         let failed = |error: Error| Failure::refused_by("looking at the tables", &error);
         let mut source =
-            Connection::connect(self.source, SessionKind::Sql).await.map_err(failed)?;
+            Connection::connect(self.source, SessionKind::Source).await.map_err(failed)?;
         let mut looked = Vec::new();
         for (record, table) in self.migration.tables.iter().zip(self.tables) {
             let there = table.target.as_ref();

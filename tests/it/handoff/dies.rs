@@ -81,6 +81,7 @@ async fn a_handover_that_dies_at_each_step_goes_on() {
             slot: None,
             page_rows: None,
             list: 20,
+            trust: spec.trust,
         };
         let (_stay, interrupt) = watch::channel(false);
         migrate::verify(&verify, interrupt, &mut |_: &Event| {}).await.unwrap();

@@ -240,6 +240,7 @@ async fn a_small_table_of_locks_is_enough() {
         .await;
         let names: Vec<_> = tables.iter().map(String::as_str).collect();
         let mut spec = of(&from, &to, &names);
+        spec.trust.owners.push(owner.clone());
         spec.target_owner = Some(owner);
         let checked = check(&from, &to, &spec).await;
         refused_are(&checked, &[]);
