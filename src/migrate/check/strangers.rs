@@ -11,9 +11,9 @@
 //!
 //! A *powerful* role is one whose rights are all rights of the server: with these an expression of
 //! a mere owner's would be the server's. It holds on each side for what is there; and for the
-//! target also of the source's tables that are made there, since their expressions are first run by the
-//! role that makes them. What may not run may not even be planned: nothing asks of the tables
-//! themselves before. Pure; the asking is `owners`'.
+//! target also of the source's tables that are made there, since their expressions are first run
+//! by the role that makes them. What may not run may not even be planned: nothing asks of the
+//! tables themselves before. Pure; the asking is `owners`'.
 
 use super::finding::{At, Findings, Side};
 use crate::{
