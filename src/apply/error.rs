@@ -73,6 +73,14 @@ pub enum ApplyError {
         /// What happened.
         error: Error,
     },
+    /// A table of the target is not what it was when the run began.
+    #[error("{place} was altered; nothing was written to it after position {after}")]
+    Reshaped {
+        /// The table.
+        place: String,
+        /// The last position that the target is known to have committed.
+        after: Lsn,
+    },
     /// The ledger's line was not there, or not where this run has left it.
     #[error(
         "the migration's line in the ledger is not where this run has left it, at {after}: \

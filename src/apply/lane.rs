@@ -11,10 +11,12 @@ use super::{
     ApplyError, ApplyTable, Fold,
     error::TARGET,
     fold::Entry,
+    look::Looks,
     work::{Queued, Written},
     writer::{How, TRUNCATE, Writer},
 };
 use crate::{
+    catalog::Foundation,
     conn::{Connection, Pipeline},
     ledger::{self, MigrationName, Position, PositionWriter},
     pg::{Lsn, SqlState},
@@ -47,6 +49,8 @@ enum Outstanding {
     Own,
     /// The staging table of this table: it is made, emptied or filled.
     Stage(usize),
+    /// A look at this table, or the lock that goes before it.
+    Look(usize),
     /// The ledger's position, which fails unless it finds its line.
     Position,
     /// Rows.
@@ -90,6 +94,7 @@ pub(super) enum Committed {
 pub(super) struct Lane {
     pipeline: Pipeline,
     writer: Writer,
+    looks: Looks,
     positions: PositionWriter,
     outstanding: VecDeque<Outstanding>,
     /// The batches whose rows are not known to be committed, oldest first.
@@ -121,6 +126,7 @@ impl Lane {
         Ok(Self {
             pipeline,
             writer: Writer::new(may_stage),
+            looks: Looks::default(),
             positions,
             outstanding: VecDeque::new(),
             batches: VecDeque::new(),
@@ -175,12 +181,19 @@ impl Lane {
         }
     }
 
+    /// Queues a look at a table, the first time that it is written to.
+    fn look(&mut self, at: usize, table: &ApplyTable) {
+        let queued = self.looks.look(&mut self.pipeline, at, table);
+        self.outstanding.extend((0..queued).map(|_| Outstanding::Look(at)));
+    }
+
     /// Queues the emptying of tables, which comes before all that is written to any of them.
     pub(super) fn truncate(&mut self, tables: &[(usize, &ApplyTable)]) {
         if tables.is_empty() {
             return;
         }
         self.begin();
+        tables.iter().for_each(|(at, table)| self.look(*at, table));
         let Self { writer, pipeline, outstanding, .. } = self;
         writer.truncate(pipeline, tables, &mut |queued| outstanding.push_back(queued.into()));
     }
@@ -188,6 +201,9 @@ impl Lane {
     /// Queues the folded changes of a table.
     pub(super) fn write(&mut self, at: usize, table: &ApplyTable, fold: &Fold, how: How) {
         self.begin();
+        if fold.entries().iter().any(|entry| how.is_mine(table, fold, entry)) {
+            self.look(at, table);
+        }
         let Self { writer, pipeline, outstanding, .. } = self;
         writer.write(pipeline, (at, table), fold, how, &mut |queued| {
             outstanding.push_back(queued.into());
@@ -203,6 +219,7 @@ impl Lane {
         entries: (&Entry, &Entry),
     ) {
         self.begin();
+        self.look(at, table);
         let Self { writer, pipeline, outstanding, .. } = self;
         writer.move_row(pipeline, (at, table), fold, entries, &mut |queued| {
             outstanding.push_back(queued.into());
@@ -248,6 +265,7 @@ impl Lane {
         self.commits += 1;
         self.open = false;
         self.writer.ended();
+        self.looks.ended();
     }
 
     /// The next thing that was committed. Sends what is queued. May be dropped at any await
@@ -271,6 +289,9 @@ impl Lane {
                 let table = error.sqlstate().and_then(|_| self.table_in_hand(tables));
                 let place = table.map_or_else(|| TARGET.into(), |t| format!("{TARGET}'s {t}"));
                 match self.outstanding.front() {
+                    Some(Outstanding::Look(_)) if Foundation::fails(&error) => {
+                        ApplyError::Reshaped { place, after }
+                    }
                     Some(Outstanding::Stage(table)) if is_refusal(&error) => {
                         ApplyError::NotStaged { table: *table, place, after, error }
                     }
@@ -300,18 +321,24 @@ impl Lane {
                         Committed::Position
                     });
                 }
-                Some(Outstanding::Own | Outstanding::Stage(_) | Outstanding::Position) | None => {}
+                Some(
+                    Outstanding::Own
+                    | Outstanding::Stage(_)
+                    | Outstanding::Look(_)
+                    | Outstanding::Position,
+                )
+                | None => {}
             }
         }
     }
 
     /// The table whose changes the oldest statement without a reply brings, if it brings any.
     fn table_in_hand(&self, tables: &[ApplyTable]) -> Option<String> {
-        use Outstanding::{Own, Stage, Written};
-        let brings = |o: &&Outstanding| matches!(o, Own | Stage(_) | Written(_));
+        use Outstanding::{Look, Own, Stage, Written};
+        let brings = |o: &&Outstanding| matches!(o, Own | Stage(_) | Look(_) | Written(_));
         let table = self.outstanding.iter().take_while(brings).find_map(|o| match o {
             Written(written) => tables.get(written.table),
-            Stage(table) => tables.get(*table),
+            Stage(table) | Look(table) => tables.get(*table),
             _ => None,
         });
         table.map(|table| table.target.plain())

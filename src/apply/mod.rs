@@ -24,6 +24,7 @@ mod fetch;
 mod fold;
 mod lane;
 mod lanes;
+mod look;
 mod messages;
 mod open;
 mod plan;

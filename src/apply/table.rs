@@ -36,6 +36,10 @@ pub struct ApplyTable {
     pub target: QualifiedName,
     /// What must be so on the source whenever rows are read, and after it was described anew.
     pub foundation: Foundation,
+    /// What must be so on the target whenever rows are written, once `lock` was taken.
+    pub ground: Foundation,
+    /// The statement after which that stays so to the end of a transaction.
+    pub lock: String,
     /// The columns that travel, in the order of the source.
     pub columns: Vec<ApplyColumn>,
     /// The key on the source: how fetched rows are found.
@@ -172,6 +176,8 @@ mod tests {
             source: QualifiedName::new("s", "t"),
             target: QualifiedName::new("s", "t"),
             foundation: Foundation::default(),
+            ground: Foundation::default(),
+            lock: String::new(),
             columns: vec![column("id", 23), column("v", 25)],
             source_key: Vec::new(),
             target_key: vec![key],

@@ -65,7 +65,7 @@ pub(super) struct How {
 }
 
 impl How {
-    fn is_mine(self, table: &ApplyTable, fold: &Fold, entry: &Entry) -> bool {
+    pub(super) fn is_mine(self, table: &ApplyTable, fold: &Fold, entry: &Entry) -> bool {
         let (lane, lanes) = self.lane;
         match (lanes, table.keys_are_bytes) {
             (0 | 1, _) => true,

@@ -37,6 +37,14 @@ pub enum PageError {
         /// What happened.
         error: Error,
     },
+    /// The target's table is not what it was when the run began.
+    #[error("the target {table} was altered; nothing of {what} was written to it")]
+    Reshaped {
+        /// The page.
+        what: String,
+        /// The table.
+        table: String,
+    },
     /// The two sides counted differently; nothing was committed.
     #[error(
         "the source sent {sent} rows for {what} and the target took {taken}: \
@@ -60,7 +68,7 @@ impl PageError {
             Self::Session { error, .. }
             | Self::Source { error, .. }
             | Self::Target { error, .. } => Some(error),
-            Self::Altered { .. } | Self::Counts { .. } => None,
+            Self::Altered { .. } | Self::Reshaped { .. } | Self::Counts { .. } => None,
         }
     }
 
@@ -73,6 +81,7 @@ impl PageError {
             Self::Session { .. }
             | Self::Altered { .. }
             | Self::Target { .. }
+            | Self::Reshaped { .. }
             | Self::Counts { .. } => false,
         }
     }

@@ -52,11 +52,16 @@ pub(super) async fn copy_page(
     // the page's transaction is open nothing waits for anybody but the servers.
     let told = tell.reserve().await.ok();
     ledger::begin_page(target);
+    target.queue_query(&format!("{}; SELECT {} AS holds", plan.lock, plan.ground.assertion()));
     target.queue_query(&copy_page_in(&plan.target, &plan.columns, plan.format));
 
     // Whatever the target waits for, a lock say, is over before the source is asked for anything,
     // and what the source waits for is over before the snapshot begins.
     target.result().await.map_err(at_target)?;
+    target.result().await.map_err(|error| match Foundation::fails(&error) {
+        true => PageError::Reshaped { what: of(&plan.source), table: plan.target.plain() },
+        false => at_target(error),
+    })?;
     let mut into = target.copy_in().await.map_err(at_target)?;
 
     let mut open = Duration::ZERO;

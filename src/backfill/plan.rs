@@ -60,6 +60,10 @@ pub struct TablePlan {
     pub foundation: Foundation,
     /// Its name on the target.
     pub target: QualifiedName,
+    /// What must be so on the target whenever rows are written, once `lock` was taken.
+    pub ground: Foundation,
+    /// The statement after which that stays so to the end of a transaction.
+    pub lock: String,
     /// The columns that travel, by name on both sides.
     pub columns: Vec<Ident>,
     /// The key it is paged by.

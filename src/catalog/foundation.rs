@@ -9,9 +9,13 @@
 //! Left out is what the rows do not rest on: statistics, defaults, privileges, indexes other than
 //! the key, the names of types, labels that an enum gets.
 
+mod target;
+
+pub use target::{Written, lock_target};
+
 use super::{Key, Table};
 use crate::{
-    conn::{Connection, Error},
+    conn::{Connection, Error, QueryResult},
     pg::{Ident, Oid, QualifiedName},
     sql::quote_literal,
 };
@@ -112,8 +116,9 @@ pub struct Foundation {
     holds: String,
     /// The query that gives the text.
     query: String,
-    /// For messages.
+    /// For messages: the table as it is called, and where.
     table: String,
+    side: &'static str,
 }
 
 impl Foundation {
@@ -127,31 +132,31 @@ impl Foundation {
         ignores_new: bool,
     ) -> Result<Self, Error> {
         let names: Vec<_> = key.columns.iter().map(|column| column.name.clone()).collect();
+        let plain = table.name.plain();
         let all = query(&table.name, &names, None, "true");
-        let text = text(connection, &all).await?.unwrap_or_default();
+        let (text, hashed) = look(connection, &all).await?;
         if !is_of(&text, table) {
-            let plain = table.name.plain();
             return Err(Error::Settings(format!("{plain} was altered while it was looked at")));
         }
+        let taken = |text, hashed: &str, query: String| {
+            let holds = format!("{} = {}", hash(&query), quote_literal(hashed));
+            Self { text, holds, query, table: plain, side: "source" }
+        };
         let last = ignores_new.then(|| last_column(&text, table));
         let enums: Vec<_> = types(&text).map(|oid| oid.to_string()).collect();
-        let mut labels = String::new();
-        if !enums.is_empty() {
-            let list = format!("{{{}}}", enums.join(","));
-            labels = connection.query_with(LABELS, &[Some(&list)]).await?.row()?.get("labels")?;
+        if last.is_none() && enums.is_empty() {
+            return Ok(taken(text, &hashed, all));
         }
+        let list = format!("{{{}}}", enums.join(","));
+        let labels: String =
+            connection.query_with(LABELS, &[Some(&list)]).await?.row()?.get("labels")?;
         let known = match labels.as_str() {
             "" => "true".to_owned(),
             labels => format!("e.oid IN ({labels})"),
         };
         let query = query(&table.name, &names, last, &known);
-        let both = format!("SELECT ({query}) AS text, {} AS hash", hash(&query));
-        let found = connection.query(&both).await?;
-        let of = |column| found.row()?.get::<Option<String>>(column);
-        let now = of("hash")?.unwrap_or_default();
-        let holds = format!("{} = {}", hash(&query), quote_literal(&now));
-        let text = of("text")?.unwrap_or_default();
-        Ok(Self { text, holds, query, table: table.name.plain() })
+        let (text, hashed) = look(connection, &query).await?;
+        Ok(taken(text, &hashed, query))
     }
 
     /// An expression that is true, and otherwise false or NULL, if the table is what it was.
@@ -181,8 +186,8 @@ impl Foundation {
         if connection.query(&sql).await?.row()?.get::<Option<bool>>("holds")? == Some(true) {
             return Ok(None);
         }
-        let now = text(connection, &self.query).await?.unwrap_or_default();
-        Ok(Some(in_words(&self.text, &now).to_owned()))
+        let (now, _) = look(connection, &self.query).await?;
+        Ok(Some(in_words(&self.text, &now, self.side)))
     }
 }
 
@@ -196,9 +201,14 @@ fn query(name: &QualifiedName, key: &[Ident], last: Option<u32>, labels: &str) -
         ("$table", quote_literal(name.name.as_str())),
         ("$name", quote_literal(&name.to_string())),
     ];
-    // A name may look like a parameter: each is put in once, from left to right.
+    filled(TEXT, &values)
+}
+
+/// A text with values in the places of parameters. A name may look like a parameter, so each is put
+/// in once, from left to right.
+fn filled(text: &str, values: &[(&str, String)]) -> String {
     let mut sql = String::new();
-    let mut rest = TEXT;
+    let mut rest = text;
     while let Some(at) = rest.find('$') {
         sql.push_str(&rest[..at]);
         rest = &rest[at..];
@@ -217,9 +227,20 @@ fn hash(query: &str) -> String {
     format!("encode(sha256(convert_to(({query}), getdatabaseencoding())), 'hex')")
 }
 
-async fn text(connection: &mut Connection, query: &str) -> Result<Option<String>, Error> {
-    let found = connection.query(&format!("SELECT ({query}) AS text")).await?;
-    found.row()?.get("text")
+/// What gives a text and its hash.
+fn looking(query: &str) -> String {
+    format!("SELECT ({query}) AS text, {} AS hash", hash(query))
+}
+
+/// The text and its hash; empty where there is no such table.
+fn found(result: &QueryResult) -> Result<(String, String), Error> {
+    let of =
+        |column| Ok::<_, Error>(result.row()?.get::<Option<String>>(column)?.unwrap_or_default());
+    Ok((of("text")?, of("hash")?))
+}
+
+async fn look(connection: &mut Connection, query: &str) -> Result<(String, String), Error> {
+    found(&connection.query(&looking(query)).await?)
 }
 
 fn lines<'a>(text: &'a str, of: &str) -> impl Iterator<Item = &'a str> {
@@ -263,27 +284,34 @@ fn is_of(text: &str, table: &Table) -> bool {
     oid == Some(table.oid.0) && stored.iter().cloned().eq(loaded)
 }
 
-fn in_words(before: &str, now: &str) -> &'static str {
+const FIRES: &str = "it has a trigger or rule now that fires on every row that is moved";
+const OTHERS: &str = "its columns are others than they were";
+
+fn in_words(before: &str, now: &str, side: &str) -> String {
     let differs = |of| !lines(before, of).eq(lines(now, of));
     let first = |text: &str| {
         let line = lines(text, "table").next().unwrap_or_default();
         line.split(' ').next().unwrap_or_default().to_owned()
     };
     if first(before) != first(now) {
-        "is gone from the source, or another table of the same name"
-    } else if differs("table") {
-        "was altered on the source: it is of another kind, or has another replica identity"
-    } else if differs("column") {
-        "was altered on the source: its columns are others than they were"
-    } else if differs("nullable") {
-        "was altered on the source: a column of its key can be NULL now"
-    } else if differs("key") {
-        "was altered on the source: the index of its key is gone, or can't be relied on"
-    } else if differs("partition") {
-        "was altered on the source: its partitions, or the tables that inherit from it, are others"
-    } else {
-        "was altered on the source: a type that its columns are made of has another definition"
+        return format!("is gone from the {side}, or another table of the same name");
     }
+    let what = if differs("fires") {
+        FIRES
+    } else if differs("table") {
+        "it is of another kind, or has another replica identity"
+    } else if differs("column") {
+        OTHERS
+    } else if differs("nullable") {
+        "a column of its key can be NULL now"
+    } else if differs("key") {
+        "the index of its key is gone, or can't be relied on"
+    } else if differs("partition") {
+        "its partitions, or the tables that inherit from it, are others"
+    } else {
+        "a type that its columns are made of has another definition"
+    };
+    format!("was altered on the {side}: {what}")
 }
 
 #[cfg(test)]
@@ -323,7 +351,8 @@ mod tests {
 
     #[test]
     fn a_difference_is_told_in_words() {
-        let changed = |from, to| in_words(TEXT_OF_TWO, &TEXT_OF_TWO.replace(from, to));
+        let changed =
+            |from: &str, to: &str| in_words(TEXT_OF_TWO, &TEXT_OF_TWO.replace(from, to), "source");
         assert!(changed("table 7", "table 8").contains("another table"));
         assert!(changed("\"id\"", "\"di\"").contains("columns"));
         assert!(changed("key 1 2 3\n", "").contains("index of its key"));

@@ -4,6 +4,7 @@
 //! are the parts that ask a server; choosing a key, judging types and writing the definitions of a
 //! table and of what belongs to it are pure. What follows from it for a run is `migrate`'s.
 
+mod composition;
 mod definition;
 mod digest;
 mod extras;
@@ -23,9 +24,12 @@ mod sample;
 mod sequence;
 mod types;
 
+pub use composition::{
+    Composition, Difference, Parts, compare as compare_composition, load_composition,
+};
 pub use definition::{Design, add_key, always_identities, create_partition, create_table};
 pub use extras::{PGHOSTS_TRIGGER, load_extras, load_names, load_settings};
-pub use foundation::Foundation;
+pub use foundation::{Foundation, Written, lock_target};
 pub use inherited::{NamedPartition, inherited_objects};
 pub use key::{
     Key, KeyRefusal, choose_key, explain_key, key_statement, matching_key, unusable_keys,

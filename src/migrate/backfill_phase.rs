@@ -78,7 +78,7 @@ impl Journey<'_, '_> {
                 Err(why) if is_altered && why.rule.is_none() => {
                     Failure { message: why.message, ..failure }
                 }
-                _ => failure,
+                _ => self.reshaped(failure).await,
             });
         }
         noted.map_err(|error| at_ledger(&error))?;
@@ -127,6 +127,7 @@ impl Journey<'_, '_> {
     /// long a snapshot was held, whatever becomes of it.
     async fn copy_tables(&mut self, longest: &mut f64) -> Result<(), Failure> {
         let pages = self.pages_so_far().await?;
+        self.take_ground().await?;
         let (mut views, mut left) = (BTreeMap::new(), Vec::new());
         for table in &self.tables {
             if let Some(done) = pages.get(&table.ordinal) {

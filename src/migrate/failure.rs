@@ -189,6 +189,11 @@ impl Failure {
         Self::by_rule(rule, error.sqlstate(), format!("{what}: {error}"), KEPT)
     }
 
+    /// A fault that was met in mid-run, and that no server has told.
+    pub(super) fn met(sign: Sign, message: impl Into<String>) -> Self {
+        Self::by_rule(rule_of(sign), None, message.into(), KEPT)
+    }
+
     /// A page that failed.
     #[must_use]
     pub fn backfill(error: &PageError) -> Self {

@@ -3,7 +3,9 @@
 use crate::{
     apply::{ApplyColumn, ApplyTable},
     backfill::{PageRows, TablePlan, rows_per_page},
-    catalog::{Foundation, Key, Table, binary_is_safe, equal_means_same_bytes, explain_key},
+    catalog::{
+        Foundation, Key, Table, binary_is_safe, equal_means_same_bytes, explain_key, lock_target,
+    },
     ledger::TableRecord,
     pg::{Ident, Lsn, QualifiedName},
     sql::Stage,
@@ -21,6 +23,8 @@ pub(super) struct PlannedTable {
     pub(super) target: Option<Table>,
     /// What must be so on the source as long as it is read from.
     pub(super) foundation: Foundation,
+    /// What must be so on the target as long as it is written to; taken down when that begins.
+    pub(super) ground: Foundation,
     /// What the order of the source's key depends on.
     pub(super) key_order: String,
     /// The target's key; `None` while there is no target, and, where pghost has made it, until its
@@ -90,6 +94,8 @@ impl PlannedTable {
             ordinal: self.ordinal,
             source: self.source.name.clone(),
             foundation: self.foundation.clone(),
+            ground: self.ground.clone(),
+            lock: self.lock(),
             target: self.target_name.clone(),
             columns: self.columns(),
             key: self.key.columns.clone(),
@@ -98,6 +104,12 @@ impl PlannedTable {
             page_rows: page_rows
                 .map_or(PageRows::Adapting(estimated), |rows| PageRows::Fixed(rows.max(1))),
         }
+    }
+
+    /// The lock under which the target's ground stays as it is.
+    fn lock(&self) -> String {
+        let partitions = self.target.as_ref().map_or(0, |target| target.partitions.len());
+        lock_target(&self.target_name, partitions)
     }
 
     /// Whether equal keys have equal bytes on both sides.
@@ -142,6 +154,8 @@ impl PlannedTable {
             source: self.source.name.clone(),
             target: self.target_name.clone(),
             foundation: self.foundation.clone(),
+            ground: self.ground.clone(),
+            lock: self.lock(),
             staged: Stage::has_room_for(columns.len()),
             columns,
             source_key: self.key.columns.clone(),
@@ -209,6 +223,7 @@ mod tests {
             key,
             target_name,
             foundation: Foundation::default(),
+            ground: Foundation::default(),
             key_order: String::new(),
             target,
             new_columns: Vec::new(),

@@ -7,6 +7,7 @@ use super::{
     Failure, MigrationSpec, Then, Verdict,
     altered::{self, Difference},
     check::{Findings, order_is_kept},
+    composition,
     failure::Exit,
     handoff,
     plan::PlannedTable,
@@ -45,6 +46,9 @@ pub(super) async fn check(
         order_is_kept(&mut servers.source, spec.copy_from.as_ref(), left).await?;
     }
     still::is_kept(&mut servers.target, &tables).await?;
+    if let Some(difference) = composition::differences(servers, &tables).await?.pop() {
+        return Err(difference.in_mid_run());
+    }
     check_slot(servers, migration).await?;
     publication::still_brings_all(&mut servers.source, migration, &tables).await?;
     if spec.then == Then::Handoff {
@@ -171,6 +175,7 @@ async fn check_table(
         source,
         key,
         foundation,
+        ground: Foundation::default(),
         target_name: record.target.clone(),
         target: Some(found),
         key_order: record.key_order.clone(),

@@ -274,13 +274,8 @@ impl<'a, 'l> Journey<'a, 'l> {
         self.apply_until(stop, interrupt).await
     }
 
-    /// The same until `interrupt` turns true.
-    pub(super) async fn apply_until(
-        &mut self,
-        stop: Stop,
-        interrupt: watch::Receiver<bool>,
-    ) -> Result<Outcome, Failure> {
-        let started = Instant::now();
+    async fn what_to_apply(&mut self, stop: Stop) -> Result<Apply, Failure> {
+        self.take_ground().await?;
         let (target, name) = (&mut self.servers.target, &self.migration.name);
         let until = ledger::pages_until(target, name).await.map_err(|error| at_ledger(&error))?;
         let ignores_new = self.spec.ignore_new_columns;
@@ -290,7 +285,7 @@ impl<'a, 'l> Journey<'a, 'l> {
             .collect::<Option<_>>()
             .ok_or_else(|| at_ledger(&Error::Result("a table has no key on the target".into())))?;
         let checkpoint = self.checkpoint();
-        let apply = Apply {
+        Ok(Apply {
             migration: self.migration.name.clone(),
             source: self.spec.source.clone(),
             identity: self.migration.source.clone(),
@@ -303,7 +298,17 @@ impl<'a, 'l> Journey<'a, 'l> {
             checkpoint,
             stop,
             stall: self.spec.stall,
-        };
+        })
+    }
+
+    /// The same until `interrupt` turns true.
+    pub(super) async fn apply_until(
+        &mut self,
+        stop: Stop,
+        interrupt: watch::Receiver<bool>,
+    ) -> Result<Outcome, Failure> {
+        let started = Instant::now();
+        let apply = self.what_to_apply(stop).await?;
         let mut view = ApplyView::new();
         let desk = self.desk;
         let Servers { source, target, .. } = &mut self.servers;
@@ -332,7 +337,8 @@ impl<'a, 'l> Journey<'a, 'l> {
         desk.set_streaming(false);
         let outcome = match outcome {
             Err((failure, true)) => Err(self.altered(failure).await),
-            outcome => outcome.map_err(|(failure, _)| failure),
+            Err((failure, false)) => Err(self.reshaped(failure).await),
+            Ok(outcome) => Ok(outcome),
         };
         if stop == Stop::WhenTold && outcome.is_ok() {
             let again = self.servers.open_again(self.spec).await;

@@ -73,6 +73,8 @@ pub enum Sign {
     Altered,
     /// A function did not find what it names without a schema.
     SearchPath,
+    /// The target's table was altered, or something fires on its rows.
+    Reshaped,
     /// The target is not what the source's log expects.
     Diverged,
     /// The target took other rows than it was sent.
@@ -105,6 +107,7 @@ impl Sign {
             Self::NotShown => "not shown",
             Self::Altered => "table altered",
             Self::SearchPath => "in a function",
+            Self::Reshaped => "target altered",
             Self::Diverged => "target diverged",
             Self::Counts => "rows kept away",
             Self::Emptied => "target emptied",
@@ -241,6 +244,11 @@ pub static RULES: &[Rule] = &[
          the message"),
     rule(Sign::Counts, Anywhere, "a trigger or rule on the target keeps rows away", Stop,
         "drop or disable it and give the same command again"),
+    rule(Sign::Reshaped, Anywhere,
+        "the target's table was altered under the run, or has a trigger or rule that fires on its \
+         rows", Stop,
+        "make it what it was, drop or disable what fires, and give the same command again; it \
+         goes on where it stopped"),
     rule(Sign::Diverged, Anywhere, "something else writes to the target", Stop,
         "stop what else writes to the target table and put back the rows that it took away, as \
          the source has them now; then give the same command again, and let `pghost verify` \
@@ -346,6 +354,7 @@ pub fn rule_of_page(error: &PageError) -> &'static Rule {
     match (error, error.connection_error()) {
         (_, Some(error)) => rule_of_error(error, Anywhere),
         (PageError::Altered { .. }, None) => rule_of(Sign::Altered),
+        (PageError::Reshaped { .. }, None) => rule_of(Sign::Reshaped),
         _ => rule_of(Sign::Counts),
     }
 }
@@ -363,6 +372,7 @@ pub fn rule_of_apply(error: &ApplyError) -> &'static Rule {
         | ApplyError::Bound { error, .. } => rule_of_error(error, Anywhere),
         ApplyError::NotShown { .. } => rule_of(Sign::NotShown),
         ApplyError::TableChanged { .. } => rule_of(Sign::Altered),
+        ApplyError::Reshaped { .. } => rule_of(Sign::Reshaped),
         ApplyError::Diverged { .. } => rule_of(Sign::Diverged),
         ApplyError::KeptAway { .. } => rule_of(Sign::Counts),
         ApplyError::Undecodable { .. } | ApplyError::Message(_) | ApplyError::OutOfPlace { .. } => {

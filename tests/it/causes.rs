@@ -57,6 +57,8 @@ const fn change(
 const PAGE: &str = "reading page ";
 const WRITES_PAGE: &str = "writing page ";
 const TARGET: &str = "public.target";
+/// In the place of a server's code: a type that rounds or cuts would take values without a word.
+const ALTERED: &str = "altered";
 
 /// One after the other, of one migration.
 const CAUSES: &[Cause] = &[
@@ -101,14 +103,14 @@ const CAUSES: &[Cause] = &[
     page(
         false,
         "ALTER TABLE target ALTER n TYPE numeric(4, 2)",
-        ("22003", &[WRITES_PAGE, TARGET, "precision 4"]),
+        (ALTERED, &["page ", TARGET, "its columns are others"]),
         "ALTER TABLE target ALTER n TYPE numeric",
     ),
     // Before the checkpoint.
     change(
         "UPDATE source SET v = 'too long for twelve' WHERE id < 9",
         "ALTER TABLE target ALTER v TYPE varchar(12)",
-        ("22001", &["writing changes", TARGET, "character varying(12)"]),
+        (ALTERED, &[TARGET, "was altered: its columns are others"]),
         "ALTER TABLE target ALTER v TYPE text",
     ),
     // And from here on after it.
@@ -219,9 +221,10 @@ impl Bed {
         says: &[&str],
     ) -> Failure {
         let failure = ended.map(|_| (code, says)).unwrap_err();
-        let state = SqlState::from_bytes(code.as_bytes()).unwrap();
-        let rule = rule_of_state(state, Place::Anywhere);
-        assert_eq!(failure.sqlstate, Some(state), "{failure}");
+        let state = SqlState::from_bytes(code.as_bytes());
+        let rule = state
+            .map_or_else(|| rule_of(Sign::Reshaped), |state| rule_of_state(state, Place::Anywhere));
+        assert_eq!(failure.sqlstate, state, "{failure}");
         assert_eq!((failure.exit, failure.verdict), (Exit::Stopped, rule.verdict), "{failure}");
         // An index has a way to go on without it, too.
         assert!(failure.hint.starts_with(rule.next), "{failure}");

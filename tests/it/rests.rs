@@ -1,6 +1,8 @@
 //! What a run rests on is changed in mid-run: the table by its name, columns by theirs, types, the
 //! key. Nothing of another table, and nothing of a column of another name, is ever committed.
 
+mod target;
+
 use pghost::{
     backfill::Paging,
     cluster::Binaries,

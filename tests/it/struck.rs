@@ -24,8 +24,9 @@ const WRITES: &str = "pid IN (SELECT pid FROM pg_locks
     WHERE locktype = 'advisory' AND granted AND mode = 'ShareLock')";
 const READS_PAGES: &str = "(query LIKE '%pg_current_wal_flush_lsn()%' OR query LIKE 'COPY %')";
 const FINDS_PAGES: &str = "query = 'COMMIT'";
-const OF_THE_RUN: &str = "(query LIKE 'SELECT pg_advisory_lock_shared(%'
-    OR query LIKE 'SET enable_seqscan = off; SET enable_hashjoin%')";
+const OF_THE_RUN: &str = "(query LIKE 'SELECT pg_catalog.pg_try_advisory_lock_shared(%'
+    OR query LIKE 'SET enable_seqscan = off; SET enable_hashjoin%'
+    OR query LIKE 'SELECT (encode(%')";
 /// One that streams: in an idle one there is nothing to cancel.
 const WALSENDER: &str = "backend_type = 'walsender' AND wait_event LIKE 'WalSenderWait%'";
 const WATCHES_THE_SLOT: &str = "query LIKE '%FROM pg_replication_slots s WHERE%'";

@@ -68,6 +68,8 @@ fn tables(world: &World) -> Vec<ApplyTable> {
         source: QualifiedName::new("public", table.name),
         target: QualifiedName::new("public", table.name),
         foundation: Foundation::default(),
+        ground: Foundation::default(),
+        lock: String::new(),
         columns: super::COLUMNS.iter().map(column).collect(),
         source_key: vec![key.clone()],
         target_key: vec![key.clone()],

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     ledger::MigrationName,
     migrate::{
-        Failure, Listener, MigrationSpec, Then, handoff, is_slot_name, make_table::Made,
-        plan::PlannedTable, preflight, publication, servers::Servers, standby,
+        Failure, Listener, MigrationSpec, Then, composition, handoff, is_slot_name,
+        make_table::Made, plan::PlannedTable, preflight, publication, servers::Servers, standby,
     },
 };
 
@@ -69,6 +69,9 @@ pub(super) async fn look(
     findings.take(At::both("arguments"), apart)?;
     let made = Made::look(&mut servers.target, spec, (&tables, owners), findings).await?;
     locale::look(servers, findings).await?;
+    for failure in composition::differences(servers, &tables).await? {
+        findings.refuse(At::both("types"), failure);
+    }
     order::look(servers, spec.copy_from.as_ref(), &tables, findings).await?;
     settings::size(servers, &tables, findings).await?;
     trial::look(servers, spec, &tables, &made, findings).await?;

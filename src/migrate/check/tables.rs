@@ -51,6 +51,7 @@ pub(super) async fn look(
         target_name: spec.target.clone(),
         target,
         foundation,
+        ground: Foundation::default(),
         key_order,
         target_key,
         new_columns: Vec::new(),
