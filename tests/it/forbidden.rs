@@ -165,7 +165,12 @@ async fn nothing_that_is_only_told_stops_a_run() {
             ("open_transactions", "View pg_stat_activity is currently not supported"),
             ("size", "Function pg_total_relation_size() is currently not supported"),
         ] {
-            let told = |f: &&migrate::Finding| f.about == about && f.message.contains(words);
+            // These views are the test's own, which a session on the source does not even read.
+            let view = words.split(' ').nth(1).unwrap();
+            let unread = format!("access to non-system view \"{view}\" is restricted");
+            let told = |f: &&migrate::Finding| {
+                f.about == about && [words, &unread].iter().any(|words| f.message.contains(words))
+            };
             assert!(checked.findings.iter().any(|f| told(&f)), "{about}: {:#?}", checked.findings);
         }
     }
