@@ -408,19 +408,30 @@ async fn no_row_is_fetched_from_another_table() {
     let source = "CREATE TABLE source (id int PRIMARY KEY, a int, v text);
         ALTER TABLE source ALTER v SET STORAGE EXTERNAL;
         INSERT INTO source SELECT i, 1, repeat('x', 2100) FROM generate_series(1, 60) i";
-    let moves = "UPDATE source SET id = id + 100 WHERE id = 5;
-        CREATE TABLE shadow (LIKE source INCLUDING ALL);
+    // Its page was read before, and the checkpoint is still to come.
+    let moved = "UPDATE source SET id = id + 100 WHERE id = 5";
+    let swapped = "CREATE TABLE shadow (LIKE source INCLUDING ALL);
         INSERT INTO shadow VALUES (105, 7, 'other'); ALTER TABLE source RENAME TO away;
         ALTER TABLE shadow RENAME TO source";
     for binaries in oldest_and_newest() {
         let target = "CREATE TABLE target (id int PRIMARY KEY, a int, v text)";
         let (bed, spec) = make(&binaries, source, target).await;
-        let failure = migrate_with(&spec, |event| {
-            if matches!(event, Event::Checkpoint { .. }) {
-                moves.split(';').for_each(|sql| drop(now(bed.from.sql(sql))));
+        let gate = Gate::close(&bed.to, "target", 1, "NEW.id = 35").await;
+        let script = async {
+            gate.reached().await;
+            bed.from.sql(moved).await;
+            gate.open().await;
+        };
+        let mut swap = Some(swapped);
+        let run = migrate_with(&spec, |event| {
+            if matches!(event, Event::Checkpoint { .. })
+                && let Some(swap) = swap.take()
+            {
+                now(bed.from.sql(swap));
             }
         });
-        let failure = failure.await.unwrap_err();
+        let (ended, ()) = tokio::join!(run, script);
+        let failure = ended.unwrap_err();
         assert_eq!(failure.exit, Exit::CannotResume, "{failure}");
         assert!(failure.message.contains("it is called public.away now"), "{failure}");
         nothing_wrong(&bed, "fetched").await;
