@@ -39,8 +39,9 @@ pub async fn cutover_sequences(
     let connect = Connection::connect;
     let mut source =
         connect(&spec.source, SessionKind::Source).await.map_err(at("connecting to the source"))?;
+    // Here, too, nothing is looked at but sequences and the ledger: no view in the place of one.
     let mut target =
-        connect(&spec.target, SessionKind::Sql).await.map_err(at("connecting to the target"))?;
+        connect(&spec.target, SessionKind::Source).await.map_err(at("connecting to the target"))?;
     let tables = match &spec.name {
         Some(name) => {
             let name = MigrationName::new(&spec.ledger, name);

@@ -14,7 +14,10 @@ use self::attacker::{Attacker, as_role, told, verify};
 use crate::{
     moments::forget,
     stage::drop_slot,
-    support::{Database, assert_same, migrate as run, oldest_and_newest, server, spec},
+    support::{
+        Database, assert_same, migrate as run, nothing_is_left_open, oldest_and_newest, server,
+        spec,
+    },
 };
 
 fn all() -> Trust {
@@ -97,12 +100,14 @@ async fn a_target_tables_owner_gets_nothing_of_a_powerful_role() {
         .await;
         let mut modest = spec.clone();
         modest.target = as_role(&to, &mover);
+        mallory.alone().await;
         let checked = migrate::check(&modest).await.unwrap();
         assert_eq!(checked.count(Severity::Refused), 0, "{:#?}", checked.findings);
         let found = told(&checked).into_iter().any(|text| {
             text.contains(&mallory.name) && text.contains(&mover) && text.contains("m.t_check")
         });
         assert!(found, "{:#?}", checked.findings);
+        mallory.alone().await;
         run(&modest).await.unwrap();
         mallory.assert_is_nobody().await;
         forget(&modest).await;
@@ -110,6 +115,7 @@ async fn a_target_tables_owner_gets_nothing_of_a_powerful_role() {
         to.sql("TRUNCATE m.t_check, m.t_index, m.t_generated, m.t_partition, m.t_default").await;
 
         spec.trust.owners.push(mallory.name.clone());
+        mallory.alone().await;
         run(&spec).await.unwrap();
         assert_eq!(
             mallory.has_run().await,
@@ -170,12 +176,14 @@ async fn a_source_tables_owner_gets_nothing_of_the_targets_powerful_role() {
         // With a role that is no superuser nothing is to be got.
         let mut modest = spec.clone();
         modest.target = as_role(&to, &mover);
+        mallory.alone().await;
         run(&modest).await.unwrap();
         mallory.assert_is_nobody().await;
         forget(&modest).await;
         to.sql("DROP TABLE t; DROP SCHEMA IF EXISTS pghost CASCADE").await;
 
         spec.trust = all();
+        mallory.alone().await;
         run(&spec).await.unwrap();
         assert_eq!(mallory.has_run().await, ["export"]);
         drop_slot(&from, &spec).await;
@@ -220,6 +228,7 @@ async fn a_function_of_the_same_name_gets_nothing_and_another_text_is_told() {
         let words = ["on the target", &eve.name, "function fn.norm(integer)"];
         eve.is_refused(&spec, &words).await;
         spec.trust.owners = vec![eve.name.clone()];
+        eve.alone().await;
         run(&spec).await.unwrap();
         assert_eq!(eve.has_run().await, ["name"]);
         drop_slot(&from, &spec).await;
@@ -256,8 +265,10 @@ async fn a_source_tables_owner_gets_nothing_of_the_sources_powerful_role() {
 
         let mut modest = spec.clone();
         modest.source = as_role(&from, &mover(&from, &to, &mallory.name).await);
+        mallory.alone().await;
         let checked = migrate::check(&modest).await.unwrap();
         assert_eq!(checked.count(Severity::Refused), 0, "{:#?}", checked.findings);
+        mallory.alone().await;
         run(&modest).await.unwrap();
         verify(&modest).await.unwrap();
         mallory.assert_is_nobody().await;
@@ -265,6 +276,7 @@ async fn a_source_tables_owner_gets_nothing_of_the_sources_powerful_role() {
         to.sql("TRUNCATE t; DROP SCHEMA IF EXISTS pghost CASCADE").await;
 
         spec.trust = all();
+        mallory.alone().await;
         run(&spec).await.unwrap();
         let has_run = mallory.has_run().await;
         assert!(has_run.contains(&"fold".to_owned()), "{has_run:?}");
@@ -312,6 +324,7 @@ async fn nothing_is_called_by_a_search_path_that_somebody_has_set() {
         let mut spec = spec(&from, &to, "none", "t");
         spec.tables[0].source = QualifiedName::new("m", "t");
         (spec.page_rows, spec.trust) = (Some(10), all());
+        mallory.alone().await;
         run(&spec).await.unwrap();
         verify(&spec).await.unwrap();
         mallory.assert_is_nobody().await;
@@ -381,6 +394,9 @@ async fn a_table_that_is_made_is_given_to_the_sources_owner() {
         for (grant, owner) in [("", &mover), ("GRANT CREATE ON SCHEMA public TO", &app)] {
             if !grant.is_empty() {
                 to.sql(&format!("{grant} {app}")).await;
+            }
+            for database in [&from, &to] {
+                nothing_is_left_open(&database.config()).await;
             }
             let checked = migrate::check(&spec).await.unwrap();
             assert_eq!(checked.count(Severity::Refused), 0, "{:#?}", checked.findings);

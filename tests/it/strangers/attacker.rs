@@ -8,7 +8,7 @@ use pghost::{
 };
 use tokio::sync::watch;
 
-use crate::support::{Database, migrate as run, query};
+use crate::support::{Database, migrate as run, nothing_is_left_open, query};
 
 pub(super) struct Attacker {
     /// Of both databases.
@@ -95,6 +95,7 @@ impl Attacker {
     /// Panics unless the migration is refused for these words by `check`, a run and a comparison,
     /// and the attacker gets nothing from any.
     pub(super) async fn is_refused(&self, spec: &MigrationSpec, words: &[&str]) {
+        self.alone().await;
         let checked = migrate::check(spec).await.unwrap();
         let refused: Vec<_> =
             checked.findings.iter().filter(|f| f.severity == Severity::Refused).collect();
@@ -110,6 +111,13 @@ impl Attacker {
         assert_eq!(failure.exit, Exit::Refused, "{failure}");
         assert!(failure.hint.contains(&self.option()), "{failure}");
         self.assert_is_nobody().await;
+    }
+
+    /// A run that has just ended is no other that is running.
+    pub(super) async fn alone(&self) {
+        for database in &self.both {
+            nothing_is_left_open(&database.config()).await;
+        }
     }
 
     /// The same of a comparison.
