@@ -74,7 +74,7 @@ pub struct Owned {
     pub identity: String,
     /// Of a table: which one of those that were asked for, by its place.
     pub ordinal: Option<usize>,
-    /// Whether it belongs to what [`Asked::is_made`], or to what stands in its place.
+    /// Whether it belongs to a table that pghost is to make, or to what stands in its place.
     pub is_made: bool,
     /// Of a function of no extension: a hash of its text and all that decides what it does.
     pub text: Option<String>,

@@ -24,7 +24,7 @@ use crate::{
 /// (`migrate` refuses the others then).
 ///
 /// A killed pghost's last requests may still be in a server's hands. The lock that every writer
-/// holds lets the next run wait until they are done ([`writers`]).
+/// holds lets the next run wait until they are done ([`super::writers`]).
 pub async fn prepare_writer(
     target: &mut Connection,
     migration: &MigrationName,
