@@ -115,6 +115,8 @@ async fn a_page_is_atomic() {
         db.sql("ALTER TABLE target ADD CONSTRAINT refuse CHECK (id <> 35)").await;
         let mut spec = spec(&db, &db, "source", "target");
         spec.page_rows = Some(10);
+        // The trial would meet the row before any page.
+        spec.trial = false;
         let failure = migrate(&spec).await.unwrap_err();
         assert_eq!(failure.exit, Exit::Stopped, "{failure}");
         assert!(failure.message.contains("refuse"), "{failure}");

@@ -100,6 +100,8 @@ async fn a_target_that_became_unlogged_is_not_gone_on_with() {
             db.sql(made).await;
             db.sql("ALTER TABLE target ADD CONSTRAINT here CHECK (id <> 45)").await;
             let mut spec = spec(&db, &db, "source", "target");
+            // The trial would meet the row before any page.
+            spec.trial = false;
             (spec.page_rows, spec.copy_jobs) = (Some(10), 1);
             let stopped = migrate(&spec).await.unwrap_err();
             assert_eq!(stopped.exit, Exit::Stopped, "{stopped}");
