@@ -62,6 +62,8 @@ const PROVOKED: &[(Sign, Place, &str)] = &[
     (Sign::Counts, Anywhere, "judged::a_trigger_that_keeps_rows_away_stops_the_run"),
     (Sign::Diverged, Anywhere, "judged::a_target_that_somebody_else_writes_to_stops_the_run"),
     (Sign::Emptied, Anywhere, "between::a_target_that_was_emptied_or_made_again_is_recognised"),
+    (Sign::SearchPath, Anywhere, "bound::a_function_that_finds_others_by_the_search_path_is_named"),
+    (Sign::Reshaped, Anywhere, "judged::a_trigger_that_keeps_rows_away_stops_the_run"),
     (Sign::Altered, Anywhere, "state::a_table_that_was_altered_ends_the_migration"),
     (Sign::Slot, Slot, "watched::a_slot_that_is_dropped_ends_the_backfill_at_once"),
     (Sign::OtherServer, Anywhere, "identity::what_the_state_does_not_belong_to_is_recognised"),
