@@ -355,7 +355,9 @@ async fn ends_in_the_middle(bed: &Bed, end: End) -> Failure {
 async fn a_run_that_ends_in_the_middle_of_several_tables_leaves_whole_pages() {
     for binaries in oldest_and_newest() {
         for end in [End::Failure, End::Interrupt] {
-            let bed = make_bed(&binaries, BIG_FIRST).await;
+            let mut bed = make_bed(&binaries, BIG_FIRST).await;
+            // The trial would meet the row before any page.
+            bed.spec.trial = false;
             // Judged after the gate: by name.
             bed.to.sql("ALTER TABLE small ADD CONSTRAINT never CHECK (n <> 95)").await;
             let failure = ends_in_the_middle(&bed, end).await;
