@@ -5,7 +5,7 @@
 //! target holds it, with its rows read and the next page not yet begun), and the time between
 //! two runs.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, pin::pin, time::Duration};
 
 use pghost::{
     conn::Connection,
@@ -121,19 +121,21 @@ impl Gate {
     }
 }
 
-/// Runs a migration beside a script that holds it somewhere; the script must come to its end
-/// before the run does.
+/// Runs a migration beside a script that holds it somewhere. The script must come to its end: what
+/// it waits for comes of the run.
 pub(crate) async fn beside(
     spec: &MigrationSpec,
     on: impl FnMut(&Event) + Send,
     script: impl Future<Output = ()>,
 ) -> Result<Vec<Event>, Failure> {
-    let mut run = Box::pin(migrate_with(spec, on));
-    tokio::select! {
-        ended = &mut run => panic!("the run has ended before the script: {ended:?}"),
-        () = script => {}
-    }
-    run.await
+    let (mut run, mut script) = (Box::pin(migrate_with(spec, on)), pin!(script));
+    let ended = tokio::select! {
+        ended = &mut run => ended,
+        () = &mut script => return run.await,
+    };
+    // The run may end before the script hears that it has let it go.
+    limit::within(&format!("the script of a run that has ended: {ended:?}"), script).await;
+    ended
 }
 
 /// A migration that follows.
