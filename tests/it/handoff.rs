@@ -8,6 +8,8 @@ mod refused;
 mod roles;
 mod same_server;
 
+pub(crate) use same_server::keywords;
+
 use std::time::Duration;
 
 use pghost::{

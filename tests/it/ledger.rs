@@ -10,8 +10,10 @@ use crate::{
     support::{Database, oldest_and_newest, server},
 };
 
+mod export;
 mod owners;
 mod planted;
+mod taken_up;
 
 /// A source with a table, a target, and a role without any rights but to log in, which may create
 /// in the target's database, as the owner of an application's database may.

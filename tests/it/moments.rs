@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// A moment: what its event holds, and which of several of the kind it is.
-type Moment = (&'static [(&'static str, &'static str)], usize);
+pub(crate) type Moment = (&'static [(&'static str, &'static str)], usize);
 
 const CATCH_UP: &[(&str, &str)] = &[("event", "phase"), ("phase", "catch_up")];
 
@@ -57,7 +57,7 @@ const MOMENTS: &[Moment] = &[
     (&[("event", "finished")], 1),
 ];
 
-fn is_of(event: &Value, moment: Moment) -> bool {
+pub(crate) fn is_of(event: &Value, moment: Moment) -> bool {
     moment.0.iter().all(|(field, value)| event[*field] == *value)
 }
 
@@ -78,20 +78,28 @@ async fn dies_at(db: &Database, moment: Moment) -> bool {
         spec.then = Then::Follow;
     }
     let (db, mut seen) = (db.clone(), 0);
+    dies_when(spec, move |event| {
+        if is_of(event, (CATCH_UP, 1)) {
+            now(db.sql(CHANGES));
+        }
+        seen += usize::from(is_of(event, moment));
+        seen == moment.1
+    })
+    .await
+}
+
+/// A run whose task dies at the first event of which this is true; `false` if none came.
+pub(crate) async fn dies_when(
+    spec: MigrationSpec,
+    mut is_it: impl FnMut(&Value) -> bool + Send + 'static,
+) -> bool {
     let handle = Handle::current();
     let run = thread::spawn(move || {
         let (_stay, interrupt) = watch::channel(false);
         let mut listener = |event: &Event| {
-            let event = serde_json::to_value(event).unwrap();
-            if is_of(&event, (CATCH_UP, 1)) {
-                now(db.sql(CHANGES));
-            }
-            if is_of(&event, moment) {
-                seen += 1;
-                if seen == moment.1 {
-                    // As a panic, but silent.
-                    resume_unwind(Box::new(()));
-                }
+            if is_it(&serde_json::to_value(event).unwrap()) {
+                // As a panic, but silent.
+                resume_unwind(Box::new(()));
             }
         };
         handle.block_on(migrate::run(&spec, interrupt, &mut listener))

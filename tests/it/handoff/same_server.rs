@@ -133,7 +133,8 @@ async fn following_ends_with_the_sequences_as_they_are_then() {
 }
 
 /// The database's connection string as keywords.
-fn keywords(database: &Database) -> String {
+/// How a server that stands on this machine reaches a database.
+pub(crate) fn keywords(database: &Database) -> String {
     let config = database.config();
     let host = &config.hosts[0];
     let pghost::config::HostAddress::Unix(directory) = &host.address else {
