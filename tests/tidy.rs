@@ -68,6 +68,7 @@ const IO: &[&str] = &[
     "conn/tls/files.rs",
     "conn/tls/mod.rs",
     "conn/transport.rs",
+    "ledger/chain.rs",
     "ledger/failure.rs",
     "ledger/handoff.rs",
     "ledger/inspect.rs",

@@ -21,6 +21,7 @@
 //! this ledger has committed.
 
 mod accountant;
+mod chain;
 mod failure;
 mod handoff;
 mod inspect;
@@ -38,6 +39,7 @@ mod target;
 mod whole;
 
 pub use accountant::Accountant;
+pub use chain::{Gap, close_table, find_gap};
 pub use failure::{LastFailure, forget_failure, last_failure, note_failure};
 pub use handoff::{
     HandoffRecord, HandoffStep, advance_handoff, begin_handoff, end_handoff, load_handoff,
@@ -59,7 +61,7 @@ pub use page::{PageRecord, begin_page, commit_page, load_pages, pages_until, row
 pub use position::{Position, PositionWriter};
 pub use store::{
     add_seconds, begin, durable_position, forget, load, prepare_writer, raise_checkpoint,
-    start_backfill, start_catch_up, table_backfilled,
+    start_backfill, start_catch_up,
 };
 pub use target::{moved_column, set_target_made};
 pub use whole::what_is_missing;

@@ -224,16 +224,9 @@ pub async fn start_backfill(
     update(target, migration, &set).await
 }
 
-/// Notes that all pages of a table are there.
-pub async fn table_backfilled(
-    target: &mut Connection,
-    migration: &MigrationName,
-    ordinal: usize,
-) -> Result<(), Error> {
-    update_table(target, migration, ordinal, "backfilled = true").await
-}
-
 /// Sets the checkpoint and moves the migration from copying to catching up.
+///
+/// Errors: among others, a table was not closed.
 pub async fn start_catch_up(
     target: &mut Connection,
     migration: &MigrationName,
@@ -241,13 +234,23 @@ pub async fn start_catch_up(
 ) -> Result<(), Error> {
     // Where nothing at all was written since the slot was made, there is nothing to catch up
     // with, and no position will come that could move the phase.
-    let set = format!(
-        "checkpoint_lsn = '{checkpoint}',
-         phase = CASE WHEN applied_lsn >= '{checkpoint}' THEN '{}' ELSE '{}' END",
+    let ledger = &migration.ledger;
+    let name = quote_literal(migration.as_str());
+    let sql = format!(
+        "UPDATE {ledger}.migration
+            SET checkpoint_lsn = '{checkpoint}',
+                phase = CASE WHEN applied_lsn >= '{checkpoint}' THEN '{}' ELSE '{}' END
+          WHERE name = {name} AND NOT EXISTS (
+                SELECT FROM {ledger}.migration_table WHERE migration = {name} AND NOT backfilled)",
         Phase::Done.as_str(),
         Phase::CatchUp.as_str()
     );
-    update(target, migration, &set).await
+    match one_row(target, &sql).await {
+        Err(Error::Result(_)) => {
+            Err(Error::Result("not every table of the migration has all of its pages".into()))
+        }
+        moved => moved,
+    }
 }
 
 /// Raises the checkpoint.
@@ -345,10 +348,12 @@ pub(super) async fn update_table(
 pub(super) async fn one_row(target: &mut Connection, sql: &str) -> Result<(), Error> {
     match target.query(sql).await?.statements.last().map(|s| s.affected) {
         Some(1) => Ok(()),
-        _ => {
-            Err(Error::Result("the migration's line is gone from the ledger on the target".into()))
-        }
+        _ => Err(line_is_gone()),
     }
+}
+
+pub(super) fn line_is_gone() -> Error {
+    Error::Result("the migration's line is gone from the ledger on the target".into())
 }
 
 fn read_migration(row: &Row, ledger: &LedgerSchema) -> Result<Migration, Error> {

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     Event, Exit, Failure, PhaseName, StepName, Verdict,
-    build_key::build_key,
+    build_key::{build_key, has_gap},
     check::order_is_kept,
     resume::still_to_copy,
     run::{Journey, at_ledger},
@@ -198,7 +198,7 @@ impl Journey<'_, '_> {
     }
 
     /// Gives a table whose rows are there its key, if pghost has made the table, and notes that it
-    /// has its rows.
+    /// has its rows. That its pages leave out no key is asserted each time.
     async fn close(
         &mut self,
         ordinal: usize,
@@ -213,6 +213,12 @@ impl Journey<'_, '_> {
             build_key(target, name, table, config, stop, listener).await?;
             self.desk.tell(&Event::Step { step: StepName::KeyBuilt, of });
         }
-        ledger::table_backfilled(target, name, ordinal).await.map_err(|error| at_ledger(&error))
+        match ledger::close_table(target, name, ordinal).await.map_err(|error| at_ledger(&error))? {
+            None => Ok(()),
+            Some(gap) => {
+                let table = self.tables.iter().find(|table| table.ordinal == ordinal);
+                Err(table.map_or_else(Failure::interrupted, |t| has_gap(&t.source.name, &gap)))
+            }
+        }
     }
 }

@@ -13,6 +13,7 @@ use super::{
     plan::PlannedTable,
     servers::cancel,
     target,
+    verdict::Sign,
     watch::index::{Building, TELL_AGAIN, how_far},
 };
 use crate::{
@@ -20,7 +21,8 @@ use crate::{
     catalog::{ObjectKind, add_key, load_table},
     config::Config,
     conn::{Connection, Error, SessionKind},
-    ledger::{self, MigrationName},
+    ledger::{self, Gap, MigrationName},
+    pg::QualifiedName,
 };
 
 /// More than the servers' default of 64 MB, as `pg_restore`'s manual recommends for building
@@ -63,9 +65,12 @@ pub(super) async fn build_key(
         index: key_name.to_owned(),
     }];
     {
-        let mut building = pin!(at_once(connection, &statements));
+        let mut building = pin!(at_once(connection, migration, table.ordinal, &statements));
         tokio::select! {
-            built = &mut building => built.map_err(failed)?,
+            built = &mut building => match built.map_err(failed)? {
+                None => {}
+                Some(gap) => return Err(has_gap(&table.source.name, &gap)),
+            },
             () = tell(config, &what_builds, listener) => {}
             true = apply::stopped(interrupt) => {
                 cancel(token.as_ref(), building).await.map_err(failed)?;
@@ -85,18 +90,44 @@ pub(super) async fn build_key(
     Ok(())
 }
 
-/// Builds it in a transaction.
-async fn at_once(connection: &mut Connection, statements: &[String]) -> Result<(), Error> {
+/// Builds it in a transaction, if the pages chain on which it rests; else gives where they do not.
+async fn at_once(
+    connection: &mut Connection,
+    migration: &MigrationName,
+    ordinal: usize,
+    statements: &[String],
+) -> Result<Option<Gap>, Error> {
     connection.query("BEGIN").await?;
-    for sql in statements {
-        if let Err(error) = connection.query_single(sql).await {
+    match build(connection, migration, ordinal, statements).await {
+        Ok(None) => connection.query("COMMIT").await.map(|_| None),
+        not_built => {
             if connection.in_transaction() {
                 connection.query("ROLLBACK").await?;
             }
-            return Err(error);
+            not_built
         }
     }
-    connection.query("COMMIT").await.map(drop)
+}
+
+async fn build(
+    connection: &mut Connection,
+    migration: &MigrationName,
+    ordinal: usize,
+    statements: &[String],
+) -> Result<Option<Gap>, Error> {
+    if let Some(gap) = ledger::find_gap(connection, migration, ordinal).await? {
+        return Ok(Some(gap));
+    }
+    for sql in statements {
+        connection.query_single(sql).await?;
+    }
+    Ok(None)
+}
+
+/// The pages that the ledger has of a table are not all of them.
+pub(super) fn has_gap(table: &QualifiedName, gap: &Gap) -> Failure {
+    let message = format!("{} is not whole: its pages in the ledger {gap}", table.plain());
+    Failure::met(Sign::Gap, message)
 }
 
 /// Tells how far it is, by a session of its own, until it is dropped. Trouble with that must not

@@ -79,6 +79,8 @@ pub enum Sign {
     Diverged,
     /// The target took other rows than it was sent.
     Counts,
+    /// The ledger's pages of a table leave keys out, or have them twice.
+    Gap,
     /// Rows that were copied are not on the target any more.
     Emptied,
     /// The slot is gone, lost, or another one.
@@ -110,6 +112,7 @@ impl Sign {
             Self::Reshaped => "target altered",
             Self::Diverged => "target diverged",
             Self::Counts => "rows kept away",
+            Self::Gap => "pages missing",
             Self::Emptied => "target emptied",
             Self::Slot => "slot lost",
             Self::OtherServer => "another server",
@@ -253,6 +256,13 @@ pub static RULES: &[Rule] = &[
         "stop what else writes to the target table and put back the rows that it took away, as \
          the source has them now; then give the same command again, and let `pghost verify` \
          compare; or `pghost cleanup`, empty the target table and start again"),
+    rule(Sign::Gap, Anywhere,
+        "a line of the ledger's pages was removed or changed while rows were copied, or a bug: the \
+         table is not taken for whole", Stop,
+        "see that nobody writes to the ledger, and give the same command again: it copies what is \
+         missing. If that meets rows that are there already: `pghost cleanup`, empty the target \
+         table or drop it if pghost has made it, and start again; if nobody has touched the \
+         ledger, report the message"),
     // What can't be made good by going on.
     rule(Sign::Emptied, Anywhere,
         "the target was emptied, or it or a column of it was dropped and made again, after rows \

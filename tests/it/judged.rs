@@ -76,7 +76,11 @@ impl Bed {
 }
 
 /// Panics unless it has; gives the message.
-fn as_the_table_says(sign: Sign, place: Place, ended: Result<Vec<Event>, Failure>) -> String {
+pub(crate) fn as_the_table_says(
+    sign: Sign,
+    place: Place,
+    ended: Result<Vec<Event>, Failure>,
+) -> String {
     let failure = ended.map(|_| "it ended well").unwrap_err();
     let rule = RULES.iter().find(|rule| rule.sign == sign && rule.place == place).unwrap();
     assert_eq!(failure.exit, Exit::from(rule.verdict), "{failure}");

@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod export;
+mod gaps;
 mod owners;
 mod planted;
 mod taken_up;

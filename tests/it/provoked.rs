@@ -61,6 +61,7 @@ const PROVOKED: &[(Sign, Place, &str)] = &[
     (Sign::Garbled, Anywhere, "judged::what_was_damaged_on_the_way_stops_the_run"),
     (Sign::Counts, Anywhere, "judged::a_trigger_that_keeps_rows_away_stops_the_run"),
     (Sign::Diverged, Anywhere, "judged::a_target_that_somebody_else_writes_to_stops_the_run"),
+    (Sign::Gap, Anywhere, "ledger/gaps::a_table_is_not_whole_while_its_pages_leave_keys_out"),
     (Sign::Emptied, Anywhere, "between::a_target_that_was_emptied_or_made_again_is_recognised"),
     (Sign::SearchPath, Anywhere, "bound::a_function_that_finds_others_by_the_search_path_is_named"),
     (Sign::Reshaped, Anywhere, "judged::a_trigger_that_keeps_rows_away_stops_the_run"),
