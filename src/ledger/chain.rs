@@ -63,8 +63,8 @@ pub async fn find_gap(
     found.rows().first().map(in_words).transpose()
 }
 
-/// Notes that all pages of a table are there, if they chain; else notes nothing, and gives where they
-/// do not. One statement, so that it speaks of the pages that it has seen.
+/// Notes that all pages of a table are there, if they chain; else notes nothing, and gives where
+/// they do not. One statement, so that it speaks of the pages that it has seen.
 pub async fn close_table(
     target: &mut Connection,
     migration: &MigrationName,
