@@ -1,7 +1,7 @@
 //! A server's directory, and the sweeping of those whose owner has died.
 //!
 //! ```text
-//!   /tmp/pghost-<pid>-<n>/   ours; open to the group of the user who runs the server
+//!   <base>/pghost-<pid>-<n>/ ours; open to the group of the user who runs the server
 //!     owner                  which process this belongs to
 //!     data/                  the server's, as are the others
 //!     sock/                  its unix socket
@@ -13,7 +13,6 @@
 //! only those whose `owner` names a process that is known to be gone.
 
 use std::{
-    env,
     fs::{self, DirBuilder, Permissions},
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -23,14 +22,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Binaries, ClusterError, command::command, error::Doing, user::Runner};
+use super::{Binaries, ClusterError, base, command::command, error::Doing, user::Runner};
 
 const PREFIX: &str = "pghost-";
-
-/// The longest temporary directory in which sockets still have room: addresses of unix sockets
-/// end at 103 bytes on macOS and 107 on Linux, and `/pghost-<pid>-<n>/sock/.s.PGSQL.<port>` takes
-/// up to 45 of them.
-const LONGEST_BASE: usize = 58;
 
 /// How long an abandoned server may take to stop.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
@@ -44,7 +38,7 @@ pub(super) struct ServerDir {
 impl ServerDir {
     pub(super) fn create(runner: &Runner) -> Result<Self, ClusterError> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let base = base(runner);
+        let base = base::choose(runner);
         let root = loop {
             let n = NEXT.fetch_add(1, Ordering::Relaxed);
             let root = base.join(format!("{PREFIX}{}-{n}", process::id()));
@@ -84,10 +78,8 @@ impl ServerDir {
 
     /// Stops the servers of owners that have died, and removes their directories. Best effort:
     /// what cannot be removed is left for the next time.
-    pub(super) fn sweep(&self, binaries: &Binaries, runner: &Runner) {
-        let Some(Ok(entries)) = self.root.parent().map(fs::read_dir) else {
-            return;
-        };
+    pub(super) fn sweep(binaries: &Binaries, runner: &Runner) {
+        let entries = base::all(runner).into_iter().flat_map(fs::read_dir).flatten();
         for root in entries.flatten().map(|entry| entry.path()) {
             if is_ours(&root, runner) && owner_is_gone(&root) {
                 stop_abandoned(&root, binaries, runner);
@@ -109,18 +101,6 @@ impl Drop for ServerDir {
                 _ => return,
             }
         }
-    }
-}
-
-/// The system's temporary directory, unless it is too long for a socket's address or closed to
-/// the one who runs the server.
-fn base(runner: &Runner) -> PathBuf {
-    let base = env::temp_dir();
-    let short = base.as_os_str().len() <= LONGEST_BASE;
-    if short && base.is_absolute() && runner.can_enter(&base) {
-        base
-    } else {
-        PathBuf::from("/tmp")
     }
 }
 

@@ -6,7 +6,7 @@
 //!     `-- fetch: npm, debian         or once into the user's cache, by the machine's own client
 //!   Server::start                  initdb, postgres as our own child, gone when dropped
 //!     |-- watchdog                   stops it should we be killed
-//!     |-- dir                        its directory, and the sweeping of dead owners' directories
+//!     |-- base, dir                  its directory, and the sweeping of dead owners' directories
 //!     `-- user                       who runs it: Postgres refuses to be run by root
 //! ```
 //!
@@ -15,6 +15,7 @@
 //! here is for a database that anybody wants to keep. No query is sent from here either; the one
 //! thing said to a server is the knock that asks whether it answers.
 
+mod base;
 mod binaries;
 mod command;
 mod conf;
@@ -31,6 +32,7 @@ mod server;
 mod user;
 mod watchdog;
 
+pub use base::prefer_memory;
 pub use binaries::Binaries;
 pub use error::ClusterError;
 pub use server::{Server, StopMode};

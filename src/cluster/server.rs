@@ -105,7 +105,7 @@ impl Server {
         let runner = Runner::current()?;
         let mut port = Port::choose(settings)?;
         let dir = ServerDir::create(&runner)?;
-        dir.sweep(binaries, &runner);
+        ServerDir::sweep(binaries, &runner);
         let watchdog = Watchdog::over(&dir.data(), &runner);
         let mut server = Self {
             binaries: binaries.clone(),

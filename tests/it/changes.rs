@@ -2,7 +2,7 @@
 
 use crate::{
     stage::{Scenario, sums},
-    support::versions_to_test,
+    support::some_releases,
 };
 
 /// A table with a value too big for its page, and as many rows as are wanted.
@@ -19,7 +19,7 @@ CREATE TABLE target (LIKE source INCLUDING ALL);";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_update_that_leaves_a_big_value_out_keeps_it() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let changes = [
             "UPDATE source SET n = n + 1 WHERE id % 2 = 0",
             "UPDATE source SET n = n + 1, a = 'short' WHERE id % 5 = 0",
@@ -47,7 +47,7 @@ async fn an_update_that_leaves_a_big_value_out_keeps_it() {
 /// of that key that is not the one that moved.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_moved_row_never_takes_the_value_of_a_later_row_of_its_old_key() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         Scenario {
             what: "moved",
             tables: BIG,
@@ -113,7 +113,7 @@ async fn a_key_that_is_spelled_anew_is_still_the_same_key() {
          COMMIT",
     ];
     let back = "UPDATE source SET id = trim_scale(id)";
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         Scenario {
             what: "spelled",
             tables: &BIG.replace("id integer", "id numeric"),
@@ -155,7 +155,7 @@ async fn chains_and_rings_of_key_changes_end_as_on_the_source() {
     let small = "CREATE TABLE source (id integer PRIMARY KEY, n integer NOT NULL, a text);
                  INSERT INTO source SELECT i, i, i FROM generate_series(1, 60) i;
                  CREATE TABLE target (LIKE source INCLUDING ALL);";
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         for tables in [small, BIG] {
             Scenario {
                 what: "rings",
@@ -194,7 +194,7 @@ async fn every_replica_identity_tells_rows_apart() {
         "DELETE FROM source WHERE id % 17 = 0",
         "INSERT INTO source (id, n) SELECT max(id) + 1, 0 FROM source",
     ];
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         for identity in [full, index, only_unique] {
             Scenario {
                 what: "identity",
@@ -235,7 +235,7 @@ async fn a_key_that_is_stored_out_of_line_is_still_a_key() {
         "DELETE FROM source WHERE n % 11 = 10",
         "INSERT INTO source SELECT big(66), 0, max(n) + 1, big(50) FROM source",
     ];
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         Scenario {
             what: "longkey",
             tables: "CREATE FUNCTION big(n integer) RETURNS text LANGUAGE sql VOLATILE AS
@@ -260,7 +260,7 @@ async fn a_key_that_is_stored_out_of_line_is_still_a_key() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_truncate_is_replayed_wherever_it_comes() {
     let again = "INSERT INTO source SELECT i, 9, 'again' FROM generate_series(20, 50, 3) i";
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let in_one = format!(
             "BEGIN; UPDATE source SET n = 1; TRUNCATE source; {again}; UPDATE source SET n = 2
               WHERE id = 20; DELETE FROM source WHERE id = 23; COMMIT"
@@ -327,7 +327,7 @@ async fn many_changes_of_one_key_in_one_transaction_end_as_its_last() {
         "BEGIN; DELETE FROM source; ROLLBACK",
         "DELETE FROM source WHERE id > 100",
     ];
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         Scenario {
             what: "onekey",
             tables: "CREATE TABLE source (id integer PRIMARY KEY, n integer, a text);
@@ -346,7 +346,7 @@ async fn many_changes_of_one_key_in_one_transaction_end_as_its_last() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_of_a_hundred_thousand_rows_is_one_transaction() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let insert = "INSERT INTO source SELECT i, i FROM generate_series(-100000, -1) i";
         let events = Scenario {
             what: "large",
@@ -376,7 +376,7 @@ async fn columns_find_each_other_by_name() {
         "UPDATE source SET id = id + 1000 WHERE id % 5 = 0",
         "DELETE FROM source WHERE id IN (1, 31, 101)",
     ];
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let virtual_too = match binaries.version.major() {
             18.. => ", v integer GENERATED ALWAYS AS (a * 3) VIRTUAL",
             _ => "",
@@ -431,7 +431,7 @@ async fn a_table_that_is_nothing_but_its_key_moves_too() {
         "UPDATE source SET t = t || '!' WHERE id % 5 = 0",
         "BEGIN; DELETE FROM source WHERE id < 10; INSERT INTO source VALUES (4, 'back'); COMMIT",
     ];
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         Scenario {
             what: "onlykey",
             tables: "CREATE TABLE source (id integer, t text, PRIMARY KEY (t, id));
@@ -450,7 +450,7 @@ async fn a_table_that_is_nothing_but_its_key_moves_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_only_the_sequence_may_give_is_given_by_the_source() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         Scenario {
             what: "always",
             tables: "CREATE TABLE source (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -13,7 +13,7 @@ use crate::{
     refusals::inventory,
     stage::{beside, drop_slot, until},
     support::{
-        Database, assert_same, connect, migrate, oldest_and_newest, server, spec, versions_to_test,
+        Database, assert_same, connect, migrate, oldest_and_newest, server, some_releases, spec,
     },
 };
 
@@ -70,7 +70,7 @@ const FOR_ORDERS: &str = "
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_could_begin_is_planned_and_then_begins() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let (db, to) =
             (Database::create(&server, "plan").await, Database::create(&server, "plan").await);
@@ -204,7 +204,7 @@ async fn run_by_hand(to: &Database, plan: &[Planned]) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_statement_takes_the_lock_that_the_plan_tells() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let (db, to) =
             (Database::create(&server, "locks").await, Database::create(&server, "locks").await);
@@ -244,7 +244,7 @@ async fn mend(db: &Database, to: &Database, finding: &Finding) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_that_stands_in_the_way_is_told_at_once_and_mended_by_its_statements() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let (db, to) =
             (Database::create(&server, "mended").await, Database::create(&server, "mended").await);
@@ -319,7 +319,7 @@ const BADLY: &[(&str, &str)] = &[
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn settings_and_transactions_that_would_hurt_are_told() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let major = binaries.version.major();
         let mut settings = BADLY.to_vec();
         settings.extend((major >= 18).then_some(("idle_replication_slot_timeout", "90s")));
@@ -365,7 +365,7 @@ async fn settings_and_transactions_that_would_hurt_are_told() {
 /// What acts on a target besides.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_depends_on_the_target_is_warned_of() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "depends").await;
         db.sql(
@@ -404,7 +404,7 @@ async fn what_depends_on_the_target_is_warned_of() {
 /// The program: its exit codes and lines.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_exit_code_tells_whether_a_migration_could_begin() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "exit").await;
         db.sql("CREATE TABLE source (id integer PRIMARY KEY); CREATE TABLE keyless (id integer)")

@@ -7,7 +7,7 @@ use crate::{
     made::{IS_WAITING, held_off_the_key},
     program::{Program, enters, pghost},
     stage::{Gate, until},
-    support::{Database, migrate, server, spec, status, versions_to_test},
+    support::{Database, migrate, server, some_releases, spec, status, versions_to_test},
 };
 
 const TABLES: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
@@ -43,7 +43,7 @@ fn cleanup_spec(from: &Database, to: &Database, dry_run: bool) -> CleanupSpec {
 
 #[tokio::test]
 async fn after_a_cleanup_neither_server_shows_a_trace_and_the_rows_stay() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let from = Database::create(&server, "cleaned").await;
         let to = Database::create(&server, "cleaned").await;
@@ -66,7 +66,7 @@ async fn after_a_cleanup_neither_server_shows_a_trace_and_the_rows_stay() {
 
 #[tokio::test]
 async fn a_run_that_was_stopped_half_way_is_seen_and_cleaned_up() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let from = Database::create(&server, "half").await;
         let to = Database::create(&server, "half").await;
@@ -117,7 +117,7 @@ const MOMENTS: &[StepName] = &[
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_died_in_any_phase_leaves_no_trace_once_it_is_cleaned_up() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let from = Database::create(&server, "phases").await;
         let to = Database::create(&server, "phases").await;
@@ -145,7 +145,7 @@ async fn a_run_that_died_in_any_phase_leaves_no_trace_once_it_is_cleaned_up() {
 /// The ledger alone knows what the key of a table that pghost has made is to be.
 #[tokio::test]
 async fn a_half_copied_table_is_said_to_be_without_its_key() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let from = Database::create(&server, "keyless").await;
         let to = Database::create(&server, "keyless").await;
@@ -176,7 +176,7 @@ async fn a_half_copied_table_is_said_to_be_without_its_key() {
 
 #[tokio::test]
 async fn a_slot_in_use_and_another_source_are_left_alone() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let from = Database::create(&server, "in_use").await;
         let to = Database::create(&server, "in_use").await;

@@ -5,7 +5,7 @@ use pghost::migrate::{Event, Exit, MigrationSpec};
 
 use crate::{
     stage::{Gate, begins, drop_slot, migrate_with, now},
-    support::{Database, assert_same, migrate, server, spec, versions_to_test},
+    support::{Database, assert_same, migrate, server, some_releases, spec},
 };
 
 const SIXTY: &str = "CREATE TABLE source (id integer PRIMARY KEY, n integer, t text);
@@ -43,7 +43,7 @@ async fn with_gate(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_different_is_spelled_out() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         for (alter, words) in ALTERED {
             let db = Database::create(&server(&binaries), "ddl").await;
             db.sql(SIXTY).await;
@@ -72,7 +72,7 @@ async fn what_is_different_is_spelled_out() {
 /// all else arrives.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_columns_are_left_out_if_that_is_asked_for() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         for identity in ["DEFAULT", "FULL"] {
             let db = Database::create(&server(&binaries), "added").await;
             db.sql(&format!("{SIXTY}; ALTER TABLE source REPLICA IDENTITY {identity}")).await;
@@ -122,7 +122,7 @@ async fn new_columns_are_left_out_if_that_is_asked_for() {
 /// The stream still has a column that the table has no more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_column_that_has_gone_again_is_left_out_too() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let db = Database::create(&server(&binaries), "went").await;
         db.sql(SIXTY).await;
         let mut spec = spec(&db, &db, "source", "target");
@@ -149,7 +149,7 @@ async fn a_new_column_that_has_gone_again_is_left_out_too() {
 /// What is said helps.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_was_given_another_name_goes_on_under_its_own() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let db = Database::create(&server(&binaries), "renamed").await;
         db.sql(SIXTY).await;
         let spec = spec(&db, &db, "source", "target");

@@ -15,9 +15,7 @@ use crate::{
     objects::{assert_says, beside, everything, load, notices, says},
     program::{Program, enters},
     stage::{Gate, beside as beside_run, drop_slot, until},
-    support::{
-        Database, assert_same, migrate, nothing_is_left_open, server, spec, versions_to_test,
-    },
+    support::{Database, assert_same, migrate, nothing_is_left_open, server, some_releases, spec},
 };
 
 /// Two databases with the same table; on the target it is empty.
@@ -47,7 +45,7 @@ fn cleanup_spec(from: &Database, to: &Database, dry_run: bool) -> CleanupSpec {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_dropped_comes_back_as_it_was() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let (from, to, spec) = bed(&binaries).await;
         to.sql(
             "CREATE UNIQUE INDEX t_ri ON t (a); ALTER TABLE t REPLICA IDENTITY USING INDEX t_ri",
@@ -90,7 +88,7 @@ async fn what_was_dropped_comes_back_as_it_was() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_dropped_is_refused_and_all_is_as_before() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let (from, to, spec) = bed(&binaries).await;
         to.sql("ALTER TABLE t DROP CONSTRAINT t_unique, ADD CONSTRAINT t_unique UNIQUE (b, a);
                 CREATE TABLE refers (b int, a int, CONSTRAINT refers_to_t FOREIGN KEY (b, a) REFERENCES t (b, a))")
@@ -122,7 +120,7 @@ async fn what_cannot_be_dropped_is_refused_and_all_is_as_before() {
 /// Two tables, one of which refers to what the other goes without.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tables_that_refer_to_each_other_go_without_together() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let from = Database::create(&server, "together").await;
         let to = Database::create(&server, "together").await;
@@ -160,7 +158,7 @@ async fn hold_the_slot(from: &Database) -> Connection {
 /// Before the first page: undone by the run itself, by the next one, or by a cleanup.
 #[tokio::test]
 async fn before_the_first_page_all_comes_back_at_once() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let (from, to, _) = bed(&binaries).await;
         let before = says(&to, "t").await;
         let args = ["--table", "t", "--name", &from.name, "--defer-indexes"];
@@ -203,7 +201,7 @@ async fn before_the_first_page_all_comes_back_at_once() {
 /// A request to cancel that comes before the statement does nothing; so the next one must follow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_is_told_to_stop_just_before_it_makes_the_slot_does() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let (from, to, spec) = bed(&binaries).await;
         let before = says(&to, "t").await;
         let mut holder = hold_the_slot(&from).await;
@@ -227,7 +225,7 @@ async fn a_run_that_is_told_to_stop_just_before_it_makes_the_slot_does() {
 /// Killed in a page, then while an index is built; and cleaned up in between.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_is_killed_between_dropping_and_building_goes_on() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let (from, to, _) = bed(&binaries).await;
         let slow = "CREATE FUNCTION slow(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
              $$ BEGIN PERFORM pg_catalog.pg_advisory_xact_lock_shared(77); RETURN n; END $$;
@@ -288,7 +286,7 @@ async fn a_run_that_is_killed_between_dropping_and_building_goes_on() {
 /// Indexes of an existing target stay where they are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_index_comes_back_to_its_tablespace() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let from = Database::create(&server, "space").await;
         let to = Database::create(&server, "space").await;

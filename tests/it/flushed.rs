@@ -12,13 +12,13 @@ use pghost::{
 use crate::{
     outage::Two,
     stage::{Following, migrate_with, now},
-    support::{Database, assert_same, migrate, oldest_and_newest, spec, versions_to_test},
+    support::{Database, assert_same, migrate, oldest_and_newest, some_releases, spec},
 };
 
 /// A page that shows such a row is committed on the target only once the row stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_brings_only_what_the_source_will_keep() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         // The log goes to the disk with a commit that waits for it, and else every ten seconds.
         let settings = [("synchronous_commit", "off"), ("wal_writer_delay", "10s")];
         let server = Arc::new(Server::start(&binaries, &settings).unwrap());

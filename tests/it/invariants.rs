@@ -10,7 +10,7 @@ use pghost::{
 
 use crate::{
     stage::{Gate, beside, drop_slot, now, sums, until},
-    support::{Database, assert_same, migrate, server, spec, versions_to_test},
+    support::{Database, assert_same, migrate, server, some_releases, spec},
 };
 
 /// Sixty rows, and a table beside them.
@@ -26,7 +26,7 @@ const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity
 /// there; and what those transactions wrote before must be in the pages.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn publication_before_slot() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "before").await;
         db.sql(SIXTY).await;
@@ -57,7 +57,7 @@ async fn publication_before_slot() {
 /// snapshot or a transaction open on the source; the slot holds back catalogs only.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_long_snapshot() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let (db, to) = (
             Database::create(&server, "snapshot").await,
@@ -108,7 +108,7 @@ async fn no_long_snapshot() {
 /// says the same, and the next run brings the rest.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_is_atomic() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "atomic").await;
         db.sql(SIXTY).await;
@@ -139,7 +139,7 @@ async fn ledger_agrees(db: &Database) {
 /// The source dies in the middle of a page: the target is told, and rolls back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_is_atomic_also_when_the_source_fails() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let (db, to) =
             (Database::create(&server, "half").await, Database::create(&server, "half").await);
@@ -189,7 +189,7 @@ async fn a_page_is_atomic_also_when_the_source_fails() {
 /// Rows wait for their position: as long as it can't be written, neither is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_position_lives_in_the_target() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "position").await;
         db.sql(SIXTY).await;
@@ -217,7 +217,7 @@ async fn the_position_lives_in_the_target() {
 /// change is received twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_position_survives_a_crash_of_the_source() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let to = Database::create(&server(&binaries), "crash").await;
         let mut own = Arc::new(Server::start(&binaries, &[]).unwrap());
         let mut db = Database::create(&own, "crash").await;
@@ -252,7 +252,7 @@ async fn acknowledge_only_what_is_durable() {
         ("wal_writer_delay", "10s"),
         ("wal_writer_flush_after", "1GB"),
     ];
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let db = Database::create(&server(&binaries), "durable").await;
         let mut own = Arc::new(Server::start(&binaries, &lazy).unwrap());
         let mut to = Database::create(&own, "durable").await;
@@ -286,7 +286,7 @@ async fn acknowledge_only_what_is_durable() {
 /// While a batch waits on the target, more is received; the slot stays where the ledger is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_acknowledged_that_is_only_received() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let (db, to) = (
             Database::create(&server, "received").await,
@@ -362,7 +362,7 @@ async fn nothing_is_acknowledged_that_is_only_received() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_checkpoint_is_the_insert_position() {
     let lazy = [("wal_writer_delay", "10s"), ("wal_writer_flush_after", "1GB")];
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let own = Arc::new(Server::start(&binaries, &lazy).unwrap());
         let db = Database::create(&own, "insertpos").await;
         let to = Database::create(&server(&binaries), "insertpos").await;
@@ -409,7 +409,7 @@ fn what_cannot_be_decoded_stops_the_stream() {
 /// Limits of a role on how long things may take end neither pages nor batches.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_timeout_ends_a_page() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "timeouts").await;
         db.sql(SIXTY).await;

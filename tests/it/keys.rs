@@ -4,7 +4,7 @@ use pghost::{cluster::Binaries, migrate::Event, pg::QualifiedName};
 
 use crate::{
     stage::{drop_slot, migrate_with, now, sums},
-    support::{Database, assert_same, migrate, server, spec, versions_to_test},
+    support::{Database, assert_same, migrate, server, some_releases, spec},
 };
 
 /// A kind of key.
@@ -124,7 +124,7 @@ async fn play(binaries: &Binaries, kinds: &[Kind<'_>]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn numbers_and_times_are_keys() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         play(
             &binaries,
             &[
@@ -205,7 +205,7 @@ const WORDS: &str = r"SELECT w || i FROM (VALUES (''), (''''), ('\'), ('\N'), ('
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn words_are_keys_in_whatever_order_they_stand() {
     let words_of = |type_name: &str| format!("SELECT w::{type_name} FROM ({WORDS}) w (w)");
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         play(
             &binaries,
             &[
@@ -269,7 +269,7 @@ async fn words_are_keys_in_whatever_order_they_stand() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn anything_with_an_order_is_a_key() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         play(
             &binaries,
             &[
@@ -357,7 +357,7 @@ async fn names_may_hold_anything() {
         "t",
         "ü2345678901234567890123456789012345678901234567890123456789012",
     ];
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "names").await;
         let to = Database::create(&server, "names").await;
@@ -398,7 +398,7 @@ async fn names_may_hold_anything() {
 /// for one, nor a name refused that the user did not choose.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_of_any_name_is_moved_without_further_names() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "unnamed").await;
         for name in ["Größe", "x%y z", "😀"] {

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::{
     program::{Ended, Program, enters, is},
     stage::{Gate, until},
-    support::{Database, assert_same, nobody_reads, server, versions_to_test},
+    support::{Database, assert_same, nobody_reads, server, some_releases, versions_to_test},
 };
 
 const ROWS: u64 = 12_000;
@@ -165,7 +165,7 @@ fn lsn(value: &Value) -> Lsn {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_killed_in_the_backfill_goes_on_with_the_pages_that_are_missing() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let bed = Bed::make(&binaries, "killed_backfill").await;
         let mut gates = Vec::new();
         for (number, first) in (1..).zip([400, 4_000, 9_000]) {
@@ -195,7 +195,7 @@ async fn a_run_killed_in_the_backfill_goes_on_with_the_pages_that_are_missing() 
 /// them are the rows at which the applying is held.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_killed_while_it_catches_up_goes_on_from_its_position() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let mut bed = Bed::make(&binaries, "killed_catch_up").await;
         bed.mark(0).await;
         let mut gates = Vec::new();
@@ -241,7 +241,7 @@ async fn a_run_killed_while_it_catches_up_goes_on_from_its_position() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_killed_at_the_checkpoint_keeps_it() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let bed = Bed::make(&binaries, "killed_checkpoint").await;
         let mut run = bed.migrate();
         let checkpoint = run.event(|event| is(event, "checkpoint")).await;
@@ -293,7 +293,7 @@ async fn a_run_killed_again_and_again_loses_nothing() {
 /// waits on, and makes it when nobody asks for it any more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_killed_while_its_slot_is_being_made_starts_again() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let bed = Bed::make(&binaries, "killed_slot").await;
         let mut open = bed.from.connect().await;
         open.query("BEGIN; SELECT pg_current_xact_id()").await.unwrap();
@@ -315,7 +315,7 @@ async fn a_run_killed_while_its_slot_is_being_made_starts_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_terminated_run_exits_with_1_and_its_name_is_enough_to_go_on() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let mut bed = Bed::make(&binaries, "terminated").await;
         bed.mark(0).await;
         let page = bed.gate(1, 2_000).await;
@@ -357,7 +357,7 @@ async fn a_terminated_run_exits_with_1_and_its_name_is_enough_to_go_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn following_ends_with_0_when_interrupted_and_a_later_run_goes_on() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let mut bed = Bed::make(&binaries, "followed").await;
         let mut applied = Lsn::INVALID;
         for _ in 0..2 {
@@ -379,7 +379,7 @@ async fn following_ends_with_0_when_interrupted_and_a_later_run_goes_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_run_of_the_same_name_is_refused_while_the_first_one_runs() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let bed = Bed::make(&binaries, "twice").await;
         let gate = bed.gate(1, 2_000).await;
         let mut first = bed.migrate();
@@ -396,7 +396,7 @@ async fn a_second_run_of_the_same_name_is_refused_while_the_first_one_runs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_whose_slot_is_gone_exits_with_4_and_touches_nothing() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let bed = Bed::make(&binaries, "slotless").await;
         let gate = bed.gate(1, 2_000).await;
         let mut run = bed.migrate();

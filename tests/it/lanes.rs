@@ -7,7 +7,7 @@ use pghost::migrate::{Event, TableSpec};
 use crate::{
     program::{Program, enters},
     stage::{drop_slot, migrate_with, now, sums},
-    support::{Database, assert_same, migrate, server, spec, versions_to_test},
+    support::{Database, assert_same, migrate, server, some_releases, spec},
 };
 
 const TABLES: &str = "
@@ -39,7 +39,7 @@ const AGAIN: &str = "TRUNCATE source;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_over_several_lanes_end_as_on_the_source() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         for jobs in [1, 4] {
             let server = server(&binaries);
             let (from, to) = (
@@ -79,7 +79,7 @@ async fn changes_over_several_lanes_end_as_on_the_source() {
 /// and ends the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_killed_with_its_lanes_apart_loses_nothing() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let (from, to) =
             (Database::create(&server, "apart").await, Database::create(&server, "apart").await);

@@ -9,7 +9,7 @@ use pghost::{
 use crate::{
     refusals::refused,
     stage::drop_slot,
-    support::{Database, assert_same, migrate, oldest_and_newest, server, spec, versions_to_test},
+    support::{Database, assert_same, migrate, oldest_and_newest, server, some_releases, spec},
 };
 
 const SOURCE: &str = "CREATE TABLE source (id integer PRIMARY KEY, v text);
@@ -21,7 +21,7 @@ const PARTED: &str = "CREATE TABLE target (LIKE source INCLUDING ALL) PARTITION 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_that_a_crash_would_empty_is_refused() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let db = Database::create(&server(&binaries), "lasting").await;
         db.sql(SOURCE).await;
         let mut spec = spec(&db, &db, "source", "target");
@@ -87,7 +87,7 @@ async fn a_session_s_own_table_is_no_target() {
 /// only its owner can know.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_that_became_unlogged_is_not_gone_on_with() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         for (made, table) in [("", "target"), (PARTED, "rest")] {
             let db = Database::create(&server, "became").await;

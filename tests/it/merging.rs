@@ -6,7 +6,7 @@ use pghost::migrate::{self, Severity};
 use crate::{
     refusals::refused,
     stage::drop_slot,
-    support::{Database, assert_same, migrate, oldest_and_newest, server, spec, versions_to_test},
+    support::{Database, assert_same, migrate, oldest_and_newest, server, some_releases, spec},
 };
 
 /// Words of which some are one without their case, and some without the blanks at their ends.
@@ -18,7 +18,7 @@ const ANY_CASE: &str = "CREATE COLLATION any_case (provider = icu, locale = 'und
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_takes_words_for_one_is_refused() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let db = Database::create(&server(&binaries), "merging").await;
         db.sql(SOURCE).await;
         let mut connection = db.connect().await;

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use crate::{
     changes::BIG,
     stage::{Gate, drop_slot, now, sums},
-    support::{Database, assert_same, migrate, server, spec, versions_to_test},
+    support::{Database, assert_same, migrate, server, some_releases, spec},
 };
 
 /// Each run is stopped as soon as it has raised the checkpoint for a row that it fetched, or at
@@ -21,7 +21,7 @@ async fn what_was_fetched_is_known_for_it_in_later_runs() {
         "UPDATE source SET id = 600 + id WHERE id BETWEEN 5 AND 20",
         "DELETE FROM source WHERE id BETWEEN -990 AND -989; UPDATE source SET n = n + 1",
     ];
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "fetched").await;
         db.sql(BIG).await;

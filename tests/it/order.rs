@@ -6,7 +6,7 @@ use pghost::migrate::{self, Exit, Severity};
 use crate::{
     refusals::refused,
     stage::drop_slot,
-    support::{Database, assert_same, migrate, oldest_and_newest, server, spec, versions_to_test},
+    support::{Database, assert_same, migrate, oldest_and_newest, server, some_releases, spec},
 };
 
 /// A database with a collation of ICU; `None` of a build without.
@@ -28,7 +28,7 @@ const WORDS: &str = "CREATE TABLE source (k text COLLATE german PRIMARY KEY, n i
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_by_a_collation_of_another_version_is_refused() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let Some(db) = database(&binaries).await else { continue };
         db.sql(WORDS).await;
         db.sql(OLD).await;

@@ -11,8 +11,8 @@ use crate::{
     refusals::refused,
     stage::{drop_slot, migrate_with, now, sums},
     support::{
-        Database, assert_same, migrate, nothing_is_left_open, oldest_and_newest, server, spec,
-        versions_to_test,
+        Database, assert_same, migrate, nothing_is_left_open, oldest_and_newest, server,
+        some_releases, spec,
     },
 };
 
@@ -36,7 +36,7 @@ async fn chain(db: &Database) -> u64 {
 /// within the gap, while pages are copied.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gap_in_the_key_is_passed_at_once() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         for jobs in [1, 3] {
             let db = Database::create(&server, "gap").await;
@@ -107,7 +107,7 @@ async fn a_run_goes_on_with_another_paging() {
         "DELETE FROM source WHERE id > 150",
         "INSERT INTO source SELECT i, 3 FROM generate_series(500, 600) i",
     ];
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         for first in 0..2 {
             let db = Database::create(&server, "paging").await;
@@ -144,7 +144,7 @@ async fn a_run_goes_on_with_another_paging() {
 /// At first, and when a migration that was begun otherwise goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn arithmetic_needs_an_integer() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "arithmetic").await;
         for (name, key, why) in [
@@ -209,7 +209,7 @@ const LIES: &[(&str, &str, &str, bool)] = &[
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn progress_is_true_whatever_the_statistics_say() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         for (what, early, late, size_tells) in LIES {
             for key in ["integer", "text"] {

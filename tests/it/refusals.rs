@@ -9,7 +9,7 @@ use pghost::{
 
 use crate::{
     stage::drop_slot,
-    support::{Database, migrate, server, spec, versions_to_test},
+    support::{Database, migrate, server, some_releases, spec},
 };
 
 /// Everything that a database has and its slots, as one text.
@@ -100,7 +100,7 @@ const SOURCES: &[(&str, &str, &[&str])] = &[
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_whose_rows_cannot_be_followed_is_refused() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "sources").await;
         let to = Database::create(&server, "sources").await;
@@ -114,7 +114,7 @@ async fn a_table_whose_rows_cannot_be_followed_is_refused() {
 /// Moving two tables that can't be told apart on the target, or one table twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_is_not_named_twice() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "twice").await;
         db.sql("CREATE TABLE a (id integer PRIMARY KEY); CREATE TABLE b (id integer PRIMARY KEY)")
@@ -136,7 +136,7 @@ async fn a_table_is_not_named_twice() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publication_that_leaves_something_out_is_refused() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "publications").await;
         db.sql(
@@ -176,7 +176,7 @@ async fn a_publication_that_leaves_something_out_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_is_taken_or_cannot_be_is_refused() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "slots").await;
         db.sql("CREATE TABLE source (id integer PRIMARY KEY)").await;
@@ -271,7 +271,7 @@ const TARGETS: &[(&str, &[&str])] = &[
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_that_cannot_take_the_rows_is_refused() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "targets").await;
         db.sql("CREATE TABLE source (id integer PRIMARY KEY, t text, v varchar(20))").await;
@@ -295,7 +295,7 @@ async fn a_target_that_cannot_take_the_rows_is_refused() {
 /// The target is made in the same transaction as it is noted, so what it lacks undoes all of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_cannot_be_made_on_the_target_leaves_nothing_behind() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "unmade").await;
         let to = Database::create(&server, "unmade").await;
@@ -332,7 +332,7 @@ const ROLES: &[(&str, &str, &[&str])] = &[
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_role_that_may_not_is_told_what_it_needs() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "roles").await;
         let to = Database::create(&server, "roles").await;
@@ -377,7 +377,7 @@ async fn a_role_that_may_not_is_told_what_it_needs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_cannot_be_used_is_refused() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "servers").await;
         db.sql("CREATE TABLE source (id integer PRIMARY KEY)").await;

@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     secure::{PASSWORD, Secure, assert_no_password, settings},
-    support::versions_to_test,
+    support::some_releases,
 };
 
 /// `connect_timeout` of all that follows, in seconds.
@@ -191,7 +191,7 @@ const MODES: [&str; 2] = ["sslmode=disable", "sslmode=verify-full"];
 
 #[tokio::test]
 async fn bytes_that_come_one_by_one_or_late_change_nothing() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let secure = Secure::start(&binaries, &[]).await;
         for mode in MODES {
             for side in [Side::FromServer, Side::FromClient] {
@@ -211,7 +211,7 @@ fn places() -> impl Iterator<Item = usize> {
 
 #[tokio::test]
 async fn a_connection_that_is_cut_anywhere_is_an_error_at_once() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let secure = Secure::start(&binaries, &[]).await;
         for mode in MODES {
             for side in [Side::FromServer, Side::FromClient] {
@@ -245,7 +245,7 @@ fn is_about_the_connection(error: &Error) -> bool {
 
 #[tokio::test]
 async fn silence_while_connecting_ends_with_the_timeout() {
-    for binaries in versions_to_test().into_iter().take(1) {
+    for binaries in some_releases().into_iter().take(1) {
         let secure = Secure::start(&binaries, &[]).await;
         for mode in MODES {
             for (side, at) in [
@@ -268,7 +268,7 @@ async fn silence_while_connecting_ends_with_the_timeout() {
 
 #[tokio::test]
 async fn a_corrupted_byte_is_never_a_panic_and_under_tls_never_goes_unnoticed() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let secure = Secure::start(&binaries, &[]).await;
         for mode in MODES {
             for side in [Side::FromServer, Side::FromClient] {

@@ -15,11 +15,11 @@ use std::{
 
 use pghost::cluster::{Binaries, Server};
 
-/// How many tests one server serves: databases are not dropped, and the disk is not endless.
-const TESTS: u32 = 24;
+/// How many tests one server serves: databases are not dropped, and memory is not endless.
+const TESTS: u32 = 12;
 
 /// Most of the time they stand by, with many databases that need no care.
-const SETTINGS: &[(&str, &str)] = &[("autovacuum_naptime", "10min")];
+const SETTINGS: &[(&str, &str)] = &[("autovacuum_naptime", "10min"), ("max_wal_size", "256MB")];
 
 /// A server, whether it is in use or waits for a test.
 struct Shared {

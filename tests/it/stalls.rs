@@ -20,8 +20,8 @@ use crate::{
     proxy::Proxy,
     stage::{Following, Gate, migrate_with, until},
     support::{
-        Database, assert_same, nothing_is_left_open, oldest_and_newest, server, spec,
-        versions_to_test,
+        Database, assert_same, nothing_is_left_open, oldest_and_newest, server, some_releases,
+        spec, versions_to_test,
     },
 };
 
@@ -173,7 +173,7 @@ async fn sessions_of_an_earlier_run_are_not_waited_for_for_ever() {
 
 #[tokio::test]
 async fn a_walsender_that_says_nothing_is_given_up_and_one_that_answers_is_not() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let two = crate::outage::Own::start(&binaries, &[]);
         two.sql("CREATE PUBLICATION p").await;
         let proxy = Proxy::start(two.port).await;

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::{
     stage::{Gate, Scenario, begins, drop_slot, migrate_with, now, sums},
-    support::{Database, assert_same, migrate, server, spec, version_to_test, versions_to_test},
+    support::{Database, assert_same, migrate, server, some_releases, spec, version_to_test},
 };
 
 /// Sixty rows, and a table beside them.
@@ -19,7 +19,7 @@ const SIXTY: &str = "CREATE TABLE source (id integer PRIMARY KEY, n integer, t t
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_change_is_accounted_for() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "counts").await;
         db.sql(SIXTY).await;
@@ -55,7 +55,7 @@ async fn every_change_is_accounted_for() {
 /// source's database: pghost sees what it does itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publication_of_all_tables_comes_to_an_end() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "everything").await;
         db.sql(SIXTY).await;
@@ -91,7 +91,7 @@ async fn cannot_go_on(db: &Database, spec: &MigrationSpec, word: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_state_knows_what_it_belongs_to() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "belongs").await;
         db.sql(SIXTY).await;
@@ -141,7 +141,7 @@ async fn the_state_knows_what_it_belongs_to() {
 /// changes before it may be missing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_was_made_again_is_another_slot() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "again").await;
         db.sql(SIXTY).await;
@@ -179,7 +179,7 @@ const ALTERED: &[(&str, &str)] = &[
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_was_altered_ends_the_migration() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         for (alter, word) in ALTERED {
             let db = Database::create(&server, "altered").await;
@@ -196,7 +196,7 @@ async fn a_table_that_was_altered_ends_the_migration() {
 /// The same while a run is under way: it stops, and says which table.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_is_altered_stops_the_run() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         for alter in [
             "ADD more integer",
@@ -238,7 +238,7 @@ async fn a_table_that_is_altered_stops_the_run() {
 /// Commands that leave rows and columns as they are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_changes_nothing_of_a_table_stops_nothing() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         Scenario {
             what: "harmless",
             tables: SIXTY,
@@ -260,7 +260,7 @@ async fn what_changes_nothing_of_a_table_stops_nothing() {
 /// Told to stop at each of a run's moments, and started again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_is_told_to_stop_goes_on_where_it_stopped() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "interrupt").await;
         db.sql(SIXTY).await;
@@ -296,7 +296,7 @@ async fn a_run_that_is_told_to_stop_goes_on_where_it_stopped() {
 /// Where the target takes two of the source's keys for one, rows would vanish.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_are_compared_only_by_a_server() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         for (of_source, of_target, may) in [
             ("C", "german", true),
             ("german", "C", true),
@@ -359,7 +359,7 @@ async fn keys_of_collations(binaries: &Binaries, source: &str, target: &str, may
 /// Two collations of one name: what counts is which strings they take for one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collation_is_what_it_says_not_what_it_is_called() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let (from, to) =
             (Database::create(&server, "words").await, Database::create(&server, "words").await);
@@ -397,7 +397,7 @@ async fn what_need_not_be_parsed_is_not() {
     let values =
         "1e-45::real, 0.1::float8 + 0.2::float8, 'NaN'::numeric, 1.50::numeric, '1.000'::numeric,
         '{\"a\" :1,   \"a\": 2}'::json, '-infinity'::timestamptz, '24:00'::time, E'\\\\x00'::bytea";
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         for format in ["", ", o oid"] {
             let db = Database::create(&server, "bytes").await;
@@ -430,7 +430,7 @@ async fn what_need_not_be_parsed_is_not() {
 /// Later runs begin no phase that is over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_copied_twice() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "once").await;
         db.sql(SIXTY).await;

@@ -12,12 +12,12 @@ use pghost::cluster::Server;
 use crate::{
     program::Program,
     secure::{PASSWORD, Scratch},
-    support::{Database, versions_to_test},
+    support::{Database, some_releases},
 };
 
 #[tokio::test]
 async fn a_traced_migration_shows_what_was_said_and_never_the_password() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = Arc::new(Server::start(&binaries, &[]).unwrap());
         let database = Database::create(&server, "traced").await;
         database

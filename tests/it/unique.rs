@@ -4,7 +4,7 @@ use pghost::migrate::{Event, Exit};
 
 use crate::{
     stage::{Scenario, drop_slot, migrate_with, now},
-    support::{Database, assert_same, migrate, oldest_and_newest, server, spec, versions_to_test},
+    support::{Database, assert_same, migrate, oldest_and_newest, server, some_releases, spec},
 };
 
 /// Sixty rows, and a table beside them.
@@ -14,7 +14,7 @@ const SIXTY: &str = "CREATE TABLE source (id integer PRIMARY KEY, n integer, t t
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_conflict_names_the_paging_key_and_nothing_else() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let db = Database::create(&server, "conflict").await;
         db.sql(SIXTY).await;
@@ -51,7 +51,7 @@ async fn on_conflict_names_the_paging_key_and_nothing_else() {
 /// Two rows exchange unique values while pages are read: the target has both for a while.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_are_read_at_different_moments() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         Scenario {
             what: "passing",
             tables: &format!("{SIXTY} ALTER TABLE source ADD UNIQUE (n)"),
@@ -72,7 +72,7 @@ async fn pages_are_read_at_different_moments() {
 /// that never broke them can't be written as one statement.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn values_of_a_unique_index_are_exchanged_after_the_checkpoint() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let (from, to) =
             (Database::create(&server, "swap").await, Database::create(&server, "swap").await);
@@ -139,7 +139,7 @@ async fn transactions_around_an_exchange_share_commits() {
 /// A conflict with a row that the source does not have stays one, whichever way it is written.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_conflict_with_somebody_elses_row_is_an_error() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let (from, to) =
             (Database::create(&server, "alien").await, Database::create(&server, "alien").await);
@@ -163,7 +163,7 @@ async fn a_conflict_with_somebody_elses_row_is_an_error() {
 /// all the same, as after a commit that pages saw late, is overwritten.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_that_are_there_already_are_overwritten_before_the_checkpoint() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let (from, to) =
             (Database::create(&server, "late").await, Database::create(&server, "late").await);

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::{
     outage::{Own, Two},
     stage::{Following, begins, migrate_with},
-    support::{oldest_and_newest, versions_to_test},
+    support::{oldest_and_newest, some_releases},
 };
 
 const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, n int NOT NULL, v text);
@@ -98,14 +98,14 @@ async fn all_ways(binaries: &Binaries, how: StopMode) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_outlives_fast_restarts_of_either_server() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         all_ways(&binaries, StopMode::Fast).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_outlives_crashes_of_either_server() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         all_ways(&binaries, StopMode::Immediate).await;
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     moments::forget,
     outage::{Own, Two},
     stage::{migrate_with, now},
-    support::{selected, versions_to_test},
+    support::{selected, some_releases},
 };
 
 const TABLE: &str = "CREATE TABLE source (id int PRIMARY KEY, v text);
@@ -86,7 +86,7 @@ impl Held {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_is_dropped_ends_the_backfill_at_once() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let held = Held::start(&binaries, &[]).await;
         let drop = "SELECT pg_drop_replication_slot('pghost_outage')";
         held.ends_by(drop, "dropped").await;
@@ -102,7 +102,7 @@ async fn a_slot_that_is_dropped_ends_the_backfill_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_somebody_else_reads_ends_the_backfill_at_once() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let held = Held::start(&binaries, &[]).await;
         let read = "INSERT INTO source SELECT -1; COMMIT; SELECT pg_logical_slot_get_binary_changes('pghost_outage',
             NULL, NULL, 'proto_version', '1', 'publication_names', 'pghost_outage')";
@@ -157,7 +157,7 @@ async fn is_lost_between(held: &Held) {
 /// With little log kept for a slot, it is told beforehand, then how little is left, then lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_is_lost_ends_the_backfill_at_once_and_was_told_before() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let settings = [("max_slot_wal_keep_size", "16MB"), ("checkpoint_timeout", "1h")];
         let held = Held::start(&binaries, &settings).await;
         is_just_caught(&held).await;

@@ -5,7 +5,9 @@ use pghost::{
     migrate::{Conninfo, Failure, MigrationSpec, Then},
 };
 
-use crate::support::{Database, migrate, selected, server, spec, versions_to_test, whole_log};
+use crate::support::{
+    Database, migrate, selected, server, some_releases, spec, versions_to_test, whole_log,
+};
 
 const TABLE: &str =
     "CREATE TABLE t (id int PRIMARY KEY, v text, g int GENERATED ALWAYS AS (id + 1) STORED);
@@ -40,7 +42,7 @@ async fn bed(binaries: &pghost::cluster::Binaries) -> (Database, Database) {
 
 #[tokio::test]
 async fn what_a_subscription_can_not_do_is_refused() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let (from, to) = bed(&binaries).await;
         let renamed = MigrationSpec { then: Then::Handoff, ..spec(&from, &to, "t", "u") };
         refused(&renamed, &from, &to, "public.t is to go to public.u").await;
@@ -71,7 +73,7 @@ async fn what_a_subscription_can_not_do_is_refused() {
 
 #[tokio::test]
 async fn a_publication_with_more_than_the_tables_is_refused() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let (from, to) = bed(&binaries).await;
         from.sql(
             "CREATE TABLE other (id int PRIMARY KEY); CREATE PUBLICATION p FOR TABLE t, other",
@@ -91,7 +93,7 @@ async fn a_publication_with_more_than_the_tables_is_refused() {
 
 #[tokio::test]
 async fn a_conninfo_is_tried_from_the_target_and_its_password_not_shown() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let (from, to) = bed(&binaries).await;
         let mut spec = handoff(&from, &to);
         let mut given = |text: &str| {
@@ -114,7 +116,7 @@ async fn a_conninfo_is_tried_from_the_target_and_its_password_not_shown() {
 /// Up to 15 a superuser is needed; from 16 on each right that is missing is named.
 #[tokio::test]
 async fn a_role_without_the_rights_is_refused_with_the_grants() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let (from, to) = bed(&binaries).await;
         let role = format!("mover_{}", to.name);
         to.sql(&format!(

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::bed::step;
 use crate::{
     stage::{begins, drop_slot, now, until},
-    support::{Database, assert_same, migrate as run, server, spec, versions_to_test, whole_log},
+    support::{Database, assert_same, migrate as run, server, some_releases, spec, whole_log},
 };
 
 /// A partitioned table and one with a sequence that nobody owns.
@@ -43,7 +43,7 @@ fn pghost(from: &Database, to: &Database, args: &[&str]) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_databases_of_one_server_and_their_sequences() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let from = Database::create(&server, "handed").await;
         let to = Database::create(&server, "handed").await;
@@ -110,7 +110,7 @@ async fn two_databases_of_one_server_and_their_sequences() {
 /// What the source has given out while it was followed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn following_ends_with_the_sequences_as_they_are_then() {
-    for binaries in versions_to_test() {
+    for binaries in some_releases() {
         let server = server(&binaries);
         let from = Database::create(&server, "followed_seq").await;
         let to = Database::create(&server, "followed_seq").await;

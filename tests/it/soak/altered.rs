@@ -7,7 +7,7 @@ use std::time::Duration;
 use pghost::migrate::{CleanupSpec, cleanup};
 
 use super::{Fault, Round, Soak, may_have_ended};
-use crate::{outage::Own, support::nobody_reads};
+use crate::{limit::within, outage::Own, support::nobody_reads};
 
 /// What marks a row as one of the right table, by columns of their own names.
 pub(super) fn mark(table: &str) -> String {
@@ -82,12 +82,20 @@ impl Soak {
 
     /// Whether there is a migration that knows its table: another one begins with what it finds.
     pub(super) async fn has_begun(&self, round: &Round) -> bool {
-        let ledger = "SELECT to_regclass('pghost.migration') IS NOT NULL";
         let begun = format!(
-            "SELECT EXISTS (SELECT FROM pghost.migration WHERE name = '{}' AND phase <> 'prepare')",
+            "SELECT EXISTS (SELECT FROM pghost.migration WHERE name = '{}' AND phase <> 'prepare')
+                AS begun",
             round.name
         );
-        self.two.target.value(ledger).await == "t" && self.two.target.value(&begun).await == "t"
+        let mut connection = self.two.target.connect().await;
+        let answer = within("the ledger", connection.query(&begun)).await;
+        connection.close().await;
+        match answer {
+            Ok(answer) => answer.row().unwrap().get("begun").unwrap(),
+            // A run that fails before the first page unmakes its ledger, at any moment.
+            Err(error) if error.sqlstate().is_some_and(|state| state.as_str() == "42P01") => false,
+            Err(error) => panic!("{begun}: {error}"),
+        }
     }
 
     /// None of the rows on the target is of another table or of a column of another name.
