@@ -14,7 +14,7 @@ pub(super) enum Target {
     Lax,
     /// The same; but every page of the table was read before these changes were made, so a row
     /// that they insert is not there yet. Visibility can lag behind the log
-    /// (`design.md` 3, hole 2), so a conflict is no surprise and must be mended.
+    /// (`docs/how-it-works.md`, hole 2), so a conflict is no surprise and must be mended.
     LaxAfterPages,
     /// What the source held at the position, and nothing else.
     Exact,
