@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     conn::{Connection, SessionKind},
-    ledger::{self, Position},
+    ledger::{Ledger, Position},
     pg::Lsn,
     pgoutput::{Decoder, Update},
     replication::{Chunk, DurableLsn, ReplicationStream, StreamMessage},
@@ -95,7 +95,8 @@ impl<'a> Driver<'a> {
         let at_target =
             |error| ApplyError::Target { place: error::TARGET.into(), after: Lsn::INVALID, error };
         source.query(ROWS_BY_THEIR_KEY).await.map_err(ApplyError::Stream)?;
-        let from = ledger::durable_position(target, &apply.migration).await.map_err(at_target)?;
+        let from =
+            Ledger::of(target, &apply.migration).durable_position().await.map_err(at_target)?;
         let is_strict = from.lsn() >= apply.checkpoint;
         // The source's transactions stay whole, which only one can do.
         let jobs = if is_strict { 1 } else { apply.jobs.max(1) };

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     catalog::Foundation,
     conn::{Connection, Pipeline},
-    ledger::{self, MigrationName, Position, PositionWriter},
+    ledger::{Ledger, MigrationName, Position, PositionWriter},
     pg::{Lsn, SqlState},
     replication::DurableLsn,
 };
@@ -115,7 +115,7 @@ impl Lane {
         migration: &MigrationName,
         committed: Lsn,
     ) -> Result<Self, crate::conn::Error> {
-        ledger::prepare_writer(&mut connection, migration).await?;
+        Ledger::of(&mut connection, migration).prepare_writer().await?;
         connection.query(ROWS_BY_THEIR_KEY).await?;
         connection
             .query("SET synchronous_commit = off; SET plan_cache_mode = force_generic_plan")

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     conn::{Connection, Error},
-    ledger,
+    ledger::Ledger,
     pg::Lsn,
     replication::{Chunk, ReplicationStream},
 };
@@ -128,7 +128,9 @@ async fn no_writers_left(
 ) -> Result<(), ApplyError> {
     let failed = |error| ApplyError::Target { place: TARGET.into(), after: Lsn::INVALID, error };
     let since = Instant::now();
-    while let Some(writers) = ledger::writers(target, &apply.migration).await.map_err(failed)? {
+    while let Some(writers) =
+        Ledger::of(target, &apply.migration).writers().await.map_err(failed)?
+    {
         if since.elapsed() > apply.stall {
             return Err(failed(Error::Result(format!(
                 "sessions that may still write for it have not ended for {} s: {writers}",

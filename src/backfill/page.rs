@@ -16,7 +16,7 @@ use super::{
 use crate::{
     catalog::Foundation,
     conn::{Connection, CopyIn, CopyOut, Error, PATH_AGAIN, Row},
-    ledger::{self, PageRecord},
+    ledger::{self, Ledger, PageRecord},
     pg::{Lsn, QualifiedName},
     replication::take_checkpoint,
     sql::{copy_page_in, copy_page_out},
@@ -100,7 +100,7 @@ pub(super) async fn copy_page(
         return Err(altered());
     }
     told.into_iter().for_each(|told| told.send((ordinal, Progress::Read(record.number))));
-    ledger::commit_page(target, migration, ordinal, &record).await.map_err(at_target)?;
+    Ledger::of(target, migration).commit_page(ordinal, &record).await.map_err(at_target)?;
     Ok((record, open))
 }
 

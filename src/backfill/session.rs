@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Backfill, Origin};
 use crate::{
     conn::{Connection, Error, PATH_AGAIN, SessionKind},
-    ledger,
+    ledger::{self, Ledger},
     pg::{Lsn, QualifiedName},
     sql::quote_literal,
 };
@@ -55,7 +55,7 @@ impl Origin {
 /// A session on the target in which nothing but the rows is written.
 pub(super) async fn connect_to_target(backfill: &Backfill) -> Result<Connection, Error> {
     let mut connection = Connection::connect(&backfill.target, SessionKind::Sql).await?;
-    ledger::prepare_writer(&mut connection, &backfill.migration).await?;
+    Ledger::of(&mut connection, &backfill.migration).prepare_writer().await?;
     Ok(connection)
 }
 

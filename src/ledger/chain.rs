@@ -6,9 +6,9 @@
 
 use std::fmt;
 
-use super::{name::MigrationName, store::line_is_gone};
+use super::{handle::Ledger, name::MigrationName, store::line_is_gone};
 use crate::{
-    conn::{Connection, Error, Row},
+    conn::{Error, Row},
     sql::quote_literal,
 };
 
@@ -52,41 +52,36 @@ fn gap(migration: &MigrationName, ordinal: usize) -> String {
     )
 }
 
-/// The first place where the pages of a table do not chain. Meant for the transaction that rests
-/// on them.
-pub async fn find_gap(
-    target: &mut Connection,
-    migration: &MigrationName,
-    ordinal: usize,
-) -> Result<Option<Gap>, Error> {
-    let found = target.query(&gap(migration, ordinal)).await?;
-    found.rows().first().map(in_words).transpose()
-}
+impl Ledger<'_> {
+    /// The first place where the pages of a table do not chain. Meant for the transaction that
+    /// rests on them.
+    pub async fn find_gap(&mut self, ordinal: usize) -> Result<Option<Gap>, Error> {
+        let found = self.session.query(&gap(self.migration, ordinal)).await?;
+        found.rows().first().map(in_words).transpose()
+    }
 
-/// Notes that all pages of a table are there, if they chain; else notes nothing, and gives where
-/// they do not. One statement, so that it speaks of the pages that it has seen.
-pub async fn close_table(
-    target: &mut Connection,
-    migration: &MigrationName,
-    ordinal: usize,
-) -> Result<Option<Gap>, Error> {
-    let sql = format!(
-        "WITH gap AS ({}),
-              closed AS (
-                  UPDATE {}.migration_table SET backfilled = true
-                   WHERE migration = {} AND ordinal = {ordinal} AND NOT EXISTS (SELECT FROM gap)
-               RETURNING 1)
-         SELECT gap.* FROM gap
-          UNION ALL SELECT NULL, 'closed', NULL, NULL FROM closed",
-        gap(migration, ordinal),
-        migration.ledger,
-        quote_literal(migration.as_str())
-    );
-    let found = target.query(&sql).await?;
-    match found.rows().first() {
-        None => Err(line_is_gone()),
-        Some(row) if row.get::<String>("place")? == "closed" => Ok(None),
-        Some(row) => in_words(row).map(Some),
+    /// Notes that all pages of a table are there, if they chain; else notes nothing, and gives
+    /// where they do not. One statement, so that it speaks of the pages that it has seen.
+    pub async fn close_table(&mut self, ordinal: usize) -> Result<Option<Gap>, Error> {
+        let sql = format!(
+            "WITH gap AS ({}),
+                  closed AS (
+                      UPDATE {}.migration_table SET backfilled = true
+                       WHERE migration = {} AND ordinal = {ordinal}
+                         AND NOT EXISTS (SELECT FROM gap)
+                   RETURNING 1)
+             SELECT gap.* FROM gap
+              UNION ALL SELECT NULL, 'closed', NULL, NULL FROM closed",
+            gap(self.migration, ordinal),
+            self.migration.ledger,
+            quote_literal(self.migration.as_str())
+        );
+        let found = self.session.query(&sql).await?;
+        match found.rows().first() {
+            None => Err(line_is_gone()),
+            Some(row) if row.get::<String>("place")? == "closed" => Ok(None),
+            Some(row) => in_words(row).map(Some),
+        }
     }
 }
 

@@ -5,11 +5,11 @@
 
 use super::{
     Phase,
-    name::MigrationName,
+    handle::Ledger,
     store::{end, exists, make_table, one_row},
 };
 use crate::{
-    conn::{Connection, Error},
+    conn::Error,
     pg::{Lsn, Oid},
     sql::quote_literal,
 };
@@ -58,115 +58,105 @@ pub struct HandoffRecord {
     pub step: HandoffStep,
 }
 
-/// Begins: nothing is applied from here on. `position` must be what the ledger has.
-pub async fn begin_handoff(
-    target: &mut Connection,
-    migration: &MigrationName,
-    subscription: &str,
-    position: Lsn,
-) -> Result<HandoffRecord, Error> {
-    target.query("BEGIN; SET LOCAL synchronous_commit = on").await?;
-    let begun = note_begun(target, migration, subscription, position).await;
-    end(target, begun).await?;
-    load_handoff(target, migration).await?.ok_or_else(|| {
-        Error::Result("the migration's position is not what it was a moment ago".into())
-    })
-}
-
-async fn note_begun(
-    target: &mut Connection,
-    migration: &MigrationName,
-    subscription: &str,
-    position: Lsn,
-) -> Result<(), Error> {
-    let (ledger, name) = (&migration.ledger, quote_literal(migration.as_str()));
-    make_table(target, ledger, "handoff").await?;
-    let sql = format!(
-        "INSERT INTO {ledger}.handoff (migration, subscription, position_lsn, step)
-         SELECT name, {}, applied_lsn, '{}' FROM {ledger}.migration
-          WHERE name = {name} AND phase = '{}' AND applied_lsn = '{position}';
-         UPDATE {ledger}.migration SET phase = '{}'
-          WHERE name = {name} AND EXISTS (SELECT FROM {ledger}.handoff WHERE migration = {name})",
-        quote_literal(subscription),
-        HandoffStep::Begun.as_str(),
-        Phase::Done.as_str(),
-        Phase::Handoff.as_str(),
-    );
-    target.query(&sql).await.map(drop)
-}
-
-/// A migration's handing over, if it has begun.
-pub async fn load_handoff(
-    target: &mut Connection,
-    migration: &MigrationName,
-) -> Result<Option<HandoffRecord>, Error> {
-    let (ledger, name) = (&migration.ledger, quote_literal(migration.as_str()));
-    if !exists(target, ledger, "handoff").await? {
-        return Ok(None);
+impl Ledger<'_> {
+    /// Begins: nothing is applied from here on. `position` must be what the ledger has.
+    pub async fn begin_handoff(
+        &mut self,
+        subscription: &str,
+        position: Lsn,
+    ) -> Result<HandoffRecord, Error> {
+        self.session.query("BEGIN; SET LOCAL synchronous_commit = on").await?;
+        let begun = self.note_begun(subscription, position).await;
+        end(self.session, begun).await?;
+        self.load_handoff().await?.ok_or_else(|| {
+            Error::Result("the migration's position is not what it was a moment ago".into())
+        })
     }
-    let sql = format!("SELECT * FROM {ledger}.handoff WHERE migration = {name}");
-    let result = target.query(&sql).await?;
-    let Some(row) = result.rows().first() else {
-        return Ok(None);
-    };
-    let step: String = row.get("step")?;
-    Ok(Some(HandoffRecord {
-        subscription: row.get("subscription")?,
-        subscription_oid: row.get("subscription_oid")?,
-        position: row.get("position_lsn")?,
-        step: HandoffStep::parse(&step)
-            .ok_or_else(|| Error::Result(format!("the ledger has an unknown step {step:?}")))?,
-    }))
-}
 
-/// Notes a step, and what subscription there is. Meant for the transaction that takes it, if it
-/// has one.
-pub async fn advance_handoff(
-    target: &mut Connection,
-    migration: &MigrationName,
-    step: HandoffStep,
-    subscription: Oid,
-) -> Result<(), Error> {
-    let ledger = &migration.ledger;
-    let sql = format!(
-        "UPDATE {ledger}.handoff SET step = '{}', subscription_oid = {subscription}
-          WHERE migration = {}",
-        step.as_str(),
-        quote_literal(migration.as_str())
-    );
-    one_row(target, &sql).await
-}
+    async fn note_begun(&mut self, subscription: &str, position: Lsn) -> Result<(), Error> {
+        let (ledger, name) = (&self.migration.ledger, quote_literal(self.migration.as_str()));
+        make_table(self.session, ledger, "handoff").await?;
+        let sql = format!(
+            "INSERT INTO {ledger}.handoff (migration, subscription, position_lsn, step)
+             SELECT name, {}, applied_lsn, '{}' FROM {ledger}.migration
+              WHERE name = {name} AND phase = '{}' AND applied_lsn = '{position}';
+             UPDATE {ledger}.migration SET phase = '{}'
+              WHERE name = {name}
+                AND EXISTS (SELECT FROM {ledger}.handoff WHERE migration = {name})",
+            quote_literal(subscription),
+            HandoffStep::Begun.as_str(),
+            Phase::Done.as_str(),
+            Phase::Handoff.as_str(),
+        );
+        self.session.query(&sql).await.map(drop)
+    }
 
-/// It is over: the slot is the subscription's.
-pub async fn end_handoff(target: &mut Connection, migration: &MigrationName) -> Result<(), Error> {
-    let ledger = &migration.ledger;
-    let sql = format!(
-        "UPDATE {ledger}.migration SET phase = '{}' WHERE name = {}",
-        Phase::HandedOff.as_str(),
-        quote_literal(migration.as_str())
-    );
-    one_row(target, &sql).await
-}
+    /// A migration's handing over, if it has begun.
+    pub async fn load_handoff(&mut self) -> Result<Option<HandoffRecord>, Error> {
+        let (ledger, name) = (&self.migration.ledger, quote_literal(self.migration.as_str()));
+        if !exists(self.session, ledger, "handoff").await? {
+            return Ok(None);
+        }
+        let sql = format!("SELECT * FROM {ledger}.handoff WHERE migration = {name}");
+        let result = self.session.query(&sql).await?;
+        let Some(row) = result.rows().first() else {
+            return Ok(None);
+        };
+        let step: String = row.get("step")?;
+        Ok(Some(HandoffRecord {
+            subscription: row.get("subscription")?,
+            subscription_oid: row.get("subscription_oid")?,
+            position: row.get("position_lsn")?,
+            step: HandoffStep::parse(&step)
+                .ok_or_else(|| Error::Result(format!("the ledger has an unknown step {step:?}")))?,
+        }))
+    }
 
-/// It is not to be: changes may be applied again. Meant for the transaction that drops the
-/// subscription, if there is one.
-///
-/// Errors: the subscription was enabled.
-pub async fn take_back_handoff(
-    target: &mut Connection,
-    migration: &MigrationName,
-) -> Result<(), Error> {
-    let (ledger, name) = (&migration.ledger, quote_literal(migration.as_str()));
-    let sql = format!(
-        "DELETE FROM {ledger}.handoff WHERE migration = {name} AND step <> '{}'",
-        HandoffStep::Enabled.as_str()
-    );
-    one_row(target, &sql).await?;
-    let sql = format!(
-        "UPDATE {ledger}.migration SET phase = '{}' WHERE name = {name}",
-        Phase::Done.as_str()
-    );
-    one_row(target, &sql).await
+    /// Notes a step, and what subscription there is. Meant for the transaction that takes it, if it
+    /// has one.
+    pub async fn advance_handoff(
+        &mut self,
+        step: HandoffStep,
+        subscription: Oid,
+    ) -> Result<(), Error> {
+        let ledger = &self.migration.ledger;
+        let sql = format!(
+            "UPDATE {ledger}.handoff SET step = '{}', subscription_oid = {subscription}
+              WHERE migration = {}",
+            step.as_str(),
+            quote_literal(self.migration.as_str())
+        );
+        one_row(self.session, &sql).await
+    }
+
+    /// It is over: the slot is the subscription's.
+    pub async fn end_handoff(&mut self) -> Result<(), Error> {
+        let ledger = &self.migration.ledger;
+        let sql = format!(
+            "UPDATE {ledger}.migration SET phase = '{}' WHERE name = {}",
+            Phase::HandedOff.as_str(),
+            quote_literal(self.migration.as_str())
+        );
+        one_row(self.session, &sql).await
+    }
+
+    /// It is not to be: changes may be applied again. Meant for the transaction that drops the
+    /// subscription, if there is one.
+    ///
+    /// Errors: the subscription was enabled.
+    pub async fn take_back_handoff(&mut self) -> Result<(), Error> {
+        let (ledger, name) = (&self.migration.ledger, quote_literal(self.migration.as_str()));
+        let sql = format!(
+            "DELETE FROM {ledger}.handoff WHERE migration = {name} AND step <> '{}'",
+            HandoffStep::Enabled.as_str()
+        );
+        one_row(self.session, &sql).await?;
+        let sql = format!(
+            "UPDATE {ledger}.migration SET phase = '{}' WHERE name = {name}",
+            Phase::Done.as_str()
+        );
+        one_row(self.session, &sql).await
+    }
 }
 
 #[cfg(test)]

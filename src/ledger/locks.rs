@@ -18,7 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::name::{LedgerSchema, MigrationName};
+use super::{
+    handle::Ledger,
+    name::{LedgerSchema, MigrationName},
+};
 use crate::{
     conn::{Connection, Error, Row},
     pg::SqlState,
@@ -143,56 +146,51 @@ pub async fn could_lock(connection: &mut Connection, what: &str) -> Result<Optio
     take(connection, &Key::new(&format!("pghost {what}")), Take::Look, None).await
 }
 
-/// Takes a migration for this session; gives who has it if that is another session.
-pub async fn lock_migration(
-    target: &mut Connection,
-    migration: &MigrationName,
-) -> Result<Option<Holders>, Error> {
-    take(target, &migration_key(migration), Take::Keep, Some(&migration.ledger)).await
-}
-
-/// Who has a migration for itself; `None` if nobody does.
-pub async fn who_runs(
-    target: &mut Connection,
-    migration: &MigrationName,
-) -> Result<Option<Holders>, Error> {
-    let key = migration_key(migration);
-    if target.query(&is_free(&key)).await?.row()?.get("free")? {
-        return Ok(None);
+impl Ledger<'_> {
+    /// Takes a migration for this session; gives who has it if that is another session.
+    pub async fn lock_migration(&mut self) -> Result<Option<Holders>, Error> {
+        take(self.session, &migration_key(self.migration), Take::Keep, Some(&self.migration.ledger))
+            .await
     }
-    holders(target, &key, Some(&migration.ledger)).await.map(Some)
-}
 
-/// Whether a pghost is at a migration: a session that may write to the ledger has it.
-pub async fn is_running(target: &mut Connection, migration: &MigrationName) -> Result<bool, Error> {
-    let holders = who_runs(target, migration).await?;
-    Ok(holders.is_some_and(|holders| !holders.are_strangers()))
-}
-
-/// Makes a session one of the migration's writers, and changes nothing else about it.
-///
-/// Errors: among others, somebody holds the lock in a way that no pghost does.
-pub async fn join_writers(target: &mut Connection, migration: &MigrationName) -> Result<(), Error> {
-    let key = writers_key(migration);
-    match take(target, &key, Take::Share, Some(&migration.ledger)).await? {
-        None => Ok(()),
-        Some(holders) => Err(Error::Result(format!(
-            "the advisory lock that tells the migration's writers apart is held by {holders}: {}",
-            holders.ended()
-        ))),
+    /// Who has a migration for itself; `None` if nobody does.
+    pub async fn who_runs(&mut self) -> Result<Option<Holders>, Error> {
+        let key = migration_key(self.migration);
+        if self.session.query(&is_free(&key)).await?.row()?.get("free")? {
+            return Ok(None);
+        }
+        holders(self.session, &key, Some(&self.migration.ledger)).await.map(Some)
     }
-}
 
-/// The sessions that still write for a migration; `None` once there are none.
-pub async fn writers(
-    target: &mut Connection,
-    migration: &MigrationName,
-) -> Result<Option<Holders>, Error> {
-    let key = writers_key(migration);
-    if target.query(&is_free(&key)).await?.row()?.get("free")? {
-        return Ok(None);
+    /// Whether a pghost is at a migration: a session that may write to the ledger has it.
+    pub async fn is_running(&mut self) -> Result<bool, Error> {
+        let holders = self.who_runs().await?;
+        Ok(holders.is_some_and(|holders| !holders.are_strangers()))
     }
-    holders(target, &key, Some(&migration.ledger)).await.map(Some)
+
+    /// Makes a session one of the migration's writers, and changes nothing else about it.
+    ///
+    /// Errors: among others, somebody holds the lock in a way that no pghost does.
+    pub async fn join_writers(&mut self) -> Result<(), Error> {
+        let key = writers_key(self.migration);
+        match take(self.session, &key, Take::Share, Some(&self.migration.ledger)).await? {
+            None => Ok(()),
+            Some(holders) => Err(Error::Result(format!(
+                "the advisory lock that tells the migration's writers apart is held by {holders}: \
+                 {}",
+                holders.ended()
+            ))),
+        }
+    }
+
+    /// The sessions that still write for a migration; `None` once there are none.
+    pub async fn writers(&mut self) -> Result<Option<Holders>, Error> {
+        let key = writers_key(self.migration);
+        if self.session.query(&is_free(&key)).await?.row()?.get("free")? {
+            return Ok(None);
+        }
+        holders(self.session, &key, Some(&self.migration.ledger)).await.map(Some)
+    }
 }
 
 /// Makes a session one of those that read the source for a migration: it keeps nobody out, and

@@ -1,6 +1,7 @@
 //! Looking at the ledger without a migration in hand.
 
 use super::{
+    handle::Ledger,
     name::{LedgerSchema, MigrationName},
     store::exists,
 };
@@ -24,14 +25,13 @@ pub async fn names(
     result.rows().iter().map(name).collect()
 }
 
-/// Everything that was committed on the source before this is on the target, and nothing else;
-/// `None` if the migration has no position, or is not there.
-pub async fn applied(
-    target: &mut Connection,
-    migration: &MigrationName,
-) -> Result<Option<Lsn>, Error> {
-    let (ledger, name) = (&migration.ledger, quote_literal(migration.as_str()));
-    let sql = format!("SELECT applied_lsn FROM {ledger}.migration WHERE name = {name}");
-    let result = target.query(&sql).await?;
-    Ok(result.rows().first().map(|row| row.get("applied_lsn")).transpose()?.flatten())
+impl Ledger<'_> {
+    /// Everything that was committed on the source before this is on the target, and nothing else;
+    /// `None` if the migration has no position, or is not there.
+    pub async fn applied(&mut self) -> Result<Option<Lsn>, Error> {
+        let (ledger, name) = (&self.migration.ledger, quote_literal(self.migration.as_str()));
+        let sql = format!("SELECT applied_lsn FROM {ledger}.migration WHERE name = {name}");
+        let result = self.session.query(&sql).await?;
+        Ok(result.rows().first().map(|row| row.get("applied_lsn")).transpose()?.flatten())
+    }
 }

@@ -23,6 +23,7 @@
 mod accountant;
 mod chain;
 mod failure;
+mod handle;
 mod handoff;
 mod inspect;
 mod integrity;
@@ -39,29 +40,16 @@ mod target;
 mod whole;
 
 pub use accountant::Accountant;
-pub use chain::{Gap, close_table, find_gap};
-pub use failure::{LastFailure, forget_failure, last_failure, note_failure};
-pub use handoff::{
-    HandoffRecord, HandoffStep, advance_handoff, begin_handoff, end_handoff, load_handoff,
-    take_back_handoff,
-};
+pub use chain::Gap;
+pub use failure::LastFailure;
+pub use handle::Ledger;
+pub use handoff::{HandoffRecord, HandoffStep};
 pub use inspect::inspect;
 pub use integrity::{Access, Unfit};
-pub use locks::{
-    Holder, Holders, could_lock, is_running, join_readers, join_writers, lock, lock_migration,
-    processes, who_runs, writers,
-};
-pub use look::{applied, names};
+pub use locks::{Holder, Holders, could_lock, join_readers, lock, processes};
+pub use look::names;
 pub use model::{Migration, Phase, TableCounts, TableRecord};
 pub use name::{LedgerSchema, MigrationName};
-pub use object::{
-    ObjectRecord, add_objects, constraint_is_skipped, load_objects, object_done, object_skipped,
-};
-pub use page::{PageRecord, begin_page, commit_page, load_pages, pages_until, rows_copied};
+pub use object::ObjectRecord;
+pub use page::{PageRecord, begin_page};
 pub use position::{Position, PositionWriter};
-pub use store::{
-    add_seconds, begin, durable_position, forget, load, prepare_writer, raise_checkpoint,
-    start_backfill, start_catch_up,
-};
-pub use target::{moved_column, set_target_made};
-pub use whole::what_is_missing;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    name::MigrationName,
+    handle::Ledger,
     store::{json_list, sql_list},
 };
 use crate::{
@@ -41,95 +41,85 @@ pub fn begin_page(target: &mut Connection) {
     target.queue_query(&format!("{PATH_AGAIN}; BEGIN; SET LOCAL synchronous_commit = off"));
 }
 
-/// Writes a page's line and commits it together with the page's rows.
-///
-/// Errors: the commit did not happen; neither rows nor line are there.
-pub async fn commit_page(
-    target: &mut Connection,
-    migration: &MigrationName,
-    ordinal: usize,
-    page: &PageRecord,
-) -> Result<(), Error> {
-    let bound = |bound: &Option<Vec<String>>| {
-        bound.as_ref().map_or_else(|| "NULL".to_owned(), |b| sql_list(b))
-    };
-    let sql = format!(
-        "{PATH_AGAIN}; INSERT INTO {}.page
-         VALUES ({}, {ordinal}, {}, {}, {}, {}, {}, {}, '{}'); COMMIT",
-        migration.ledger,
-        quote_literal(migration.as_str()),
-        page.number,
-        bound(&page.lower),
-        bound(&page.upper),
-        page.rows,
-        page.bytes,
-        quote_literal(&page.snapshot),
-        page.lsn
-    );
-    let result = target.query(&sql).await?;
-    // COMMIT of a failed transaction is answered with ROLLBACK, which is not an error.
-    match result.statements.last() {
-        Some(last) if last.tag == "COMMIT" => Ok(()),
-        last => Err(Error::Result(format!(
-            "a page's COMMIT was answered with {:?}",
-            last.map(|s| s.tag.as_str())
-        ))),
+impl Ledger<'_> {
+    /// Writes a page's line and commits it together with the page's rows.
+    ///
+    /// Errors: the commit did not happen; neither rows nor line are there.
+    pub async fn commit_page(&mut self, ordinal: usize, page: &PageRecord) -> Result<(), Error> {
+        let bound = |bound: &Option<Vec<String>>| {
+            bound.as_ref().map_or_else(|| "NULL".to_owned(), |b| sql_list(b))
+        };
+        let sql = format!(
+            "{PATH_AGAIN}; INSERT INTO {}.page
+                 (migration, ordinal, number, lower_bound, upper_bound, row_count, byte_count,
+                  snapshot, lsn)
+             VALUES ({}, {ordinal}, {}, {}, {}, {}, {}, {}, '{}'); COMMIT",
+            self.migration.ledger,
+            quote_literal(self.migration.as_str()),
+            page.number,
+            bound(&page.lower),
+            bound(&page.upper),
+            page.rows,
+            page.bytes,
+            quote_literal(&page.snapshot),
+            page.lsn
+        );
+        let result = self.session.query(&sql).await?;
+        // COMMIT of a failed transaction is answered with ROLLBACK, which is not an error.
+        match result.statements.last() {
+            Some(last) if last.tag == "COMMIT" => Ok(()),
+            last => Err(Error::Result(format!(
+                "a page's COMMIT was answered with {:?}",
+                last.map(|s| s.tag.as_str())
+            ))),
+        }
     }
-}
 
-/// The pages of a table that are on the target, in the key's order.
-pub async fn load_pages(
-    target: &mut Connection,
-    migration: &MigrationName,
-    ordinal: usize,
-) -> Result<Vec<PageRecord>, Error> {
-    let sql = format!(
-        "SELECT number, to_json(lower_bound) AS lower, to_json(upper_bound) AS upper,
-                row_count, byte_count, snapshot, lsn
-           FROM {}.page WHERE migration = {} AND ordinal = {ordinal} ORDER BY number",
-        migration.ledger,
-        quote_literal(migration.as_str())
-    );
-    let result = target.query(&sql).await?;
-    let page = |row: &crate::conn::Row| {
-        Ok(PageRecord {
-            number: row.get("number")?,
-            lower: row.get::<Option<String>>("lower")?.map(|s| json_list(&s)).transpose()?,
-            upper: row.get::<Option<String>>("upper")?.map(|s| json_list(&s)).transpose()?,
-            rows: row.get("row_count")?,
-            bytes: row.get("byte_count")?,
-            snapshot: row.get("snapshot")?,
-            lsn: row.get("lsn")?,
-        })
-    };
-    result.rows().iter().map(page).collect()
-}
+    /// The pages of a table that are on the target, in the key's order.
+    pub async fn load_pages(&mut self, ordinal: usize) -> Result<Vec<PageRecord>, Error> {
+        let sql = format!(
+            "SELECT number, to_json(lower_bound) AS lower, to_json(upper_bound) AS upper,
+                    row_count, byte_count, snapshot, lsn
+               FROM {}.page WHERE migration = {} AND ordinal = {ordinal} ORDER BY number",
+            self.migration.ledger,
+            quote_literal(self.migration.as_str())
+        );
+        let result = self.session.query(&sql).await?;
+        let page = |row: &crate::conn::Row| {
+            Ok(PageRecord {
+                number: row.get("number")?,
+                lower: row.get::<Option<String>>("lower")?.map(|s| json_list(&s)).transpose()?,
+                upper: row.get::<Option<String>>("upper")?.map(|s| json_list(&s)).transpose()?,
+                rows: row.get("row_count")?,
+                bytes: row.get("byte_count")?,
+                snapshot: row.get("snapshot")?,
+                lsn: row.get("lsn")?,
+            })
+        };
+        result.rows().iter().map(page).collect()
+    }
 
-/// How many rows were copied, by the tables' places in the migration.
-pub async fn rows_copied(
-    target: &mut Connection,
-    migration: &MigrationName,
-) -> Result<HashMap<usize, u64>, Error> {
-    let sql = format!(
-        "SELECT ordinal, sum(row_count)::bigint AS row_count
-           FROM {}.page WHERE migration = {} GROUP BY ordinal",
-        migration.ledger,
-        quote_literal(migration.as_str())
-    );
-    let result = target.query(&sql).await?;
-    result.rows().iter().map(|row| Ok((row.get("ordinal")?, row.get("row_count")?))).collect()
-}
+    /// How many rows were copied, by the tables' places in the migration.
+    pub async fn rows_copied(&mut self) -> Result<HashMap<usize, u64>, Error> {
+        let sql = format!(
+            "SELECT ordinal, sum(row_count)::bigint AS row_count
+               FROM {}.page WHERE migration = {} GROUP BY ordinal",
+            self.migration.ledger,
+            quote_literal(self.migration.as_str())
+        );
+        let result = self.session.query(&sql).await?;
+        result.rows().iter().map(|row| Ok((row.get("ordinal")?, row.get("row_count")?))).collect()
+    }
 
-/// Where in the log the last page of each table was read, by the tables' places in the migration.
-pub async fn pages_until(
-    target: &mut Connection,
-    migration: &MigrationName,
-) -> Result<HashMap<usize, Lsn>, Error> {
-    let sql = format!(
-        "SELECT ordinal, max(lsn) AS lsn FROM {}.page WHERE migration = {} GROUP BY ordinal",
-        migration.ledger,
-        quote_literal(migration.as_str())
-    );
-    let result = target.query(&sql).await?;
-    result.rows().iter().map(|row| Ok((row.get("ordinal")?, row.get("lsn")?))).collect()
+    /// Where in the log the last page of each table was read, by the tables' places in the
+    /// migration.
+    pub async fn pages_until(&mut self) -> Result<HashMap<usize, Lsn>, Error> {
+        let sql = format!(
+            "SELECT ordinal, max(lsn) AS lsn FROM {}.page WHERE migration = {} GROUP BY ordinal",
+            self.migration.ledger,
+            quote_literal(self.migration.as_str())
+        );
+        let result = self.session.query(&sql).await?;
+        result.rows().iter().map(|row| Ok((row.get("ordinal")?, row.get("lsn")?))).collect()
+    }
 }

@@ -1,10 +1,11 @@
 //! Reading and writing the ledger over an ordinary connection to the target.
 
 use super::{
+    handle::Ledger,
     inspect::look,
     integrity::{Access, Present},
     layout::{LEDGER_VERSION, TABLES, Table},
-    locks::{join_writers, lock_ledger},
+    locks::lock_ledger,
     model::{Migration, Phase, TableCounts, TableRecord},
     name::{LedgerSchema, MigrationName},
     target::stand,
@@ -16,73 +17,187 @@ use crate::{
     sql::quote_literal,
 };
 
-/// Sets a session up for writing what the source has, as one of the migration's writers.
-///
-/// Triggers and rules of the target must not fire again, and foreign keys are the source's to
-/// check. That needs superuser, or from 15 on `GRANT SET ON PARAMETER session_replication_role`;
-/// without it the session stays as it is, which is right for tables that have no triggers
-/// (`migrate` refuses the others then).
-///
-/// A killed pghost's last requests may still be in a server's hands. The lock that every writer
-/// holds lets the next run wait until they are done ([`super::writers`]).
-pub async fn prepare_writer(
-    target: &mut Connection,
-    migration: &MigrationName,
-) -> Result<(), Error> {
-    join_writers(target, migration).await?;
-    match target.query("SET session_replication_role = replica").await {
-        Err(error) if error.sqlstate() != Some(SqlState::INSUFFICIENT_PRIVILEGE) => Err(error),
-        _ => Ok(()),
+impl Ledger<'_> {
+    /// Sets a session up for writing what the source has, as one of the migration's writers.
+    ///
+    /// Triggers and rules of the target must not fire again, and foreign keys are the source's to
+    /// check. That needs superuser, or from 15 on `GRANT SET ON PARAMETER
+    /// session_replication_role`; without it the session stays as it is, which is right for tables
+    /// that have no triggers (`migrate` refuses the others then).
+    ///
+    /// A killed pghost's last requests may still be in a server's hands. The lock that every writer
+    /// holds lets the next run wait until they are done ([`Self::writers`]).
+    pub async fn prepare_writer(&mut self) -> Result<(), Error> {
+        self.join_writers().await?;
+        match self.session.query("SET session_replication_role = replica").await {
+            Err(error) if error.sqlstate() != Some(SqlState::INSUFFICIENT_PRIVILEGE) => Err(error),
+            _ => Ok(()),
+        }
     }
-}
 
-/// The migration of that name; `None` if there is none, or no ledger at all.
-///
-/// Errors: the ledger was written by another version of pghost.
-pub async fn load(
-    target: &mut Connection,
-    migration: &MigrationName,
-) -> Result<Option<Migration>, Error> {
-    let ledger = &migration.ledger;
-    if !exists(target, ledger, "migration").await? {
-        return Ok(None);
+    /// The migration of that name; `None` if there is none, or no ledger at all.
+    ///
+    /// Errors: the ledger was written by another version of pghost.
+    pub async fn load(&mut self) -> Result<Option<Migration>, Error> {
+        let ledger = &self.migration.ledger;
+        if !exists(self.session, ledger, "migration").await? {
+            return Ok(None);
+        }
+        let name = quote_literal(self.migration.as_str());
+        let sql = format!("SELECT * FROM {ledger}.migration WHERE name = {name}");
+        let result = self.session.query(&sql).await?;
+        let Some(row) = result.rows().first() else {
+            return Ok(None);
+        };
+        let version: i32 = row.get("ledger_version")?;
+        if version != LEDGER_VERSION {
+            return Err(Error::Result(format!(
+                "the ledger has layout {version}, this pghost reads layout {LEDGER_VERSION}; \
+                 go on with the pghost that began the migration"
+            )));
+        }
+        let mut found = read_migration(row, ledger)?;
+        let sql = format!(
+            "SELECT *, to_json(key_columns) AS key_json, to_json(columns) AS columns_json
+               FROM {ledger}.migration_table WHERE migration = {name} ORDER BY ordinal"
+        );
+        let tables = self.session.query(&sql).await?;
+        found.tables = tables.rows().iter().map(read_table).collect::<Result<_, _>>()?;
+        Ok(Some(found))
     }
-    let name = quote_literal(migration.as_str());
-    let sql = format!("SELECT * FROM {ledger}.migration WHERE name = {name}");
-    let result = target.query(&sql).await?;
-    let Some(row) = result.rows().first() else {
-        return Ok(None);
-    };
-    let version: i32 = row.get("ledger_version")?;
-    if version != LEDGER_VERSION {
-        return Err(Error::Result(format!(
-            "the ledger has layout {version}, this pghost reads layout {LEDGER_VERSION}; \
-             go on with the pghost that began the migration"
-        )));
-    }
-    let mut migration = read_migration(row, ledger)?;
-    let sql = format!(
-        "SELECT *, to_json(key_columns) AS key_json, to_json(columns) AS columns_json
-           FROM {ledger}.migration_table WHERE migration = {name} ORDER BY ordinal"
-    );
-    let tables = target.query(&sql).await?;
-    migration.tables = tables.rows().iter().map(read_table).collect::<Result<_, _>>()?;
-    Ok(Some(migration))
-}
 
-/// Makes what of the ledger is missing, and the migration's first lines.
-///
-/// Errors: among others, what is there is not pghost's own.
-pub async fn begin(target: &mut Connection, migration: &Migration) -> Result<(), Error> {
-    let ledger = &migration.name.ledger;
-    // Two runs that make the schema at once would fail each other.
-    target.query("BEGIN; SET LOCAL synchronous_commit = on").await?;
-    let first = |table: &&Table| table.is_first;
-    let begun = match make_missing(target, ledger, first).await {
-        Ok(()) => target.query(&first_lines(migration)).await.map(drop),
-        Err(error) => Err(error),
-    };
-    end(target, begun).await
+    /// Makes what of the ledger is missing, and the migration's first lines.
+    ///
+    /// Errors: among others, what is there is not pghost's own.
+    pub async fn begin(&mut self, migration: &Migration) -> Result<(), Error> {
+        let ledger = &migration.name.ledger;
+        // Two runs that make the schema at once would fail each other.
+        self.session.query("BEGIN; SET LOCAL synchronous_commit = on").await?;
+        let first = |table: &&Table| table.is_first;
+        let begun = match make_missing(self.session, ledger, first).await {
+            Ok(()) => self.session.query(&first_lines(migration)).await.map(drop),
+            Err(error) => Err(error),
+        };
+        end(self.session, begun).await
+    }
+
+    /// Notes where the slot began, which is also the position everything starts from, and moves the
+    /// migration from preparing to copying; and what the publication is made of.
+    pub async fn start_backfill(
+        &mut self,
+        slot_start: Lsn,
+        publication_shape: &str,
+    ) -> Result<(), Error> {
+        let set = format!(
+            "slot_start_lsn = '{slot_start}', applied_lsn = '{slot_start}', phase = '{}',
+             publication_shape = {}",
+            Phase::Backfill.as_str(),
+            quote_literal(publication_shape)
+        );
+        self.update(&set).await
+    }
+
+    /// Sets the checkpoint and moves the migration from copying to catching up.
+    ///
+    /// Errors: among others, a table was not closed.
+    pub async fn start_catch_up(&mut self, checkpoint: Lsn) -> Result<(), Error> {
+        // Where nothing at all was written since the slot was made, there is nothing to catch up
+        // with, and no position will come that could move the phase.
+        let ledger = &self.migration.ledger;
+        let name = quote_literal(self.migration.as_str());
+        let sql = format!(
+            "UPDATE {ledger}.migration
+                SET checkpoint_lsn = '{checkpoint}',
+                    phase = CASE WHEN applied_lsn >= '{checkpoint}' THEN '{}' ELSE '{}' END
+              WHERE name = {name} AND NOT EXISTS (
+                    SELECT FROM {ledger}.migration_table
+                     WHERE migration = {name} AND NOT backfilled)",
+            Phase::Done.as_str(),
+            Phase::CatchUp.as_str()
+        );
+        match one_row(self.session, &sql).await {
+            Err(Error::Result(_)) => {
+                Err(Error::Result("not every table of the migration has all of its pages".into()))
+            }
+            moved => moved,
+        }
+    }
+
+    /// Raises the checkpoint.
+    pub async fn raise_checkpoint(&mut self, checkpoint: Lsn) -> Result<(), Error> {
+        let set = format!("checkpoint_lsn = greatest(checkpoint_lsn, '{checkpoint}')");
+        self.update(&set).await
+    }
+
+    /// Adds to the times that a migration has taken, and keeps its longest snapshot.
+    pub async fn add_seconds(
+        &mut self,
+        backfill: f64,
+        catch_up: f64,
+        longest_snapshot: f64,
+    ) -> Result<(), Error> {
+        let set = format!(
+            "backfill_seconds = backfill_seconds + {backfill},
+             catch_up_seconds = catch_up_seconds + {catch_up},
+             longest_snapshot_seconds = greatest(longest_snapshot_seconds, {longest_snapshot})"
+        );
+        self.update(&set).await
+    }
+
+    /// The position that a load from the ledger has shown: committed, and made sure of by a
+    /// synchronous commit after it.
+    pub async fn durable_position(&mut self) -> Result<DurableLsn, Error> {
+        // What is read may have been committed asynchronously by a server that is configured so. A
+        // synchronous commit after it makes both durable: the log is flushed in order.
+        let ledger = &self.migration.ledger;
+        let sql = format!(
+            "UPDATE {ledger}.migration SET applied_lsn = applied_lsn WHERE name = {}
+             RETURNING applied_lsn",
+            quote_literal(self.migration.as_str())
+        );
+        self.session.query("SET synchronous_commit = on").await?;
+        let position = self.session.query(&sql).await?.row()?.get("applied_lsn")?;
+        Ok(DurableLsn::assertion(position))
+    }
+
+    /// Forgets a migration, and the ledger itself when it was the last one.
+    pub async fn forget(&mut self) -> Result<(), Error> {
+        self.session.query("BEGIN").await?;
+        let forgotten = self.remove().await;
+        end(self.session, forgotten).await
+    }
+
+    async fn remove(&mut self) -> Result<(), Error> {
+        let ledger = &self.migration.ledger;
+        lock_ledger(self.session, ledger).await?;
+        fit(self.session, ledger).await?;
+        let name = quote_literal(self.migration.as_str());
+        self.session.query(&format!("DELETE FROM {ledger}.migration WHERE name = {name}")).await?;
+        let empty = format!("SELECT NOT EXISTS (SELECT FROM {ledger}.migration) AS empty");
+        if self.session.query(&empty).await?.row()?.get("empty")? {
+            let mut sql = String::new();
+            for table in TABLES.iter().rev() {
+                sql += &format!("DROP TABLE IF EXISTS {ledger}.{};", table.name);
+            }
+            self.session.query(&format!("{sql}DROP SCHEMA {ledger}")).await?;
+        }
+        Ok(())
+    }
+
+    async fn update(&mut self, set: &str) -> Result<(), Error> {
+        let (ledger, name) = (&self.migration.ledger, quote_literal(self.migration.as_str()));
+        let sql = format!("UPDATE {ledger}.migration SET {set} WHERE name = {name}");
+        one_row(self.session, &sql).await
+    }
+
+    pub(super) async fn update_table(&mut self, ordinal: usize, set: &str) -> Result<(), Error> {
+        let (ledger, name) = (&self.migration.ledger, quote_literal(self.migration.as_str()));
+        let sql = format!(
+            "UPDATE {ledger}.migration_table SET {set}
+              WHERE migration = {name} AND ordinal = {ordinal}"
+        );
+        one_row(self.session, &sql).await
+    }
 }
 
 /// Within a transaction: makes what is missing of the tables that are to be there, and the schema.
@@ -205,144 +320,6 @@ pub(super) async fn finish(target: &mut Connection, sql: &str) -> Result<(), Err
             Err(error)
         }
     }
-}
-
-/// Notes where the slot began, which is also the position everything starts from, and moves the
-/// migration from preparing to copying; and what the publication is made of.
-pub async fn start_backfill(
-    target: &mut Connection,
-    migration: &MigrationName,
-    slot_start: Lsn,
-    publication_shape: &str,
-) -> Result<(), Error> {
-    let set = format!(
-        "slot_start_lsn = '{slot_start}', applied_lsn = '{slot_start}', phase = '{}',
-         publication_shape = {}",
-        Phase::Backfill.as_str(),
-        quote_literal(publication_shape)
-    );
-    update(target, migration, &set).await
-}
-
-/// Sets the checkpoint and moves the migration from copying to catching up.
-///
-/// Errors: among others, a table was not closed.
-pub async fn start_catch_up(
-    target: &mut Connection,
-    migration: &MigrationName,
-    checkpoint: Lsn,
-) -> Result<(), Error> {
-    // Where nothing at all was written since the slot was made, there is nothing to catch up
-    // with, and no position will come that could move the phase.
-    let ledger = &migration.ledger;
-    let name = quote_literal(migration.as_str());
-    let sql = format!(
-        "UPDATE {ledger}.migration
-            SET checkpoint_lsn = '{checkpoint}',
-                phase = CASE WHEN applied_lsn >= '{checkpoint}' THEN '{}' ELSE '{}' END
-          WHERE name = {name} AND NOT EXISTS (
-                SELECT FROM {ledger}.migration_table WHERE migration = {name} AND NOT backfilled)",
-        Phase::Done.as_str(),
-        Phase::CatchUp.as_str()
-    );
-    match one_row(target, &sql).await {
-        Err(Error::Result(_)) => {
-            Err(Error::Result("not every table of the migration has all of its pages".into()))
-        }
-        moved => moved,
-    }
-}
-
-/// Raises the checkpoint.
-pub async fn raise_checkpoint(
-    target: &mut Connection,
-    migration: &MigrationName,
-    checkpoint: Lsn,
-) -> Result<(), Error> {
-    let set = format!("checkpoint_lsn = greatest(checkpoint_lsn, '{checkpoint}')");
-    update(target, migration, &set).await
-}
-
-/// Adds to the times that a migration has taken, and keeps its longest snapshot.
-pub async fn add_seconds(
-    target: &mut Connection,
-    migration: &MigrationName,
-    backfill: f64,
-    catch_up: f64,
-    longest_snapshot: f64,
-) -> Result<(), Error> {
-    let set = format!(
-        "backfill_seconds = backfill_seconds + {backfill},
-         catch_up_seconds = catch_up_seconds + {catch_up},
-         longest_snapshot_seconds = greatest(longest_snapshot_seconds, {longest_snapshot})"
-    );
-    update(target, migration, &set).await
-}
-
-/// The position that a load from the ledger has shown: committed, and made sure of by a
-/// synchronous commit after it.
-pub async fn durable_position(
-    target: &mut Connection,
-    migration: &MigrationName,
-) -> Result<DurableLsn, Error> {
-    // What is read may have been committed asynchronously by a server that is configured so. A
-    // synchronous commit after it makes both durable: the log is flushed in order.
-    let ledger = &migration.ledger;
-    let sql = format!(
-        "UPDATE {ledger}.migration SET applied_lsn = applied_lsn WHERE name = {}
-         RETURNING applied_lsn",
-        quote_literal(migration.as_str())
-    );
-    target.query("SET synchronous_commit = on").await?;
-    let position = target.query(&sql).await?.row()?.get("applied_lsn")?;
-    Ok(DurableLsn::assertion(position))
-}
-
-/// Forgets a migration, and the ledger itself when it was the last one.
-pub async fn forget(target: &mut Connection, migration: &MigrationName) -> Result<(), Error> {
-    target.query("BEGIN").await?;
-    let forgotten = remove(target, migration).await;
-    end(target, forgotten).await
-}
-
-async fn remove(target: &mut Connection, migration: &MigrationName) -> Result<(), Error> {
-    let ledger = &migration.ledger;
-    lock_ledger(target, ledger).await?;
-    fit(target, ledger).await?;
-    let name = quote_literal(migration.as_str());
-    target.query(&format!("DELETE FROM {ledger}.migration WHERE name = {name}")).await?;
-    let empty = format!("SELECT NOT EXISTS (SELECT FROM {ledger}.migration) AS empty");
-    if target.query(&empty).await?.row()?.get("empty")? {
-        let mut sql = String::new();
-        for table in TABLES.iter().rev() {
-            sql += &format!("DROP TABLE IF EXISTS {ledger}.{};", table.name);
-        }
-        target.query(&format!("{sql}DROP SCHEMA {ledger}")).await?;
-    }
-    Ok(())
-}
-
-async fn update(
-    target: &mut Connection,
-    migration: &MigrationName,
-    set: &str,
-) -> Result<(), Error> {
-    let (ledger, name) = (&migration.ledger, quote_literal(migration.as_str()));
-    let sql = format!("UPDATE {ledger}.migration SET {set} WHERE name = {name}");
-    one_row(target, &sql).await
-}
-
-pub(super) async fn update_table(
-    target: &mut Connection,
-    migration: &MigrationName,
-    ordinal: usize,
-    set: &str,
-) -> Result<(), Error> {
-    let (ledger, name) = (&migration.ledger, quote_literal(migration.as_str()));
-    let sql = format!(
-        "UPDATE {ledger}.migration_table SET {set} WHERE migration = {name} AND ordinal = {ordinal}"
-    );
-    one_row(target, &sql).await
 }
 
 pub(super) async fn one_row(target: &mut Connection, sql: &str) -> Result<(), Error> {

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     backfill::{self, Backfill, Origin, PageError, TableLeft},
-    ledger::{self, PageRecord, Phase},
+    ledger::{Ledger, PageRecord, Phase},
     replication::take_checkpoint,
 };
 
@@ -64,7 +64,7 @@ impl Journey<'_, '_> {
         let copied = self.copy_tables(&mut longest_snapshot).await;
         let (target, name) = (&mut self.servers.target, &self.migration.name);
         let seconds = started.elapsed().as_secs_f64();
-        let noted = ledger::add_seconds(target, name, seconds, 0.0, longest_snapshot).await;
+        let noted = Ledger::of(target, name).add_seconds(seconds, 0.0, longest_snapshot).await;
         if let Err(failure) = copied {
             // What can't be read or written as it was may have been altered; that says more.
             let is_altered = failure.is_of(Sign::Altered);
@@ -90,7 +90,8 @@ impl Journey<'_, '_> {
             .map_err(|error| Failure::stopped_by("taking the checkpoint", &error))?;
         self.desk
             .tell(&Event::Step { step: StepName::CheckpointTaken, of: checkpoint.to_string() });
-        ledger::start_catch_up(target, name, checkpoint)
+        Ledger::of(target, name)
+            .start_catch_up(checkpoint)
             .await
             .map_err(|error| at_ledger(&error))?;
         self.desk.tell(&Event::Checkpoint { lsn: checkpoint });
@@ -117,7 +118,7 @@ impl Journey<'_, '_> {
         let (target, migration) = (&mut self.servers.target, &self.migration);
         let mut pages = BTreeMap::new();
         for table in migration.tables.iter().filter(|table| !table.backfilled) {
-            let of_table = ledger::load_pages(target, &migration.name, table.ordinal).await;
+            let of_table = Ledger::of(target, &migration.name).load_pages(table.ordinal).await;
             pages.insert(table.ordinal, of_table.map_err(|error| at_ledger(&error))?);
         }
         Ok(pages)
@@ -213,7 +214,11 @@ impl Journey<'_, '_> {
             build_key(target, name, table, config, stop, listener).await?;
             self.desk.tell(&Event::Step { step: StepName::KeyBuilt, of });
         }
-        match ledger::close_table(target, name, ordinal).await.map_err(|error| at_ledger(&error))? {
+        match Ledger::of(target, name)
+            .close_table(ordinal)
+            .await
+            .map_err(|error| at_ledger(&error))?
+        {
             None => Ok(()),
             Some(gap) => {
                 let table = self.tables.iter().find(|table| table.ordinal == ordinal);

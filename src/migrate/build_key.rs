@@ -21,7 +21,7 @@ use crate::{
     catalog::{ObjectKind, add_key, load_table},
     config::Config,
     conn::{Connection, Error, SessionKind},
-    ledger::{self, Gap, MigrationName},
+    ledger::{Gap, Ledger, MigrationName},
     pg::QualifiedName,
 };
 
@@ -50,7 +50,7 @@ pub(super) async fn build_key(
     let failed = |error: Error| Failure::stopped_by(&what, &error);
     let token = connection.cancel_token();
     connection.query(BEFORE).await.map_err(failed)?;
-    let objects = ledger::load_objects(connection, migration).await.map_err(failed)?;
+    let objects = Ledger::of(connection, migration).load_objects().await.map_err(failed)?;
     let key = (objects.into_iter())
         .find(|o| o.object.kind == ObjectKind::Key && o.ordinal == table.ordinal);
     let statements = match &key {
@@ -81,7 +81,7 @@ pub(super) async fn build_key(
     listener.on(&what_builds[0].done());
     connection.query(AFTER).await.map_err(failed)?;
     if let Some(key) = &key {
-        ledger::object_done(connection, migration, key).await.map_err(failed)?;
+        Ledger::of(connection, migration).object_done(key).await.map_err(failed)?;
     }
     let made = load_table(connection, &table.target_name).await.map_err(failed)?;
     let made = made.ok_or_else(|| failed(Error::Result("the table is gone".into())))?;
@@ -115,7 +115,7 @@ async fn build(
     ordinal: usize,
     statements: &[String],
 ) -> Result<Option<Gap>, Error> {
-    if let Some(gap) = ledger::find_gap(connection, migration, ordinal).await? {
+    if let Some(gap) = Ledger::of(connection, migration).find_gap(ordinal).await? {
         return Ok(Some(gap));
     }
     for sql in statements {

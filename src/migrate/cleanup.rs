@@ -22,7 +22,7 @@ use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
     ledger::{
-        self, Access, HandoffStep, LedgerSchema, Migration, MigrationName, Phase, TableRecord,
+        Access, HandoffStep, Ledger, LedgerSchema, Migration, MigrationName, Phase, TableRecord,
     },
     pg::Ident,
     replication::find_slot,
@@ -89,11 +89,11 @@ pub async fn cleanup(spec: &CleanupSpec) -> Result<Cleaned, Failure> {
         connect(&spec.target, SessionKind::Sql).await.map_err(at("connecting to the target"))?;
     let failed = at("reading the ledger on the target");
     let name = MigrationName::new(&spec.ledger, &spec.name);
-    if let Some(holders) = ledger::lock_migration(&mut target, &name).await.map_err(failed)? {
+    if let Some(holders) = Ledger::of(&mut target, &name).lock_migration().await.map_err(failed)? {
         return Err(Failure::is_run(&name, &holders));
     }
     load_ledger::is_fit(&mut target, &spec.ledger, Access::Write).await?;
-    let found = ledger::load(&mut target, &name).await.map_err(failed)?;
+    let found = Ledger::of(&mut target, &name).load().await.map_err(failed)?;
     let removed = match found {
         None => Cleaned::default(),
         Some(migration) => remove(spec, &mut source, &mut target, &migration).await?,
@@ -125,7 +125,7 @@ async fn remove(
     }
     if !spec.dry_run {
         let at_ledger = |error: Error| stopped("removing the ledger", &error);
-        ledger::forget(target, &migration.name).await.map_err(at_ledger)?;
+        Ledger::of(target, &migration.name).forget().await.map_err(at_ledger)?;
     }
     cleaned.removed.push(format!(
         "the ledger's lines of {} on the target, and the schema {} if they were the last",
@@ -160,7 +160,7 @@ async fn is_a_subscriptions(
     // Others make subscriptions, too, and one that is disabled for a while needs its slot no less.
     let record = match migration.phase < Phase::Handoff {
         true => None,
-        false => ledger::load_handoff(target, &migration.name).await.map_err(failed)?,
+        false => Ledger::of(target, &migration.name).load_handoff().await.map_err(failed)?,
     };
     let name = &reader.name;
     let unused = record.filter(|record| {
@@ -246,7 +246,7 @@ async fn look_at_table(
     cleaned: &mut Cleaned,
 ) -> Result<(), Error> {
     let name = table.target.plain();
-    let objects = ledger::load_objects(target, &migration.name).await?;
+    let objects = Ledger::of(target, &migration.name).load_objects().await?;
     let missing = missing_of(&objects, table);
     let Some(found) = load_table(target, &table.target).await? else {
         return Ok(());

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
-    ledger::{self, Access, LedgerSchema, MigrationName, Phase},
+    ledger::{self, Access, Ledger, LedgerSchema, MigrationName, Phase},
 };
 
 /// Whose sequences are set, and how far ahead.
@@ -90,7 +90,7 @@ async fn of_migration(
     let failed = |error: Error| Failure::refused_by("reading the ledger on the target", &error);
     // Sequences of the tables that it names are set.
     load_ledger::is_fit(target, &name.ledger, Access::Write).await?;
-    let Some(migration) = ledger::load(target, name).await.map_err(failed)? else {
+    let Some(migration) = Ledger::of(target, name).load().await.map_err(failed)? else {
         return Err(Failure::refused(
             format!("the target knows no migration called {name}"),
             "name its tables instead, with --table, if its ledger was cleaned up",

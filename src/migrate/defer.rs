@@ -12,7 +12,7 @@ use crate::{
         partition_objects,
     },
     conn::{Connection, Error},
-    ledger::{self, MigrationName, ObjectRecord, TableRecord},
+    ledger::{Ledger, MigrationName, ObjectRecord, TableRecord},
     pg::{Oid, QualifiedName},
 };
 
@@ -64,7 +64,7 @@ async fn drop_all(
         // So that what is noted is what is dropped.
         target.query(&format!("LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")).await?;
         let put_away = of_table(target, table).await?;
-        ledger::add_objects(target, migration, table.ordinal, &put_away.objects).await?;
+        Ledger::of(target, migration).add_objects(table.ordinal, &put_away.objects).await?;
         let names = names(put_away.objects.iter());
         if !names.is_empty() {
             told.push(format!("{}: {}", name.plain(), names.join(", ")));
@@ -175,7 +175,7 @@ pub(super) async fn bring_back(
     migration: &MigrationName,
     table: &TableRecord,
 ) -> Result<Vec<String>, Error> {
-    let all = ledger::load_objects(target, migration).await?;
+    let all = Ledger::of(target, migration).load_objects().await?;
     let missing = missing_of(&all, table);
     for object in &missing {
         let made = async {
@@ -183,7 +183,7 @@ pub(super) async fn bring_back(
             for statement in &object.object.statements {
                 target.query_single(statement).await?;
             }
-            ledger::object_done(target, migration, object).await?;
+            Ledger::of(target, migration).object_done(object).await?;
             target.query("COMMIT").await
         };
         if let Err(error) = made.await {

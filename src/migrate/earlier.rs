@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::{Event, Failure, Listener, MigrationSpec, servers::Servers};
 use crate::{
     conn::Error,
-    ledger::{self, MigrationName},
+    ledger::{Ledger, MigrationName},
 };
 
 /// How often they are looked for.
@@ -36,7 +36,7 @@ pub(super) async fn no_writers_left(
     let since = Instant::now();
     let mut told = false;
     loop {
-        let writers = ledger::writers(&mut servers.target, name).await.map_err(failed)?;
+        let writers = Ledger::of(&mut servers.target, name).writers().await.map_err(failed)?;
         let Some(writers) = writers else { return Ok(()) };
         let waited = since.elapsed();
         if waited >= limit {

@@ -4,7 +4,7 @@
 use super::{Failure, verdict::Sign};
 use crate::{
     conn::{Connection, Error},
-    ledger::{self, Access, LedgerSchema, Migration, MigrationName, Unfit},
+    ledger::{self, Access, Ledger, LedgerSchema, Migration, MigrationName, Unfit},
     pg::SqlState,
 };
 
@@ -53,8 +53,8 @@ pub(super) async fn load(
         error if is_missing(&error) => damaged(&error.to_string()),
         error => Failure::refused_by("reading the ledger on the target", &error),
     };
-    let found = ledger::load(target, name).await.map_err(failed)?;
-    match ledger::what_is_missing(target, name, found.is_some()).await.map_err(failed)? {
+    let found = Ledger::of(target, name).load().await.map_err(failed)?;
+    match Ledger::of(target, name).what_is_missing(found.is_some()).await.map_err(failed)? {
         Some(what) => Err(damaged(&what)),
         None => Ok(found),
     }

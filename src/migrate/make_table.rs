@@ -15,7 +15,7 @@ use crate::{
         sequence_objects, take_identity,
     },
     conn::{Connection, Error},
-    ledger::{self, MigrationName},
+    ledger::{Ledger, MigrationName},
     pg::{Ident, QualifiedName},
     sql::quote_literal,
 };
@@ -253,8 +253,8 @@ pub(super) async fn make_table(
         for statement in &recipe.statements {
             follow(target, statement, &table.target_name, listener).await?;
         }
-        ledger::add_objects(target, migration, table.ordinal, &recipe.objects).await?;
-        ledger::set_target_made(target, migration, table.ordinal, &table.target_name).await?;
+        Ledger::of(target, migration).add_objects(table.ordinal, &recipe.objects).await?;
+        Ledger::of(target, migration).set_target_made(table.ordinal, &table.target_name).await?;
         target.query("COMMIT").await
     };
     if let Err(error) = making.await {

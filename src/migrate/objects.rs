@@ -20,7 +20,7 @@ use crate::{
     catalog::{FORCE, Object, ObjectKind},
     config::Config,
     conn::{CancelToken, Connection, Error, SessionKind},
-    ledger::{self, Migration, MigrationName, ObjectRecord},
+    ledger::{Ledger, Migration, MigrationName, ObjectRecord},
     pg::SqlState,
 };
 
@@ -59,7 +59,7 @@ impl Making<'_> {
         listener: &mut dyn Listener,
     ) -> Result<(), Failure> {
         let at_ledger = |error: Error| Failure::stopped_by("reading the ledger", &error);
-        let objects = ledger::load_objects(ledger, &self.migration.name).await;
+        let objects = Ledger::of(ledger, &self.migration.name).load_objects().await;
         let missing = objects.map_err(at_ledger)?.into_iter().filter(|object| {
             !object.done && object.skipped.is_none() && object.object.kind != ObjectKind::Key
         });
@@ -144,7 +144,7 @@ impl Making<'_> {
     /// last transaction is over.
     async fn connect(&self) -> Result<Connection, Error> {
         let mut connection = Connection::connect(self.target, SessionKind::Sql).await?;
-        ledger::join_writers(&mut connection, &self.migration.name).await?;
+        Ledger::of(&mut connection, &self.migration.name).join_writers().await?;
         connection.query(build_key::BEFORE).await?;
         Ok(connection)
     }
@@ -259,7 +259,7 @@ async fn make_one(
             .map_err(|error| (statement, error)),
     };
     let was_told = match &result {
-        Ok(Some(_)) => ledger::constraint_is_skipped(&mut connection, &migration, &object).await,
+        Ok(Some(_)) => Ledger::of(&mut connection, &migration).constraint_is_skipped(&object).await,
         _ => Ok(false),
     };
     match was_told {
@@ -291,7 +291,7 @@ async fn in_transaction(
         _ => None,
     };
     if let Some(why) = why {
-        ledger::object_skipped(connection, migration, object, &why).await?;
+        Ledger::of(connection, migration).object_skipped(object, &why).await?;
         return Ok(Some(why));
     }
     connection.query("BEGIN").await?;
@@ -300,7 +300,7 @@ async fn in_transaction(
         connection.query_single(sql).await?;
     }
     "COMMIT".clone_into(statement);
-    ledger::object_done(connection, migration, object).await?;
+    Ledger::of(connection, migration).object_done(object).await?;
     connection.query("COMMIT").await?;
     Ok(None)
 }
@@ -331,7 +331,7 @@ async fn give_up(
         return Err(error);
     }
     let why = error.to_string();
-    ledger::object_skipped(connection, migration, object, &why).await?;
+    Ledger::of(connection, migration).object_skipped(object, &why).await?;
     Ok(Some(why))
 }
 

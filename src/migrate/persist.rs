@@ -27,7 +27,7 @@ use super::{
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
-    ledger::{self, Access, MigrationName},
+    ledger::{self, Access, Ledger, MigrationName},
 };
 
 /// How long a server may take to let us in, where the settings don't say: one that takes
@@ -76,7 +76,7 @@ async fn note(target: &Config, name: &MigrationName, failure: &Failure) {
         if let Err(unfit) = ledger::inspect(&mut connection, &name.ledger, Access::Write).await? {
             return Err(Error::Result(unfit.to_string()));
         }
-        ledger::note_failure(&mut connection, name, &failure.message, &failure.hint).await?;
+        Ledger::of(&mut connection, name).note_failure(&failure.message, &failure.hint).await?;
         connection.close().await;
         Ok::<_, Error>(())
     };
@@ -167,7 +167,7 @@ impl Attempt<'_, '_> {
         let mut journey = begin(self.spec, interrupt, self.desk, is_first).await?;
         let name = journey.migration().name.clone();
         if self.name.is_none() {
-            let forgotten = ledger::forget_failure(&mut journey.servers.target, &name).await;
+            let forgotten = Ledger::of(&mut journey.servers.target, &name).forget_failure().await;
             forgotten.map_err(|error| at_ledger(&error))?;
         }
         // Whom it waits for is a matter of comfort: a source that says no is not asked again.

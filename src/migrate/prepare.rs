@@ -22,7 +22,7 @@ use crate::{
     apply,
     catalog::Names,
     conn::{Connection, Error},
-    ledger::{self, Migration, Phase},
+    ledger::{Ledger, Migration, Phase},
     pg::{Ident, Lsn},
     replication::{NewSlot, create_slot, drop_slot},
 };
@@ -56,7 +56,8 @@ pub(super) async fn prepare(
         catch_up_seconds: 0.0,
         tables: new.tables.iter().map(PlannedTable::record).collect(),
     };
-    ledger::begin(&mut servers.target, &migration)
+    Ledger::of(&mut servers.target, &migration.name)
+        .begin(&migration)
         .await
         .map_err(|error| Failure::refused_by("making the ledger on the target", &error))?;
     listener.on(&Event::Step { step: StepName::LedgerMade, of: migration.name.to_string() });
@@ -128,7 +129,8 @@ async fn make(
     let shape = publication::shape(&mut servers.source, &migration.publication, tables)
         .await
         .map_err(|error| Failure::refused_by("looking at the publication", &error))?;
-    ledger::start_backfill(&mut servers.target, &migration.name, start, &shape)
+    Ledger::of(&mut servers.target, &migration.name)
+        .start_backfill(start, &shape)
         .await
         .map_err(|error| Failure::refused_by("writing the ledger", &error))?;
     migration.publication_shape = Some(shape);
@@ -191,7 +193,7 @@ async fn who_is_in_the_way(source: &mut Connection) -> Result<String, Error> {
 /// did get there, and only the answer to that was lost: nothing is unmade then.
 pub(super) async fn undo(servers: &mut Servers, migration: &Migration) -> Result<bool, Error> {
     // The ledger first: without it nobody knows whether the slot is needed.
-    let stored = ledger::load(&mut servers.target, &migration.name).await?;
+    let stored = Ledger::of(&mut servers.target, &migration.name).load().await?;
     if stored.as_ref().is_some_and(|stored| stored.phase > Phase::Prepare) {
         return Ok(false);
     }
@@ -212,7 +214,7 @@ pub(super) async fn undo(servers: &mut Servers, migration: &Migration) -> Result
         for table in stored.tables.iter().filter(|table| !table.target_made) {
             bring_back(&mut servers.target, &migration.name, table).await?;
         }
-        ledger::forget(&mut servers.target, &migration.name).await?;
+        Ledger::of(&mut servers.target, &migration.name).forget().await?;
     }
     Ok(true)
 }

@@ -5,14 +5,14 @@ use super::{
     run::{Journey, at_ledger},
     servers::Servers,
 };
-use crate::ledger;
+use crate::ledger::Ledger;
 
 impl Journey<'_, '_> {
     /// The sum of it all, from the ledger.
     pub(super) async fn report(mut self) -> Result<(), Failure> {
         self.reload().await?;
         let (target, migration) = (&mut self.servers.target, &self.migration);
-        let copied = ledger::rows_copied(target, &migration.name).await;
+        let copied = Ledger::of(target, &migration.name).rows_copied().await;
         let copied = copied.map_err(|error| at_ledger(&error))?;
         let mut skipped = migration.skipped;
         let tables: Vec<_> = (migration.tables.iter())

@@ -24,7 +24,7 @@ use crate::{
         load_table, matching_key, name_of_table,
     },
     conn::{Connection, Error},
-    ledger::{LedgerSchema, Migration, Phase, TableRecord, moved_column, pages_until, rows_copied},
+    ledger::{Ledger, LedgerSchema, Migration, Phase, TableRecord},
     pg::{Ident, Oid, QualifiedName},
     replication::find_slot,
     sql::quote_literal,
@@ -211,7 +211,7 @@ async fn has_its_first_columns(
     migration: &Migration,
     record: &TableRecord,
 ) -> Result<(), Failure> {
-    let moved = moved_column(target, &migration.name, record.ordinal).await;
+    let moved = Ledger::of(target, &migration.name).moved_column(record.ordinal).await;
     let moved = moved.map_err(|error| Failure::refused_by("looking at the target", &error))?;
     moved.map_or(Ok(()), |name| {
         let what = format!(
@@ -254,7 +254,7 @@ async fn has_its_rows(
         return Ok(());
     }
     let failed = |error: Error| Failure::refused_by("looking at the target", &error);
-    let copied = rows_copied(target, &migration.name).await.map_err(failed)?;
+    let copied = Ledger::of(target, &migration.name).rows_copied().await.map_err(failed)?;
     let copied = copied.get(&record.ordinal).copied().unwrap_or(0);
     let sql = format!("SELECT NOT EXISTS (SELECT FROM {}) AS empty", record.target);
     if copied > 0 && target.query(&sql).await.and_then(|r| r.row()?.get("empty")).map_err(failed)? {
@@ -451,7 +451,8 @@ async fn check_slot(servers: &mut Servers, migration: &Migration) -> Result<(), 
     let slot = find_slot(&mut servers.source, name)
         .await
         .map_err(|error| Failure::refused_by("looking at the slot", &error))?;
-    let pages = pages_until(&mut servers.target, &migration.name)
+    let pages = Ledger::of(&mut servers.target, &migration.name)
+        .pages_until()
         .await
         .map_err(|error| Failure::refused_by("reading the ledger", &error))?;
     let seen = migration.seen().max(pages.into_values().max());

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     apply::{Apply, ApplyError, ApplyTable, Moment, Outcome, Stop},
     conn::Error,
-    ledger::{self, Access, Migration, Phase},
+    ledger::{Access, Ledger, Migration, Phase},
     pg::Lsn,
     replication::take_checkpoint,
 };
@@ -52,7 +52,7 @@ pub(super) async fn begin<'a, 'l>(
     };
     let name = preflight::name_of(spec)?;
     let failed = |error: Error| Failure::refused_by("reading the ledger on the target", &error);
-    let held = ledger::lock_migration(&mut servers.target, &name).await.map_err(failed)?;
+    let held = Ledger::of(&mut servers.target, &name).lock_migration().await.map_err(failed)?;
     if let Some(holders) = held {
         return Err(Failure::is_run(&name, &holders));
     }
@@ -170,7 +170,7 @@ impl<'a, 'l> Journey<'a, 'l> {
 
     /// Reads the ledger again after something has written to it.
     pub(super) async fn reload(&mut self) -> Result<(), Failure> {
-        let loaded = ledger::load(&mut self.servers.target, &self.migration.name).await;
+        let loaded = Ledger::of(&mut self.servers.target, &self.migration.name).load().await;
         self.migration = loaded
             .map_err(|error| at_ledger(&error))?
             .ok_or_else(|| at_ledger(&Error::Result("the migration's line is gone".into())))?;
@@ -277,7 +277,8 @@ impl<'a, 'l> Journey<'a, 'l> {
     async fn what_to_apply(&mut self, stop: Stop) -> Result<Apply, Failure> {
         self.take_ground().await?;
         let (target, name) = (&mut self.servers.target, &self.migration.name);
-        let until = ledger::pages_until(target, name).await.map_err(|error| at_ledger(&error))?;
+        let until =
+            Ledger::of(target, name).pages_until().await.map_err(|error| at_ledger(&error))?;
         let ignores_new = self.spec.ignore_new_columns;
         let of_table =
             |table: &PlannedTable| table.for_apply(until.get(&table.ordinal).copied(), ignores_new);
@@ -346,7 +347,7 @@ impl<'a, 'l> Journey<'a, 'l> {
         }
         let seconds = started.elapsed().as_secs_f64();
         let (target, name) = (&mut self.servers.target, &self.migration.name);
-        let noted = ledger::add_seconds(target, name, 0.0, seconds, 0.0).await;
+        let noted = Ledger::of(target, name).add_seconds(0.0, seconds, 0.0).await;
         let outcome = outcome?;
         noted.map_err(|error| at_ledger(&error))?;
         self.reload().await?;

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
-    ledger::{self, Access, LedgerSchema, Migration, MigrationName},
+    ledger::{self, Access, Ledger, LedgerSchema, Migration, MigrationName},
 };
 
 /// Where a migration stands.
@@ -122,7 +122,8 @@ pub async fn status(spec: &StatusSpec) -> Result<Vec<MigrationStatus>, Failure> 
     };
     let mut all = Vec::new();
     for name in names {
-        let Some(migration) = ledger::load(&mut connection, &name).await.map_err(failed)? else {
+        let Some(migration) = Ledger::of(&mut connection, &name).load().await.map_err(failed)?
+        else {
             return Err(Failure::refused(
                 format!("the target knows no migration called {name}"),
                 "leave --name out to see all it knows",
@@ -149,9 +150,9 @@ async fn of(
         }
         None => (None, Vec::new()),
     };
-    let failure = ledger::last_failure(target, &migration.name).await?;
-    let copied = ledger::rows_copied(target, &migration.name).await?;
-    let running = ledger::is_running(target, &migration.name).await?;
+    let failure = Ledger::of(target, &migration.name).last_failure().await?;
+    let copied = Ledger::of(target, &migration.name).rows_copied().await?;
+    let running = Ledger::of(target, &migration.name).is_running().await?;
     let subscription = subscription_of(target, &migration).await?;
     let tables = migration.tables.iter().enumerate().map(|(at, table)| TableStatus {
         source: table.source.plain(),
@@ -187,7 +188,7 @@ async fn subscription_of(
     target: &mut Connection,
     migration: &Migration,
 ) -> Result<Option<SubscriptionStatus>, Error> {
-    let Some(record) = ledger::load_handoff(target, &migration.name).await? else {
+    let Some(record) = Ledger::of(target, &migration.name).load_handoff().await? else {
         return Ok(None);
     };
     let found = handoff::ours(target, &record).await?;

@@ -21,7 +21,7 @@ use crate::{
     catalog::{Key, Table, choose_key, key_statement, load_ordering, load_table, matching_key},
     config::Config,
     conn::{Connection, Error, QueryResult, SessionKind},
-    ledger::{self, Access, LedgerSchema, Migration, MigrationName, Phase, TableRecord},
+    ledger::{Access, Ledger, LedgerSchema, Migration, MigrationName, Phase, TableRecord},
     pg::{Ident, QualifiedName},
     replication::find_slot,
     sql::{KeyColumn, hash_of_a_text},
@@ -195,7 +195,7 @@ impl Verifying {
             }
             // Once it is handed over its position in the ledger stands still.
             if migration.phase == Phase::Done
-                && ledger::is_running(&mut self.target, name).await.map_err(at_target)?
+                && Ledger::of(&mut self.target, name).is_running().await.map_err(at_target)?
             {
                 return Ok(Follower::Ledger(name.clone()));
             }

@@ -10,7 +10,7 @@ use super::{
     run::{Journey, at_ledger},
     verify::Verifying,
 };
-use crate::{apply::Stop, ledger};
+use crate::{apply::Stop, ledger::Ledger};
 
 impl Journey<'_, '_> {
     /// Compares both sides while changes are applied.
@@ -37,7 +37,7 @@ impl Journey<'_, '_> {
         applying.await?;
         self.seconds.verify = started.elapsed().as_secs_f64();
         let (target, longest) = (&mut self.servers.target, verifying.longest_snapshot_seconds());
-        let noted = ledger::add_seconds(target, &name, 0.0, 0.0, longest).await;
+        let noted = Ledger::of(target, &name).add_seconds(0.0, 0.0, longest).await;
         compared?;
         noted.map_err(|error| at_ledger(&error))
     }

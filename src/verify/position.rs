@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::VerifyError;
 use crate::{
     conn::{Connection, Error},
-    ledger::{self, MigrationName},
+    ledger::{Ledger, MigrationName},
     pg::Lsn,
     replication::find_slot,
 };
@@ -70,7 +70,7 @@ impl Wait {
         let position = match follower {
             Follower::Nobody => return Ok(true),
             Follower::Ledger(name) => {
-                ledger::applied(target, name).await.map_err(|e| failed("target", e))?
+                Ledger::of(target, name).applied().await.map_err(|e| failed("target", e))?
             }
             Follower::Slot(name) => find_slot(source, name)
                 .await
@@ -110,7 +110,7 @@ async fn nobody(
     match follower {
         Follower::Nobody => Ok(None),
         Follower::Ledger(name) => {
-            let running = ledger::is_running(target, name).await?;
+            let running = Ledger::of(target, name).is_running().await?;
             Ok((!running).then(|| format!("the pghost of the migration {name} has ended")))
         }
         // A subscription's worker comes back by itself; how long it may take is PATIENCE.

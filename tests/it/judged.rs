@@ -7,7 +7,7 @@ use std::time::Duration;
 use pghost::{
     cluster::Binaries,
     conn::{Connection, SessionKind, parse_dsn},
-    ledger::MigrationName,
+    ledger::{Ledger, MigrationName},
     migrate::{
         Event, Exit, Failure, MigrationSpec, PhaseName,
         verdict::{Place, RULES, Sign, rule_of},
@@ -170,7 +170,7 @@ async fn a_slot_that_another_session_reads_is_waited_for() {
         let options = StreamOptions::plain(vec![Ident::new(&slot)]);
         let mut ledger = bed.to.connect().await;
         let name = MigrationName::new(&bed.spec.ledger, bed.spec.name.clone().unwrap());
-        let from = pghost::ledger::durable_position(&mut ledger, &name).await.unwrap();
+        let from = Ledger::of(&mut ledger, &name).durable_position().await.unwrap();
         let mut reader = Some(start(walsender, &slot, &options, from).await.unwrap());
         bed.spec.stall = Duration::from_secs(1);
         let mut reasons = Vec::new();

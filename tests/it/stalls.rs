@@ -7,7 +7,7 @@ use std::{
 
 use pghost::{
     conn::{Connection, Error, SessionKind, parse_dsn},
-    ledger::{LedgerSchema, MigrationName},
+    ledger::{Ledger, LedgerSchema, MigrationName},
     migrate::Event,
     pg::Ident,
     replication::{NewSlot, StreamOptions, create_slot, start},
@@ -188,7 +188,7 @@ async fn a_walsender_that_says_nothing_is_given_up_and_one_that_answers_is_not()
         .await;
         let m = MigrationName::new(&LedgerSchema::default(), "m");
         let mut ledger = two.connect().await;
-        let from = pghost::ledger::durable_position(&mut ledger, &m).await.unwrap();
+        let from = Ledger::of(&mut ledger, &m).durable_position().await.unwrap();
         let options = StreamOptions::plain(vec![Ident::new("p")]);
         let mut stream = start(walsender, "s", &options, from).await.unwrap();
         // Whatever it says at first is taken.

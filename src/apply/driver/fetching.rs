@@ -9,7 +9,7 @@ use super::{Driver, LANE_WAIT};
 use crate::{
     apply::{ApplyError, Moment, error::TARGET, fetch, messages::key_bytes},
     catalog::Foundation,
-    ledger,
+    ledger::Ledger,
     replication::take_checkpoint,
 };
 
@@ -50,7 +50,7 @@ impl Driver<'_> {
             }
         }
         let checkpoint = take_checkpoint(self.source).await.map_err(ApplyError::Stream)?;
-        ledger::raise_checkpoint(self.target, &self.apply.migration, checkpoint).await.map_err(
+        Ledger::of(self.target, &self.apply.migration).raise_checkpoint(checkpoint).await.map_err(
             |error| ApplyError::Target { place: TARGET.into(), after: self.durable.lsn(), error },
         )?;
         self.checkpoint = self.checkpoint.max(checkpoint);

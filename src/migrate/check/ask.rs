@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     conn::Error,
-    ledger::{self, Access, Migration, MigrationName, Phase},
+    ledger::{Access, Ledger, Migration, MigrationName, Phase},
     migrate::{
         Failure, MigrationSpec, load_ledger,
         persist::in_bounded_time,
@@ -67,7 +67,7 @@ async fn look_at_all(
 ) -> Result<Vec<Planned>, Failure> {
     let failed = |error: Error| Failure::refused_by("reading the ledger on the target", &error);
     let at = At::target("ledger");
-    if let Some(holders) = ledger::who_runs(&mut servers.target, name).await.map_err(failed)? {
+    if let Some(holders) = Ledger::of(&mut servers.target, name).who_runs().await.map_err(failed)? {
         findings.refuse(at, Failure::is_run(name, &holders));
         return Ok(Vec::new());
     }

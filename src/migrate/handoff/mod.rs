@@ -39,7 +39,7 @@ use super::{
 use crate::{
     catalog::load_table,
     conn::{Connection, Error},
-    ledger::{self, HandoffRecord, HandoffStep, Migration, Phase},
+    ledger::{HandoffRecord, HandoffStep, Ledger, Migration, Phase},
     pg::Oid,
     replication::find_slot,
 };
@@ -132,7 +132,7 @@ pub(super) async fn take_back(
             }
             subscription::drop_without_slot(target, &found.name).await?;
         }
-        ledger::take_back_handoff(target, &migration.name).await?;
+        Ledger::of(target, &migration.name).take_back_handoff().await?;
         target.query("COMMIT").await.map(drop)
     };
     let taken = taken.await;
@@ -150,7 +150,8 @@ pub(super) async fn ours(
 }
 
 async fn load(target: &mut Connection, migration: &Migration) -> Result<HandoffRecord, Failure> {
-    let found = ledger::load_handoff(target, &migration.name).await.map_err(|e| at_ledger(&e))?;
+    let found =
+        Ledger::of(target, &migration.name).load_handoff().await.map_err(|e| at_ledger(&e))?;
     found.ok_or_else(|| {
         let what = format!("the ledger does not say to whom {} is handed over", migration.name);
         Failure::seen(Sign::Ledger, what)
@@ -193,7 +194,7 @@ impl Handover<'_, '_> {
         self.applies(servers, &record, &subscription).await?;
         self.step(StepName::SubscriptionApplied, &record.subscription);
         let (target, name) = (&mut servers.target, &self.migration.name);
-        ledger::end_handoff(target, name).await.map_err(|error| at_ledger(&error))?;
+        Ledger::of(target, name).end_handoff().await.map_err(|error| at_ledger(&error))?;
         self.notice(format!(
             "handed over: the subscription {} follows the source from {} on, with the slot {} and \
              the publication {}",
@@ -250,7 +251,8 @@ impl Handover<'_, '_> {
         self.slot_is_free(servers, position).await?;
         let name = subscription_of(self.spec, self.migration.name.as_str());
         let (target, migration) = (&mut servers.target, &self.migration.name);
-        let record = ledger::begin_handoff(target, migration, &name, position)
+        let record = Ledger::of(target, migration)
+            .begin_handoff(&name, position)
             .await
             .map_err(|error| at_ledger(&error))?;
         self.step(StepName::HandoffBegun, &position.to_string());
@@ -312,7 +314,7 @@ impl Handover<'_, '_> {
             )));
         }
         let name = &self.migration.name;
-        ledger::advance_handoff(target, name, HandoffStep::Made, oid).await?;
+        Ledger::of(target, name).advance_handoff(HandoffStep::Made, oid).await?;
         target.query("COMMIT").await?;
         Ok(oid)
     }
@@ -363,7 +365,7 @@ impl Handover<'_, '_> {
             target.query("BEGIN; SET LOCAL synchronous_commit = on").await?;
             subscription::enable(target, &record.subscription).await?;
             let (name, step) = (&self.migration.name, HandoffStep::Enabled);
-            ledger::advance_handoff(target, name, step, oid).await?;
+            Ledger::of(target, name).advance_handoff(step, oid).await?;
             committing = true;
             target.query("COMMIT").await.map(drop)
         };

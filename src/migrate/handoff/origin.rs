@@ -8,7 +8,7 @@
 use super::{Failure, HandoffRecord, Handover, NOT_ENABLED, Servers, Subscription, subscription};
 use crate::{
     conn::{Connection, Error},
-    ledger::{self, HandoffStep},
+    ledger::{HandoffStep, Ledger},
     migrate::StepName,
     pg::{Lsn, Oid},
 };
@@ -26,7 +26,7 @@ impl Handover<'_, '_> {
         self.step(StepName::OriginAdvanced, &record.position.to_string());
         target.query("SET synchronous_commit = on").await.map_err(|error| failed(&error))?;
         let (name, step) = (&self.migration.name, HandoffStep::Advanced);
-        ledger::advance_handoff(target, name, step, oid).await.map_err(|error| failed(&error))
+        Ledger::of(target, name).advance_handoff(step, oid).await.map_err(|error| failed(&error))
     }
 }
 

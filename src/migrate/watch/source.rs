@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
-    ledger::{self, Migration},
+    ledger::{Ledger, Migration},
     migrate::{Failure, failure::Exit, plan::PlannedTable, publication, resume},
     pg::Lsn,
     replication::take_checkpoint,
@@ -74,7 +74,7 @@ impl Watch<'_> {
         }
         let mut target =
             Connection::connect(self.target, SessionKind::Sql).await.map_err(failed)?;
-        let ledger = ledger::load(&mut target, &self.migration.name).await.map_err(failed)?;
+        let ledger = Ledger::of(&mut target, &self.migration.name).load().await.map_err(failed)?;
         target.close().await;
         ledger.map_or(Ok(()), |migration| judge(&migration))
     }
