@@ -46,6 +46,12 @@ fn block(migration: &MigrationStatus) -> String {
         let (at, message, next) = (&failure.at, &failure.message, &failure.next);
         let _ = write!(text, "\n  the last run ended {at}: {message}\n    next: {next}");
     }
+    for wish in &migration.wishes {
+        let value = wish.value.as_ref().map(|value| format!(" {value}")).unwrap_or_default();
+        let host = wish.host.as_ref().map(|host| format!(" from {host}")).unwrap_or_default();
+        let (name, role, at) = (&wish.wish, &wish.role, &wish.at);
+        let _ = write!(text, "\n  wished by {role}{host} at {at}: {name}{value}");
+    }
     if let Some(subscription) = &migration.subscription {
         let state = match (subscription.enabled, subscription.running) {
             (None, _) => "not there".to_owned(),
@@ -127,7 +133,7 @@ mod tests {
     use std::slice::from_ref;
 
     use super::*;
-    use crate::migrate::{FailureStatus, SlotStatus, SubscriptionStatus, TableStatus};
+    use crate::migrate::{FailureStatus, SlotStatus, SubscriptionStatus, TableStatus, WishStatus};
 
     fn sample() -> MigrationStatus {
         MigrationStatus {
@@ -141,6 +147,7 @@ mod tests {
             subscription: None,
             source: None,
             last_failure: None,
+            wishes: Vec::new(),
             tables: vec![TableStatus {
                 source: "public.orders".into(),
                 target: "sales.orders".into(),
@@ -152,6 +159,25 @@ mod tests {
                 deleted: 0,
                 truncated: 0,
             }],
+        }
+    }
+
+    #[test]
+    fn who_wishes_what_is_told() {
+        let wish = |value: Option<&str>, host: Option<&str>| WishStatus {
+            wish: "rate".into(),
+            value: value.map(str::to_owned),
+            role: "app".into(),
+            host: host.map(str::to_owned),
+            at: "2026-12-01T04:00:00Z".into(),
+        };
+        let wishes = vec![wish(Some("20MB/s"), Some("10.0.0.7")), wish(None, None)];
+        let text = text(&[MigrationStatus { wishes, ..sample() }], false);
+        for line in [
+            "\n  wished by app from 10.0.0.7 at 2026-12-01T04:00:00Z: rate 20MB/s\n",
+            "\n  wished by app at 2026-12-01T04:00:00Z: rate\n",
+        ] {
+            assert!(text.contains(line), "{text}");
         }
     }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::{
-    layout::{self, TABLES, Table},
+    layout::{self, Column, LEDGER_VERSION, OLDEST_VERSION, TABLES, Table},
     name::LedgerSchema,
 };
 /// What a ledger is looked at for.
@@ -25,11 +25,13 @@ pub enum Unfit {
     Strange(String),
     /// Something of it is gone, or it is another version's.
     Damaged(String),
+    /// A newer pghost has made it.
+    Newer(String),
 }
 
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Strange(what) | Self::Damaged(what)) = self;
+        let (Self::Strange(what) | Self::Damaged(what) | Self::Newer(what)) = self;
         f.write_str(what)
     }
 }
@@ -39,6 +41,8 @@ impl fmt::Display for Unfit {
 pub(super) struct Present {
     /// Whether its schema is.
     pub(super) schema: bool,
+    /// The layout that they have; this version's where there are none.
+    pub(super) layout: i32,
     /// The tables that are.
     tables: Vec<String>,
 }
@@ -58,21 +62,69 @@ pub(super) struct Fact {
     pub(super) detail: String,
 }
 
-/// Judges what was found: what could run somebody's code first, then what is missing, then whatever
-/// else is not as pghost makes it.
-pub(super) fn judge(
+/// What there is could run somebody's code, or is anybody's to write to. Judged before anything is
+/// read.
+pub(super) fn no_danger(
     facts: &[Fact],
     ledger: &LedgerSchema,
     access: Access,
-) -> Result<Present, Unfit> {
+) -> Result<(), Unfit> {
     let of = |kind: &'static str| facts.iter().filter(move |fact| fact.kind == kind);
     // Whose it is explains whatever else there is.
     let mut dangers = of("schema").chain(of("owner")).chain(facts);
-    if let Some(what) = dangers.find_map(|fact| danger(fact, ledger, access)) {
-        return Err(Unfit::Strange(what));
+    let danger = dangers.find_map(|fact| danger(fact, ledger, access));
+    danger.map_or(Ok(()), |what| Err(Unfit::Strange(what)))
+}
+
+/// Whether there is a version to be read.
+pub(super) fn has_version(facts: &[Fact]) -> bool {
+    let mut columns = facts.iter().filter(|fact| fact.kind == "column");
+    columns.any(|fact| {
+        fact.relation == "migration"
+            && fact.name == "ledger_version"
+            && fact.detail == "integer NOT NULL"
+    })
+}
+
+/// The layout that a ledger is held against: that of its lines; without any, the newest of which
+/// something is there.
+fn layout_of(facts: &[Fact], version: Option<i32>) -> Result<i32, Unfit> {
+    match version {
+        Some(newer) if newer > LEDGER_VERSION => Err(Unfit::Newer(format!(
+            "it has layout {newer}, and this pghost knows layouts up to {LEDGER_VERSION}"
+        ))),
+        Some(older) if older < OLDEST_VERSION => Err(Unfit::Damaged(format!(
+            "it has layout {older}, and this pghost knows layouts from {OLDEST_VERSION} on"
+        ))),
+        Some(version) => Ok(version),
+        None => {
+            let has = |fact: &&Fact, layout: i32| match fact.kind.as_str() {
+                "relation" => layout::table(&fact.name).is_some_and(|t| !t.is_of(layout)),
+                "column" => layout::table(&fact.relation).is_some_and(|table| {
+                    !table.columns(layout).any(|column| column.name == fact.name)
+                }),
+                _ => false,
+            };
+            let is_there = |layout: &i32| facts.iter().any(|fact| has(&fact, layout - 1));
+            let is_new = !facts.iter().any(|fact| fact.kind == "relation");
+            let mut newest_first = (OLDEST_VERSION + 1..=LEDGER_VERSION).rev();
+            let found = newest_first.find(|layout| is_new || is_there(layout));
+            Ok(found.unwrap_or(OLDEST_VERSION))
+        }
     }
+}
+
+/// Judges what was found, which is no danger: what is missing first, then whatever else is not as
+/// pghost makes it. `version` is the layout that its lines tell, if it has any.
+pub(super) fn judge(
+    facts: &[Fact],
+    ledger: &LedgerSchema,
+    version: Option<i32>,
+) -> Result<Present, Unfit> {
+    let of = |kind: &'static str| facts.iter().filter(move |fact| fact.kind == kind);
+    let layout = layout_of(facts, version)?;
     let tables: Vec<String> = of("relation").map(|fact| fact.name.clone()).collect();
-    let present = Present { schema: of("schema").next().is_some(), tables };
+    let present = Present { schema: of("schema").next().is_some(), layout, tables };
     let columns: Vec<&Fact> = of("column").collect();
     let here = ledger.as_str();
     if let Some(table) = TABLES.iter().find(|t| present.has(t) && is_foreign(t, &columns)) {
@@ -82,11 +134,11 @@ pub(super) fn judge(
         )));
     }
     let mut gone = Vec::new();
-    for table in TABLES.iter().filter(|table| table.is_first) {
+    for table in TABLES.iter().filter(|table| table.is_first && table.is_of(layout)) {
         // The objects came later than the other tables.
         let is_needed = table.name != "object" || present.has(table);
-        let is_gone = |column: &&layout::Column| found(table, column, &columns).is_none();
-        let names = table.columns.iter().filter(|_| is_needed).filter(is_gone);
+        let is_gone = |column: &&'static Column| found(table, column, &columns).is_none();
+        let names = table.columns(layout).filter(|_| is_needed).filter(is_gone);
         gone.extend(names.map(|column| format!("{}.{}", table.name, column.name)));
     }
     if !present.tables.is_empty() && !gone.is_empty() {
@@ -98,7 +150,7 @@ pub(super) fn judge(
     for table in TABLES.iter().filter(|table| present.has(table)) {
         let constraints: Vec<&Fact> =
             of("constraint").filter(|fact| fact.relation == table.name).collect();
-        not_as_made(table, &columns, &constraints).map_or(Ok(()), |what| {
+        not_as_made(table, layout, &columns, &constraints).map_or(Ok(()), |what| {
             Err(Unfit::Strange(format!("{here}.{} is not as pghost makes it: {what}", table.name)))
         })?;
     }
@@ -149,18 +201,24 @@ fn us(detail: &str) -> &str {
 
 /// Whether a table only has the name: most columns are not there.
 fn is_foreign(table: &Table, columns: &[&Fact]) -> bool {
-    let there = table.columns.iter().filter(|c| found(table, c, columns).is_some()).count();
-    there * 2 < table.columns.len()
+    let made = table.columns(OLDEST_VERSION.max(table.since()));
+    let there = made.clone().filter(|c| found(table, c, columns).is_some()).count();
+    there * 2 < made.count()
 }
 
-fn found<'f>(table: &Table, column: &layout::Column, columns: &[&'f Fact]) -> Option<&'f Fact> {
+fn found<'f>(table: &Table, column: &Column, columns: &[&'f Fact]) -> Option<&'f Fact> {
     columns.iter().copied().find(|f| f.relation == table.name && f.name == column.name)
 }
 
 /// What of a table's columns and constraints is other than it was made.
-fn not_as_made(table: &Table, columns: &[&Fact], constraints: &[&Fact]) -> Option<String> {
+fn not_as_made(
+    table: &Table,
+    layout: i32,
+    columns: &[&Fact],
+    constraints: &[&Fact],
+) -> Option<String> {
     let here: Vec<&&Fact> = columns.iter().filter(|fact| fact.relation == table.name).collect();
-    for (at, column) in table.columns.iter().enumerate() {
+    for (at, column) in table.columns(layout).enumerate() {
         let Some(fact) = here.get(at) else {
             return Some(format!("it has no column {}", column.name));
         };
@@ -172,7 +230,7 @@ fn not_as_made(table: &Table, columns: &[&Fact], constraints: &[&Fact]) -> Optio
             return Some(format!("the column {} is {is}, and was made as {made}", column.name));
         }
     }
-    if let Some(fact) = here.get(table.columns.len()) {
+    if let Some(fact) = here.get(table.columns(layout).count()) {
         return Some(format!("it has another column, {}", fact.name));
     }
     let made = table.constraints();
@@ -197,10 +255,14 @@ mod tests {
 
     /// A ledger just as it is made, with nothing that is not needed.
     fn as_made() -> Vec<Fact> {
+        as_made_in(LEDGER_VERSION)
+    }
+
+    fn as_made_in(layout: i32) -> Vec<Fact> {
         let mut facts = vec![fact("schema", "", "app", "ours")];
-        for table in TABLES.iter().filter(|table| table.is_first) {
+        for table in TABLES.iter().filter(|table| table.is_first && table.is_of(layout)) {
             facts.push(fact("relation", "", table.name, ""));
-            let columns = table.columns.iter();
+            let columns = table.columns(layout);
             facts.extend(columns.map(|c| fact("column", table.name, c.name, c.definition)));
             let constraints = table.constraints();
             facts.extend(constraints.iter().map(|c| fact("constraint", table.name, "c", c)));
@@ -209,7 +271,27 @@ mod tests {
     }
 
     fn judged(facts: &[Fact], access: Access) -> Result<(), Unfit> {
-        judge(facts, &LedgerSchema::default(), access).map(drop)
+        no_danger(facts, &LedgerSchema::default(), access)?;
+        judge(facts, &LedgerSchema::default(), None).map(drop)
+    }
+
+    #[test]
+    fn a_ledger_is_held_against_the_layout_that_it_has() {
+        let ledger = LedgerSchema::default();
+        let layout = |facts: &[Fact], version| judge(facts, &ledger, version).map(|p| p.layout);
+        for made in OLDEST_VERSION..=LEDGER_VERSION {
+            let facts = as_made_in(made);
+            assert_eq!(layout(&facts, None), Ok(made));
+            assert_eq!(layout(&facts, Some(made)), Ok(made));
+            let newer =
+                Unfit::Newer("it has layout 4, and this pghost knows layouts up to 3".into());
+            assert_eq!(layout(&facts, Some(4)), Err(newer));
+            assert!(matches!(layout(&facts, Some(1)), Err(Unfit::Damaged(_))));
+        }
+        // Its lines say one thing, and its tables another.
+        assert!(matches!(layout(&as_made_in(2), Some(3)), Err(Unfit::Damaged(_))));
+        assert!(matches!(layout(&as_made_in(3), Some(2)), Err(Unfit::Strange(_))));
+        assert_eq!(layout(&[], None), Ok(LEDGER_VERSION));
     }
 
     #[test]

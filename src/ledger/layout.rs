@@ -1,18 +1,25 @@
-//! What the ledger's tables are made of: the one description from which they are made, and against
-//! which they are looked at before anything is read ([`super::integrity`]).
+//! What the ledger's tables are made of: the one description from which they are made, against
+//! which they are looked at before anything is read ([`super::integrity`]), and from which a ledger
+//! of an older layout is brought up to date ([`super::upgrade`]).
+//!
+//! What a layout adds says so (`since`) and stands behind all that was there before; nothing is
+//! ever taken away or changed. So an older layout is what is left without the rest.
 
 use std::fmt::Write as _;
 
 use super::name::LedgerSchema;
 
-/// The layout that this build reads and writes.
-pub(super) const LEDGER_VERSION: i32 = 2;
+/// The layout that this build writes.
+pub(super) const LEDGER_VERSION: i32 = 3;
+
+/// The oldest layout that it reads, and brings up to date before it goes on.
+pub(super) const OLDEST_VERSION: i32 = 2;
 
 /// One table.
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) name: &'static str,
-    pub(super) columns: &'static [Column],
+    columns: &'static [Column],
     /// The first columns are its key: so many.
     key: usize,
     /// The table that its first columns refer to, whose key they are. A line goes with the one
@@ -23,6 +30,8 @@ pub(super) struct Table {
     is_updated: bool,
     /// Made with the first migration, or when there is something to be kept in it.
     pub(super) is_first: bool,
+    /// The layout that it came with.
+    since: i32,
 }
 
 /// One column.
@@ -31,10 +40,17 @@ pub(super) struct Column {
     pub(super) name: &'static str,
     /// As `format_type` shows it, and what else it has.
     pub(super) definition: &'static str,
+    /// The layout that it came with.
+    since: i32,
 }
 
 const fn column(name: &'static str, definition: &'static str) -> Column {
-    Column { name, definition }
+    Column { name, definition, since: OLDEST_VERSION }
+}
+
+/// One that came later.
+const fn since(since: i32, name: &'static str, definition: &'static str) -> Column {
+    Column { name, definition, since }
 }
 
 /// All of them, each after what it refers to.
@@ -45,6 +61,7 @@ pub(super) const TABLES: &[Table] = &[
         parent: None,
         is_updated: true,
         is_first: true,
+        since: OLDEST_VERSION,
         columns: &[
             column("name", "text NOT NULL"),
             column("ledger_version", "integer NOT NULL"),
@@ -64,6 +81,10 @@ pub(super) const TABLES: &[Table] = &[
             column("backfill_seconds", "double precision DEFAULT 0 NOT NULL"),
             column("catch_up_seconds", "double precision DEFAULT 0 NOT NULL"),
             column("created_at", "timestamp with time zone DEFAULT now() NOT NULL"),
+            // What rows that were fetched before the last page demand of the checkpoint.
+            since(3, "checkpoint_floor_lsn", "pg_lsn"),
+            since(3, "most_wal_kept_bytes", "bigint"),
+            since(3, "throttled_seconds", "double precision"),
         ],
     },
     Table {
@@ -72,6 +93,7 @@ pub(super) const TABLES: &[Table] = &[
         parent: Some("migration"),
         is_updated: true,
         is_first: true,
+        since: OLDEST_VERSION,
         columns: &[
             column("migration", "text NOT NULL"),
             column("ordinal", "integer NOT NULL"),
@@ -100,6 +122,7 @@ pub(super) const TABLES: &[Table] = &[
         parent: Some("migration_table"),
         is_updated: false,
         is_first: true,
+        since: OLDEST_VERSION,
         columns: &[
             column("migration", "text NOT NULL"),
             column("ordinal", "integer NOT NULL"),
@@ -110,6 +133,8 @@ pub(super) const TABLES: &[Table] = &[
             column("byte_count", "bigint NOT NULL"),
             column("snapshot", "text NOT NULL"),
             column("lsn", "pg_lsn NOT NULL"),
+            // Rows that a change had brought before the page.
+            since(3, "already_there", "bigint"),
         ],
     },
     Table {
@@ -118,6 +143,7 @@ pub(super) const TABLES: &[Table] = &[
         parent: Some("migration_table"),
         is_updated: false,
         is_first: true,
+        since: OLDEST_VERSION,
         columns: &[
             column("migration", "text NOT NULL"),
             column("ordinal", "integer NOT NULL"),
@@ -135,6 +161,7 @@ pub(super) const TABLES: &[Table] = &[
         parent: Some("migration"),
         is_updated: false,
         is_first: false,
+        since: OLDEST_VERSION,
         columns: &[
             column("migration", "text NOT NULL"),
             column("subscription", "text NOT NULL"),
@@ -149,11 +176,28 @@ pub(super) const TABLES: &[Table] = &[
         parent: Some("migration"),
         is_updated: false,
         is_first: false,
+        since: OLDEST_VERSION,
         columns: &[
             column("migration", "text NOT NULL"),
             column("message", "text NOT NULL"),
             column("hint", "text NOT NULL"),
             column("failed_at", "timestamp with time zone NOT NULL"),
+        ],
+    },
+    Table {
+        name: "wish",
+        key: 2,
+        parent: Some("migration"),
+        is_updated: false,
+        is_first: true,
+        since: 3,
+        columns: &[
+            column("migration", "text NOT NULL"),
+            column("wish", "text NOT NULL"),
+            column("value", "text"),
+            column("role", "text NOT NULL"),
+            column("host", "text"),
+            column("wished_at", "timestamp with time zone NOT NULL"),
         ],
     },
 ];
@@ -178,6 +222,21 @@ impl Table {
         let parent = self.parent()?;
         let names: Vec<_> = self.columns.iter().take(parent.key).map(|c| c.name).collect();
         Some((names.join(", "), parent, parent.key_columns()))
+    }
+
+    /// The layout that it came with.
+    pub(super) const fn since(&self) -> i32 {
+        self.since
+    }
+
+    /// Whether a layout has it.
+    pub(super) const fn is_of(&self, layout: i32) -> bool {
+        self.since <= layout
+    }
+
+    /// The columns that it has in a layout, in their order.
+    pub(super) fn columns(&self, layout: i32) -> impl Iterator<Item = &'static Column> + Clone {
+        self.columns.iter().filter(move |column| column.since <= layout)
     }
 
     /// Its constraints, as [`super::integrity`] spells them.
@@ -210,6 +269,28 @@ impl Table {
     }
 }
 
+/// What makes the newest layout of an older one, of which these tables are there.
+pub(super) fn upgrade(
+    from: i32,
+    ledger: &LedgerSchema,
+    is_there: impl Fn(&Table) -> bool,
+) -> String {
+    let mut sql = String::new();
+    for table in TABLES {
+        if !table.is_of(from) && table.is_first {
+            sql += &table.create(ledger);
+        }
+        let is_new = |column: &&Column| column.since > from;
+        for column in table.columns.iter().filter(is_new).filter(|_| is_there(table)) {
+            let (table, name, definition) = (table.name, column.name, column.definition);
+            // Writing to a String cannot fail.
+            let _ = write!(sql, "ALTER TABLE {ledger}.{table} ADD COLUMN {name} {definition};");
+        }
+    }
+    let _ = write!(sql, "UPDATE {ledger}.migration SET ledger_version = {LEDGER_VERSION}");
+    sql
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,6 +308,34 @@ mod tests {
         assert_eq!(page.constraints(), ["p(migration)", "f(migration) -> migration(name) ca"]);
         let first = TABLES.first().unwrap();
         assert!(first.create(&LedgerSchema::default()).ends_with("WITH (fillfactor = 10);"));
+    }
+
+    #[test]
+    fn an_older_layout_gets_what_it_lacks_and_no_more() {
+        let sql = upgrade(2, &LedgerSchema::default(), |table| table.is_first && table.is_of(2));
+        let statements: Vec<_> = sql.split(';').map(|s| s.split(" (").next().unwrap()).collect();
+        assert_eq!(
+            statements,
+            [
+                "ALTER TABLE pghost.migration ADD COLUMN checkpoint_floor_lsn pg_lsn",
+                "ALTER TABLE pghost.migration ADD COLUMN most_wal_kept_bytes bigint",
+                "ALTER TABLE pghost.migration ADD COLUMN throttled_seconds double precision",
+                "ALTER TABLE pghost.page ADD COLUMN already_there bigint",
+                "CREATE TABLE pghost.wish",
+                "UPDATE pghost.migration SET ledger_version = 3",
+            ]
+        );
+    }
+
+    /// A column that is added stands last, and rows that are there have nothing to put into it.
+    #[test]
+    fn what_a_layout_adds_stands_last_and_may_be_null() {
+        for table in TABLES {
+            assert!(table.columns.is_sorted_by_key(|column| column.since), "{}", table.name);
+            let added = table.columns.iter().filter(|column| column.since > OLDEST_VERSION);
+            let mut definitions = added.map(|column| column.definition);
+            assert!(definitions.all(|d| !d.contains("NOT NULL") || d.contains("DEFAULT")));
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //!   pghost.object            one row an index, constraint .. to be made, and whether it is there
 //!   pghost.handoff           one row a migration that is handed over to a native subscription
 //!   pghost.failure           one row a migration whose last run ended with an error
+//!   pghost.wish              one row a wish of an operator's: what, whose, since when
 //! ```
 //!
 //! Everything is written in the target transaction that writes the rows it speaks of, so it can
@@ -37,7 +38,9 @@ mod page;
 mod position;
 mod store;
 mod target;
+mod upgrade;
 mod whole;
+mod wish;
 
 pub use accountant::Accountant;
 pub use chain::Gap;
@@ -53,3 +56,4 @@ pub use name::{LedgerSchema, MigrationName};
 pub use object::ObjectRecord;
 pub use page::{PageRecord, begin_page};
 pub use position::{Position, PositionWriter};
+pub use wish::{Cutover, Wish, WishName, Wishes};

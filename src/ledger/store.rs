@@ -4,7 +4,7 @@ use super::{
     handle::Ledger,
     inspect::look,
     integrity::{Access, Present},
-    layout::{LEDGER_VERSION, TABLES, Table},
+    layout::{LEDGER_VERSION, OLDEST_VERSION, TABLES, Table},
     locks::lock_ledger,
     model::{Migration, Phase, TableCounts, TableRecord},
     name::{LedgerSchema, MigrationName},
@@ -50,10 +50,10 @@ impl Ledger<'_> {
             return Ok(None);
         };
         let version: i32 = row.get("ledger_version")?;
-        if version != LEDGER_VERSION {
+        if !(OLDEST_VERSION..=LEDGER_VERSION).contains(&version) {
             return Err(Error::Result(format!(
-                "the ledger has layout {version}, this pghost reads layout {LEDGER_VERSION}; \
-                 go on with the pghost that began the migration"
+                "the ledger has layout {version}, this pghost reads layouts {OLDEST_VERSION} to \
+                 {LEDGER_VERSION}; go on with the pghost that began the migration"
             )));
         }
         let mut found = read_migration(row, ledger)?;
@@ -66,7 +66,8 @@ impl Ledger<'_> {
         Ok(Some(found))
     }
 
-    /// Makes what of the ledger is missing, and the migration's first lines.
+    /// Makes what of the ledger is missing, brings what is there up to date, and writes the
+    /// migration's first lines.
     ///
     /// Errors: among others, what is there is not pghost's own.
     pub async fn begin(&mut self, migration: &Migration) -> Result<(), Error> {
@@ -74,10 +75,12 @@ impl Ledger<'_> {
         // Two runs that make the schema at once would fail each other.
         self.session.query("BEGIN; SET LOCAL synchronous_commit = on").await?;
         let first = |table: &&Table| table.is_first;
-        let begun = match make_missing(self.session, ledger, first).await {
-            Ok(()) => self.session.query(&first_lines(migration)).await.map(drop),
-            Err(error) => Err(error),
+        let begun = async {
+            self.bring_up_to_date().await?;
+            make_missing(self.session, ledger, first).await?;
+            self.session.query(&first_lines(migration)).await.map(drop)
         };
+        let begun = begun.await;
         end(self.session, begun).await
     }
 
@@ -224,7 +227,7 @@ pub(super) async fn make_missing(
     fit(target, ledger).await.map(drop)
 }
 
-async fn fit(target: &mut Connection, ledger: &LedgerSchema) -> Result<Present, Error> {
+pub(super) async fn fit(target: &mut Connection, ledger: &LedgerSchema) -> Result<Present, Error> {
     look(target, ledger, Access::Write).await?.map_err(|unfit| Error::Result(unfit.to_string()))
 }
 

@@ -32,6 +32,12 @@ pub(super) async fn is_fit(
         Unfit::Damaged(what) => {
             Failure::seen(Sign::Ledger, format!("the ledger can't be used: {what}"))
         }
+        Unfit::Newer(what) => Failure {
+            hint: "a newer pghost has made this ledger or brought it up to date: use that one \
+                   (`pghost --version`), or another --ledger-schema for another migration"
+                .into(),
+            ..Failure::seen(Sign::Ledger, format!("the ledger can't be used: {what}"))
+        },
     })
 }
 

@@ -70,7 +70,7 @@ pub use persist::run;
 pub use sequences::SequenceReport;
 pub use spec::{MigrationSpec, TableSpec, Then, Trust};
 pub use status::{
-    FailureStatus, MigrationStatus, StatusSpec, SubscriptionStatus, TableStatus, status,
+    FailureStatus, MigrationStatus, StatusSpec, SubscriptionStatus, TableStatus, WishStatus, status,
 };
 pub use status_source::{SlotStatus, SourceStatus};
 pub use verdict::Verdict;

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     apply::{Apply, ApplyError, ApplyTable, Moment, Outcome, Stop},
     conn::Error,
-    ledger::{Access, Ledger, Migration, Phase},
+    ledger::{Access, Ledger, Migration, MigrationName, Phase},
     pg::Lsn,
     replication::take_checkpoint,
 };
@@ -74,6 +74,7 @@ pub(super) async fn begin<'a, 'l>(
         resume::is_the_same(&spec_now, &mut servers, &migration).await?;
         let migration = handoff::take_up(&spec_now, &mut servers, migration, desk).await?;
         if migration.phase >= Phase::Handoff {
+            up_to_date(&mut servers, &migration.name).await?;
             // The subscription may read the slot, and be beyond what the ledger has.
             desk.set_streaming(true);
             return Ok(Journey::new(spec, servers, (migration, Vec::new()), interrupt, desk));
@@ -83,6 +84,7 @@ pub(super) async fn begin<'a, 'l>(
     let (migration, tables) = match found {
         Some(migration) => {
             let tables = resume::check(&spec_now, &mut servers, &migration).await?;
+            up_to_date(&mut servers, &migration.name).await?;
             for table in tables.iter().filter(|table| !table.new_columns.is_empty()) {
                 listener.on(&left_out(&table.source.name, &table.new_columns));
             }
@@ -98,6 +100,12 @@ pub(super) async fn begin<'a, 'l>(
         }
     };
     Ok(Journey::new(spec, servers, (migration, tables), interrupt, desk))
+}
+
+/// All that could refuse the run has been looked at: from here on it writes to the ledger.
+async fn up_to_date(servers: &mut Servers, name: &MigrationName) -> Result<(), Failure> {
+    let upgraded = Ledger::of(&mut servers.target, name).upgrade().await;
+    upgraded.map_err(|error| Failure::refused_by("bringing the ledger up to date", &error))
 }
 
 /// An earlier run ended before anything was copied: its beginnings are cleared away.

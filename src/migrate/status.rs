@@ -10,7 +10,7 @@ use super::{
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
-    ledger::{self, Access, Ledger, LedgerSchema, Migration, MigrationName},
+    ledger::{self, Access, Ledger, LedgerSchema, Migration, MigrationName, Wish},
 };
 
 /// Where a migration stands.
@@ -36,8 +36,25 @@ pub struct MigrationStatus {
     pub source: Option<SourceStatus>,
     /// The error that its last run has ended with; `null` also as soon as there is another run.
     pub last_failure: Option<FailureStatus>,
+    /// What operators wish of it.
+    pub wishes: Vec<WishStatus>,
     /// Its tables.
     pub tables: Vec<TableStatus>,
+}
+
+/// What somebody wishes of a migration.
+#[derive(Clone, Debug, Serialize)]
+pub struct WishStatus {
+    /// For what.
+    pub wish: String,
+    /// What exactly, where there is a choice.
+    pub value: Option<String>,
+    /// The role that made it.
+    pub role: String,
+    /// The address that it came from; `null` by a Unix socket.
+    pub host: Option<String>,
+    /// When, in ISO 8601.
+    pub at: String,
 }
 
 /// How a run has ended that did not come to its end.
@@ -49,6 +66,13 @@ pub struct FailureStatus {
     pub message: String,
     /// What to do next.
     pub next: String,
+}
+
+impl WishStatus {
+    fn of(wish: Wish) -> Self {
+        let Wish { name, value, role, host, at } = wish;
+        Self { wish: name, value, role, host, at }
+    }
 }
 
 /// Which migrations, and who is asked.
@@ -153,6 +177,7 @@ async fn of(
     let failure = Ledger::of(target, &migration.name).last_failure().await?;
     let copied = Ledger::of(target, &migration.name).rows_copied().await?;
     let running = Ledger::of(target, &migration.name).is_running().await?;
+    let wishes = Ledger::of(target, &migration.name).wishes().await?;
     let subscription = subscription_of(target, &migration).await?;
     let tables = migration.tables.iter().enumerate().map(|(at, table)| TableStatus {
         source: table.source.plain(),
@@ -177,6 +202,7 @@ async fn of(
             message: failure.message,
             next: failure.hint,
         }),
+        wishes: wishes.0.into_iter().map(WishStatus::of).collect(),
         tables: tables.collect(),
         name: migration.name.name,
         slot: migration.slot,

@@ -16,7 +16,7 @@ const SIXTY: &str = "CREATE TABLE source (id integer PRIMARY KEY, n integer, t t
 const STRANGE: &[(&str, &str, &str)] = &[
     (
         "UPDATE pghost.migration SET ledger_version = 99",
-        "UPDATE pghost.migration SET ledger_version = 2",
+        "UPDATE pghost.migration SET ledger_version = 3",
         "layout 99",
     ),
     (

@@ -15,6 +15,8 @@ mod gaps;
 mod owners;
 mod planted;
 mod taken_up;
+mod upgraded;
+mod wished;
 
 /// A source with a table, a target, and a role without any rights but to log in, which may create
 /// in the target's database, as the owner of an application's database may.
@@ -178,7 +180,7 @@ async fn a_schema_of_that_name_with_other_tables_is_told_before_anything_is_made
         migrated(&stage).await;
         let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'pghost'::regnamespace
                          AND relkind = 'r'";
-        assert_eq!(stage.to.value(tables).await, "4");
+        assert_eq!(stage.to.value(tables).await, "5");
     }
 }
 

@@ -36,15 +36,16 @@ pub(super) const THERE: &str = r#"
 /// What it has besides its key, and goes without until the checkpoint is passed.
 pub(super) const DEFERRED: &str = "CREATE INDEX pair_v ON pair (v)";
 
-/// Changes that find their rows whenever they are made, any number of times.
+/// Changes that can be made whenever and as often as one likes.
 pub(super) fn changes(number: u32) -> String {
     format!(
         "UPDATE source SET n = n + 10 WHERE id % 5 = 0;
          UPDATE source SET id = id + {number}000 WHERE id % 11 = 3 AND id < 61;
          DELETE FROM source WHERE id % 17 = {number};
-         INSERT INTO source VALUES ({number}00000, 1, 'new');
+         INSERT INTO source VALUES ({number}00000, 1, 'new') ON CONFLICT DO NOTHING;
          UPDATE pair SET v = v || '{number}' WHERE b % 3 = 0;
-         DELETE FROM pair WHERE b = {number}; INSERT INTO pair VALUES ('b', {number}000, 'new')"
+         DELETE FROM pair WHERE b = {number};
+         INSERT INTO pair VALUES ('b', {number}000, 'new') ON CONFLICT DO NOTHING"
     )
 }
 
@@ -63,25 +64,30 @@ pub(super) fn of_both(from: &Database, to: &Database) -> MigrationSpec {
 pub(super) struct Death {
     /// The file's name.
     pub(super) what: &'static str,
+    /// In which phase that is.
+    phase: &'static str,
     /// At which event, or at which one after it has begun to follow; if none, an error ends it.
     at: Option<Moment>,
     then: Then,
 }
 
-const fn death(what: &'static str, at: Moment) -> Death {
-    Death { what, at: Some(at), then: Then::Stop }
+const fn death(what: &'static str, phase: &'static str, at: Moment) -> Death {
+    Death { what, phase, at: Some(at), then: Then::Stop }
 }
 
 pub(super) const DEATHS: &[Death] = &[
-    death("prepared", (&[("step", "slot_made")], 1)),
-    death("copying", (&[("event", "progress")], 5)),
-    Death { what: "failed", at: None, then: Then::Stop },
-    death("copied", (&[("step", "checkpoint_taken")], 1)),
-    death("catching_up", (&[("event", "phase"), ("phase", "catch_up")], 1)),
-    death("finishing", (&[("step", "object_made")], 1)),
-    death("done", (&[("event", "finished")], 1)),
-    Death { then: Then::Follow, ..death("following", (&[("event", "catch_up")], 2)) },
-    Death { then: Then::Handoff, ..death("handing_over", (&[("step", "handoff_begun")], 1)) },
+    death("prepared", "prepare", (&[("step", "slot_made")], 1)),
+    death("copying", "backfill", (&[("event", "progress")], 5)),
+    Death { what: "failed", phase: "backfill", at: None, then: Then::Stop },
+    death("copied", "backfill", (&[("step", "checkpoint_taken")], 1)),
+    death("catching_up", "catch_up", (&[("event", "phase"), ("phase", "catch_up")], 1)),
+    death("finishing", "done", (&[("step", "object_made")], 1)),
+    death("done", "done", (&[("event", "finished")], 1)),
+    Death { then: Then::Follow, ..death("following", "done", (&[("event", "catch_up")], 2)) },
+    Death {
+        then: Then::Handoff,
+        ..death("handing_over", "handoff", (&[("step", "handoff_begun")], 1))
+    },
 ];
 
 /// Drives a migration until it dies, and gives its ledger.
@@ -114,6 +120,8 @@ pub(super) async fn made_by(binaries: &Binaries, death: &Death) -> String {
         seen == moment.1
     });
     assert!(died.await, "{} never came", death.what);
+    let phase = to.value("SELECT phase FROM pghost.migration").await;
+    assert_eq!(phase, death.phase, "{}", death.what);
     drop_slot(&from, &spec).await;
     export(&to).await
 }

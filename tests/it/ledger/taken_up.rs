@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The layout that this version writes.
-const LAYOUT: u32 = 2;
+pub(super) const LAYOUT: u32 = 3;
 
 /// Those that it can go on with, as files.
 const KEPT: &[u32] = &[2];
@@ -24,7 +24,7 @@ const MADE: &str = "CREATE TABLE source (id int NOT NULL, n int, v text);";
 /// Both tables, which have the same names on both sides, and their keys.
 const SIDES: &[[&str; 2]] = &[["source", "id"], ["pair", "a, b"]];
 
-fn file(layout: u32, what: &str) -> PathBuf {
+pub(super) fn file(layout: u32, what: &str) -> PathBuf {
     let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/ledger");
     tests.join(format!("layout_{layout}")).join(format!("{what}.sql"))
 }
@@ -182,7 +182,7 @@ impl TakenUp {
     }
 
     /// Goes on, and ends equal.
-    async fn goes_on(self, what: &str) {
+    pub(super) async fn goes_on(self, what: &str) {
         self.from.sql(&changes(3)).await;
         let spec = of_both(&self.from, &self.to);
         // Up to the checkpoint, if that was taken before; then all.
@@ -193,6 +193,8 @@ impl TakenUp {
         for [table, key] in SIDES {
             assert_same((&self.from, table), (&self.to, table), key).await;
         }
+        let layout = self.to.value("SELECT ledger_version FROM pghost.migration").await;
+        assert_eq!(layout, LAYOUT.to_string(), "{what}");
         let indexes = "SELECT string_agg(indexdef, '; ' ORDER BY indexdef) FROM pg_indexes
                         WHERE schemaname = 'public'";
         let indexes = self.to.value(indexes).await;
@@ -209,7 +211,9 @@ async fn a_ledger_of_this_layout_can_be_taken_up_elsewhere() {
     for death in DEATHS {
         let ledger = made_by(&binaries, death).await;
         if env::var_os("GHOST_WRITE_LEDGERS").is_some() {
-            fs::write(file(LAYOUT, death.what), &ledger).unwrap();
+            let file = file(LAYOUT, death.what);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, &ledger).unwrap();
         }
         TakenUp::make(&binaries, &ledger).await.goes_on(death.what).await;
     }

@@ -41,6 +41,14 @@ CREATE TABLE pghost.migration_table (
     truncated bigint DEFAULT 0 NOT NULL,
     PRIMARY KEY (migration, ordinal),
     FOREIGN KEY (migration) REFERENCES pghost.migration(name) ON DELETE CASCADE) WITH (fillfactor=10);
+CREATE TABLE pghost.handoff (
+    migration text NOT NULL,
+    subscription text NOT NULL,
+    subscription_oid oid,
+    position_lsn pg_lsn NOT NULL,
+    step text NOT NULL,
+    PRIMARY KEY (migration),
+    FOREIGN KEY (migration) REFERENCES pghost.migration(name) ON DELETE CASCADE);
 CREATE TABLE pghost.object (
     migration text NOT NULL,
     ordinal integer NOT NULL,
@@ -65,11 +73,13 @@ CREATE TABLE pghost.page (
     PRIMARY KEY (migration, ordinal, number),
     FOREIGN KEY (migration, ordinal) REFERENCES pghost.migration_table(migration, ordinal) ON DELETE CASCADE);
 INSERT INTO pghost.migration (name, ledger_version, phase, source_system_id, source_timeline, source_database, slot, publication, publication_made, publication_shape, slot_start_lsn, checkpoint_lsn, applied_lsn, skipped, longest_snapshot_seconds, backfill_seconds, catch_up_seconds, created_at)
-    VALUES ('taken_up', '2', 'done', '7714170276403247414', '1', 'dies_32', 'pghost_taken_up', 'pghost_taken_up', 't', '19236:1447:10 19237:1447 19238:1447', '0/AD136E0', '0/AD17960', '0/AD17960', '0', '0.03342088', '0.23686688', '0.055102995', '2026-12-01 03:21:22.993511+00');
+    VALUES ('taken_up', '2', 'handoff', '7714188227240391358', '1', 'dies_32', 'pghost_taken_up', 'pghost_taken_up', 't', '17203:943:10 17204:943 17205:943', '0/1BBED78', '0/1BC2EE0', '0/1BCCF20', '0', '0.069895061', '0.399909575', '0.26342269399999996', '2026-12-01 04:30:28.81948+00');
 INSERT INTO pghost.migration_table (migration, ordinal, source_schema, source_name, source_oid, target_schema, target_name, target_oid, target_made, key_columns, key_order, columns, target_columns, shape, backfilled, inserted, updated, deleted, truncated)
-    VALUES ('taken_up', '0', 'public', 'source', '19073', 'public', 'source', '19230', 't', '{id}', 'integer by OPERATOR("pg_catalog".<) ', '{id,n,v}', '{1,2,3}', 'ef5382edaebc9205dd9184a3f0b32de4 945addcff1d430c0126cbe45e52e57cd 19073', 't', '0', '0', '0', '0');
+    VALUES ('taken_up', '0', 'public', 'source', '17040', 'public', 'source', '17197', 't', '{id}', 'integer by OPERATOR("pg_catalog".<) ', '{id,n,v}', '{1,2,3}', 'ef5382edaebc9205dd9184a3f0b32de4 f2aa670eda8a826b8ccb0e5190873928 17040', 't', '1', '30', '4', '0');
 INSERT INTO pghost.migration_table (migration, ordinal, source_schema, source_name, source_oid, target_schema, target_name, target_oid, target_made, key_columns, key_order, columns, target_columns, shape, backfilled, inserted, updated, deleted, truncated)
-    VALUES ('taken_up', '1', 'public', 'pair', '19083', 'public', 'pair', '19092', 'f', '{a,b}', 'text by bytes of UTF8 by OPERATOR("pg_catalog".<) pg_catalog."C", integer by OPERATOR("pg_catalog".<) ', '{a,b,v}', '{1,2,3}', '767cff6b382a4a3bb86903d7f54afde4 945addcff1d430c0126cbe45e52e57cd 19083', 't', '0', '0', '0', '0');
+    VALUES ('taken_up', '1', 'public', 'pair', '17050', 'public', 'pair', '17059', 'f', '{a,b}', 'text by bytes of UTF8 by OPERATOR("pg_catalog".<) pg_catalog."C", integer by OPERATOR("pg_catalog".<) ', '{a,b,v}', '{1,2,3}', '767cff6b382a4a3bb86903d7f54afde4 f2aa670eda8a826b8ccb0e5190873928 17050', 't', '1', '26', '1', '0');
+INSERT INTO pghost.handoff (migration, subscription, subscription_oid, position_lsn, step)
+    VALUES ('taken_up', 'pghost_taken_up', NULL, '0/1BCCF20', 'begun');
 INSERT INTO pghost.object (migration, ordinal, "position", kind, name, statements, done, skipped)
     VALUES ('taken_up', '0', '0', 'key', 'source_pkey', E'{"ALTER TABLE \\"public\\".\\"source\\" ADD CONSTRAINT \\"source_pkey\\" PRIMARY KEY (id)"}', 't', NULL);
 INSERT INTO pghost.object (migration, ordinal, "position", kind, name, statements, done, skipped)
@@ -83,24 +93,24 @@ INSERT INTO pghost.object (migration, ordinal, "position", kind, name, statement
 INSERT INTO pghost.object (migration, ordinal, "position", kind, name, statements, done, skipped)
     VALUES ('taken_up', '1', '0', 'index', 'pair_v', E'{"SET LOCAL default_tablespace = ''''","CREATE INDEX \\"pair_v\\" ON \\"public\\".\\"pair\\" USING btree (v)"}', 't', NULL);
 INSERT INTO pghost.page (migration, ordinal, number, lower_bound, upper_bound, row_count, byte_count, snapshot, lsn)
-    VALUES ('taken_up', '0', '0', NULL, '{10}', '10', '347', '1449:1449:', '0/AD13820');
+    VALUES ('taken_up', '0', '0', NULL, '{10}', '10', '347', '945:945:', '0/1BBEEB0');
 INSERT INTO pghost.page (migration, ordinal, number, lower_bound, upper_bound, row_count, byte_count, snapshot, lsn)
-    VALUES ('taken_up', '0', '1', '{10}', '{20}', '10', '356', '1449:1449:', '0/AD13930');
+    VALUES ('taken_up', '0', '1', '{10}', '{20}', '10', '356', '945:945:', '0/1BBF6A8');
 INSERT INTO pghost.page (migration, ordinal, number, lower_bound, upper_bound, row_count, byte_count, snapshot, lsn)
-    VALUES ('taken_up', '0', '2', '{20}', '{30}', '10', '356', '1449:1449:', '0/AD13A68');
+    VALUES ('taken_up', '0', '2', '{20}', '{30}', '10', '356', '945:945:', '0/1BBF6A8');
 INSERT INTO pghost.page (migration, ordinal, number, lower_bound, upper_bound, row_count, byte_count, snapshot, lsn)
-    VALUES ('taken_up', '0', '3', '{30}', '{40}', '10', '356', '1453:1453:', '0/AD14020');
+    VALUES ('taken_up', '0', '3', '{30}', '{40}', '10', '356', '947:947:', '0/1BBF7E0');
 INSERT INTO pghost.page (migration, ordinal, number, lower_bound, upper_bound, row_count, byte_count, snapshot, lsn)
-    VALUES ('taken_up', '0', '4', '{40}', '{50}', '10', '356', '1453:1453:', '0/AD14158');
+    VALUES ('taken_up', '0', '4', '{40}', '{50}', '10', '356', '954:954:', '0/1BC0478');
 INSERT INTO pghost.page (migration, ordinal, number, lower_bound, upper_bound, row_count, byte_count, snapshot, lsn)
-    VALUES ('taken_up', '0', '5', '{50}', NULL, '10', '356', '1455:1459:1455,1456', '0/AD151A0');
+    VALUES ('taken_up', '0', '5', '{50}', NULL, '10', '356', '951:953:951', '0/1BC02B8');
 INSERT INTO pghost.page (migration, ordinal, number, lower_bound, upper_bound, row_count, byte_count, snapshot, lsn)
-    VALUES ('taken_up', '1', '0', NULL, '{a,30}', '10', '333', '1449:1449:', '0/AD14020');
+    VALUES ('taken_up', '1', '0', NULL, '{a,30}', '10', '333', '945:945:', '0/1BBEEB0');
 INSERT INTO pghost.page (migration, ordinal, number, lower_bound, upper_bound, row_count, byte_count, snapshot, lsn)
-    VALUES ('taken_up', '1', '1', '{a,30}', '{b,19}', '10', '333', '1453:1453:', '0/AD14290');
+    VALUES ('taken_up', '1', '1', '{a,30}', '{b,19}', '10', '333', '947:947:', '0/1BBF7E0');
 INSERT INTO pghost.page (migration, ordinal, number, lower_bound, upper_bound, row_count, byte_count, snapshot, lsn)
-    VALUES ('taken_up', '1', '2', '{b,19}', '{c,8}', '10', '333', '1454:1458:1454,1455,1456', '0/AD14C38');
+    VALUES ('taken_up', '1', '2', '{b,19}', '{c,8}', '10', '333', '947:951:947,949', '0/1BC02B8');
 INSERT INTO pghost.page (migration, ordinal, number, lower_bound, upper_bound, row_count, byte_count, snapshot, lsn)
-    VALUES ('taken_up', '1', '3', '{c,8}', '{c,38}', '10', '336', '1461:1461:', '0/AD15718');
+    VALUES ('taken_up', '1', '3', '{c,8}', '{c,38}', '10', '336', '954:954:', '0/1BC0830');
 INSERT INTO pghost.page (migration, ordinal, number, lower_bound, upper_bound, row_count, byte_count, snapshot, lsn)
-    VALUES ('taken_up', '1', '4', '{c,38}', NULL, '0', '26', '1461:1461:', '0/AD15BF8');
+    VALUES ('taken_up', '1', '4', '{c,38}', NULL, '0', '26', '956:958:956', '0/1BC0D80');
