@@ -142,6 +142,7 @@ async fn connect(server: &Server) -> Result<Connection, AnyError> {
     let config = parse_dsn(&server.dsn("postgres"))?;
     let mut connection = Connection::connect(&config, SessionKind::Sql).await?;
     connection.query("SET search_path = public").await?;
+    connection.leave_search_path();
     Ok(connection)
 }
 

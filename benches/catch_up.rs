@@ -108,6 +108,7 @@ async fn connect(server: &Server, database: &str) -> Result<Connection, AnyError
     let config = parse_dsn(&server.dsn(database))?;
     let mut connection = Connection::connect(&config, SessionKind::Sql).await?;
     connection.query("SET search_path = public").await?;
+    connection.leave_search_path();
     Ok(connection)
 }
 

@@ -53,6 +53,7 @@ const IO: &[&str] = &[
     "catalog/prefixes.rs",
     "catalog/query.rs",
     "catalog/sequence.rs",
+    "conn/ask.rs",
     "conn/cancel.rs",
     "conn/connection.rs",
     "conn/copy_both.rs",

@@ -45,7 +45,7 @@ const MAY_STAGE: &str =
 /// What an outstanding reply is for.
 #[derive(Debug)]
 enum Outstanding {
-    /// BEGIN, a count of the ledger, or a Sync.
+    /// BEGIN, the search path, a count of the ledger, or a Sync.
     Own,
     /// The staging table of this table: it is made, emptied or filled.
     Stage(usize),
@@ -181,8 +181,18 @@ impl Lane {
         }
     }
 
+    /// What writing to tables has run may have set the search path, in this transaction or in one
+    /// before. The statements that write need none: they name the schema of everything.
+    fn path_again(&mut self) {
+        self.positions.path_again(&mut self.pipeline);
+        self.outstanding.push_back(Outstanding::Own);
+    }
+
     /// Queues a look at a table, the first time that it is written to.
     fn look(&mut self, at: usize, table: &ApplyTable) {
+        if self.looks.is_due(at) {
+            self.path_again();
+        }
         let queued = self.looks.look(&mut self.pipeline, at, table);
         self.outstanding.extend((0..queued).map(|_| Outstanding::Look(at)));
     }
@@ -249,6 +259,7 @@ impl Lane {
     }
 
     fn queue_commit(&mut self, carried: Carried) {
+        self.path_again();
         if carried.durable {
             self.positions.make_durable(&mut self.pipeline);
             self.outstanding.push_back(Outstanding::Own);

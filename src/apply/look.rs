@@ -24,6 +24,11 @@ impl Looks {
         self.looked.clear();
     }
 
+    /// Whether this transaction has not looked at a table yet.
+    pub(super) fn is_due(&self, at: usize) -> bool {
+        !self.looked.contains(&at)
+    }
+
     /// Queues a look at a table where this transaction has taken none. Gives how many statements
     /// were queued.
     pub(super) fn look(&mut self, pipeline: &mut Pipeline, at: usize, table: &ApplyTable) -> usize {

@@ -41,7 +41,7 @@ pub use model::{
 };
 pub use object::{Names, Object, ObjectKind, objects, partition_objects, take_identity};
 pub use ordering::{load_key_order, load_ordering};
-pub use owners::{Asked, Named, Owned, OwnedKind, Owners, load_existing, load_owners};
+pub use owners::{Asked, ME, Named, Owned, OwnedKind, Owners, load_existing, load_owners};
 pub use partition::{Files, Partition, PartitionShape, identity_statements, why_not_followed};
 pub use prefixes::load_prefixes;
 pub use query::{load_table, name_of_table, schema_exists};

@@ -199,7 +199,7 @@ fn read(row: &Row) -> Result<Owned, Error> {
 
 /// With the catalogs' oids for their names behind `@`.
 fn statement() -> String {
-    let mut sql = SQL.to_owned();
+    let mut sql = SQL.replace("@me", ME);
     // Longer names first: one may begin with another.
     for catalog in [
         "pg_statistic_ext",
@@ -222,23 +222,28 @@ fn statement() -> String {
     sql
 }
 
-/// A session's rights are those of the role that has logged in: whatever it is set to, a function
-/// can RESET ROLE. A superuser is a member of every role, which says nothing of these.
-///
+/// Who asks: the roles that have logged in (`session`, by name `role`) and that it acts as
+/// (`current`), and whether code that runs here can do anything on the server. A session's rights
+/// are those of the role that has logged in: whatever it is set to, a function can RESET ROLE. A
+/// superuser is a member of every role, which says nothing of these.
+pub const ME: &str = "
+    SELECT s.oid AS session, c.oid AS current, s.rolname AS role,
+           s.rolsuper OR c.rolsuper OR EXISTS (
+               SELECT FROM pg_catalog.pg_roles g
+                WHERE g.rolname IN ('pg_execute_server_program', 'pg_write_server_files',
+                                    'pg_read_server_files')
+                  AND (pg_catalog.pg_has_role(s.oid, g.oid, 'MEMBER')
+                       OR pg_catalog.pg_has_role(c.oid, g.oid, 'MEMBER'))
+           ) AS is_powerful
+      FROM pg_catalog.pg_roles s, pg_catalog.pg_roles c
+     WHERE s.rolname = session_user AND c.rolname = current_user";
+
 /// What belongs to Postgres itself has an oid below 16384 (`FirstNormalObjectId` in `transam.h`),
 /// and nothing that depends on it is noted. What hangs on an object is not in `pg_depend` as
 /// something that it needs: a domain's CHECKs, a type's casts and operator classes, a family's
 /// functions.
 const SQL: &str = "
-WITH RECURSIVE me AS (
-    SELECT s.oid AS session, c.oid AS current, s.rolname AS role,
-           s.rolsuper OR c.rolsuper OR EXISTS (
-               SELECT FROM pg_roles g
-                WHERE g.rolname IN ('pg_execute_server_program', 'pg_write_server_files',
-                                    'pg_read_server_files')
-                  AND (pg_has_role(s.oid, g.oid, 'MEMBER') OR pg_has_role(c.oid, g.oid, 'MEMBER'))
-           ) AS is_powerful
-      FROM pg_roles s, pg_roles c WHERE s.rolname = session_user AND c.rolname = current_user
+WITH RECURSIVE me AS (@me
 ), asked AS (
     SELECT * FROM json_to_recordset($1::json)
                AS a(schema text, name text, ordinal integer, is_made boolean)

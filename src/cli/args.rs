@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use clap::{Arg, Parser, Subcommand, ValueEnum};
 
-use super::{after_help, duration, values};
+use super::{after_help, duration, trusted::Trusted, values};
 use crate::ledger::LedgerSchema;
 
 /// The whole command line.
@@ -226,6 +226,10 @@ pub(super) struct Cleanup {
     /// Only say what would be removed
     #[arg(long)]
     pub(super) dry_run: bool,
+
+    /// Whose code may run.
+    #[command(flatten)]
+    pub(super) trusted: Trusted,
 }
 
 /// `pghost cutover-sequences`.
@@ -261,6 +265,10 @@ pub(super) struct CutoverSequences {
     /// As JSON: one object a sequence, in an array
     #[arg(long)]
     pub(super) json: bool,
+
+    /// Whose code may run.
+    #[command(flatten)]
+    pub(super) trusted: Trusted,
 }
 
 /// `pghost demo`.
@@ -394,17 +402,9 @@ pub(super) struct Migrate {
     #[arg(long, value_name = "NAME", value_parser = values::schema, default_value = "pghost")]
     pub(super) ledger_schema: LedgerSchema,
 
-    /// Let this owner's code run with all rights of a server; may be given several times
-    ///
-    /// Reading or writing a table runs its owner's expressions and functions with the rights of
-    /// pghost's role. Where that is a superuser, or may run programs or read or write files on
-    /// the server, only superusers' own tables and functions are taken otherwise.
-    #[arg(long = "trust-owner", value_name = "ROLE", verbatim_doc_comment)]
-    pub(super) trust_owners: Vec<String>,
-
-    /// Let the code of whoever owns tables and functions run with all rights of a server
-    #[arg(long)]
-    pub(super) trust_all_owners: bool,
+    /// Whose code may run.
+    #[command(flatten)]
+    pub(super) trusted: Trusted,
 }
 
 /// A connection string as it was typed. It may hold a password, so that it can't be shown.

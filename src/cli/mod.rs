@@ -31,6 +31,7 @@ mod sequences;
 mod signals;
 mod status;
 mod table;
+mod trusted;
 mod usage;
 mod values;
 

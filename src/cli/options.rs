@@ -5,6 +5,7 @@
 use super::{
     args::{self, Dsn},
     table,
+    trusted::Trusted,
 };
 use crate::{
     backfill::Paging,
@@ -117,7 +118,7 @@ pub(super) fn migrate(
         wait_for_server: args.wait_for_server,
         stall: MigrationSpec::STALL,
         ignore_new_columns: args.ignore_new_columns,
-        trust: Trust { all: args.trust_all_owners, owners: args.trust_owners },
+        trust: args.trusted.into(),
     };
     Ok(Migrate { spec, warnings })
 }
@@ -164,6 +165,7 @@ pub(super) fn cutover_sequences(
         ledger: args.ledger_schema,
         tables,
         gap: args.gap,
+        trust: trust(args.trusted)?,
     })
 }
 
@@ -208,6 +210,7 @@ pub(super) fn cleanup(
         publication: args.publication,
         subscription: args.subscription,
         dry_run: args.dry_run,
+        trust: trust(args.trusted)?,
     })
 }
 
@@ -311,7 +314,16 @@ fn check_names(args: &args::Migrate) -> Result<(), Failure> {
     check_name("--publication", args.publication.as_deref())?;
     check_name("--target-owner", args.target_owner.as_deref())?;
     check_name("--target-tablespace", args.target_tablespace.as_deref())?;
-    args.trust_owners.iter().try_for_each(|owner| check_name("--trust-owner", Some(owner)))
+    check_trusted(&args.trusted)
+}
+
+fn trust(trusted: Trusted) -> Result<Trust, Failure> {
+    check_trusted(&trusted)?;
+    Ok(trusted.into())
+}
+
+fn check_trusted(trusted: &Trusted) -> Result<(), Failure> {
+    trusted.trust_owners.iter().try_for_each(|owner| check_name("--trust-owner", Some(owner)))
 }
 
 fn check_name(option: &str, name: Option<&str>) -> Result<(), Failure> {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{
     CancelToken, CopyBoth, CopyIn, CopyOut, Error, Notification,
     answer::Answer,
+    ask::SearchPath,
     cancel::CancelKey,
     encryption::Encryption,
     handshake::Place,
@@ -19,10 +20,8 @@ use super::{
 use crate::{
     auth::Authenticated,
     config::{AuthMethod, Password},
-    pg::{Oid, ServerVersion},
-    wire::{
-        BackendMessage, Format, Frame, ProtocolVersion, ServerError, TransactionStatus, Writer,
-    },
+    pg::ServerVersion,
+    wire::{BackendMessage, Frame, ProtocolVersion, ServerError, TransactionStatus, Writer},
 };
 
 /// The most that one result may hold. Catalogs and the ledger give kilobytes; a server that sends
@@ -55,6 +54,7 @@ pub struct Connection {
     /// Whether an answer is being read. It still is when nobody reads it: then it was abandoned.
     within: bool,
     status: TransactionStatus,
+    path: SearchPath,
 }
 
 impl Connection {
@@ -72,6 +72,7 @@ impl Connection {
             owed: 1,
             within: false,
             status: TransactionStatus::Idle,
+            path: SearchPath::default(),
         }
     }
 
@@ -92,6 +93,14 @@ impl Connection {
     }
 
     /// How the session gets its settings.
+    pub(super) const fn path(&mut self) -> &mut SearchPath {
+        &mut self.path
+    }
+
+    pub(super) const fn status(&self) -> TransactionStatus {
+        self.status
+    }
+
     pub(super) const fn settings(&self) -> Settings {
         self.settings
     }
@@ -172,15 +181,6 @@ impl Connection {
             .ok_or_else(|| Error::Result("the server does not tell its version".into()))
     }
 
-    /// Runs one or more statements and waits for their results.
-    ///
-    /// Errors: the server's, after which the session is ready again; or the connection's.
-    pub async fn query(&mut self, sql: &str) -> Result<QueryResult, Error> {
-        self.settle().await?;
-        self.queue_query(sql);
-        self.result().await
-    }
-
     /// Puts a Query on its way without waiting; [`Connection::result`] takes its results. Nothing
     /// is asked of a connection that can't be used any more; the result will say so.
     pub fn queue_query(&mut self, sql: &str) {
@@ -189,46 +189,6 @@ impl Connection {
         }
         self.writer().query(sql);
         self.owed += 1;
-    }
-
-    /// Runs one statement with parameters given as text, and waits for its result.
-    pub async fn query_with(
-        &mut self,
-        sql: &str,
-        parameters: &[Option<&str>],
-    ) -> Result<QueryResult, Error> {
-        let formats = vec![Format::Text; parameters.len()];
-        let values: Vec<_> = parameters.iter().map(|p| p.map(str::as_bytes)).collect();
-        self.query_bound(sql, &[], &formats, &values).await
-    }
-
-    /// Runs one statement, whatever its text: the server refuses several. For what another server,
-    /// or anybody but us, has written.
-    pub async fn query_single(&mut self, sql: &str) -> Result<QueryResult, Error> {
-        self.query_with(sql, &[]).await
-    }
-
-    /// The same with parameters of given types and formats.
-    pub async fn query_bound(
-        &mut self,
-        sql: &str,
-        types: &[Oid],
-        formats: &[Format],
-        parameters: &[Option<&[u8]>],
-    ) -> Result<QueryResult, Error> {
-        self.settle().await?;
-        let writer = self.writer();
-        writer.parse("", sql, types);
-        let mut bind = writer.bind("", formats.iter().copied());
-        for value in parameters {
-            bind.value(*value);
-        }
-        bind.finish();
-        writer.describe_portal();
-        writer.execute();
-        writer.sync();
-        self.owed += 1;
-        self.answered(Answer::Parse).await
     }
 
     /// The results of the oldest request that was queued, up to its ReadyForQuery.
@@ -281,6 +241,7 @@ impl Connection {
                 }
                 BackendMessage::CommandComplete(tag) => {
                     tag.0.clone_into(&mut current.tag);
+                    self.path.has_run(tag.0);
                     tag.rows()
                 }
                 BackendMessage::EmptyQueryResponse => 0,

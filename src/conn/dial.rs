@@ -31,6 +31,7 @@ impl Connection {
         let server = connection.place().server();
         let sure = Box::pin(connection.make_sure(kind));
         within(config.connect_timeout, server, sure).await?;
+        connection.path().keep(kind);
         Ok(connection)
     }
 

@@ -17,6 +17,7 @@
 //! stream carries (`replication`, `pgoutput`).
 
 mod answer;
+mod ask;
 mod cancel;
 mod connection;
 mod copy_both;

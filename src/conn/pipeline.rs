@@ -160,6 +160,7 @@ impl Pipeline {
                 failed.get_or_insert(error);
             }
         }
+        self.connection.path().is_unsure();
         failed.map_or(Ok(self.connection), |error| Err(Error::Server(error)))
     }
 }

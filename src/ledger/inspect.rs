@@ -13,20 +13,22 @@ use super::{
     name::LedgerSchema,
 };
 use crate::{
+    catalog::ME,
     conn::{Connection, Error, Row},
     sql::quote_literal,
 };
 
-/// All that there is of the ledger. A role is no stranger (`ours`) if it is a superuser, or one
-/// that the session's role is a member of; to a superuser only the former.
+/// All that there is of the ledger. A role is no stranger (`ours`) if it is a superuser or the one
+/// that has logged in, or, where code that runs here can't do anything on the server, one that the
+/// session's role is a member of.
 const QUERY: &str = "
-WITH me AS (
-    SELECT oid, rolname, rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user),
+WITH me AS ($me),
 known AS (
     SELECT o.oid, o.rolname::text AS name,
-           o.rolsuper
-               OR NOT me.rolsuper AND pg_catalog.pg_has_role(me.oid, o.oid, 'MEMBER') AS ours,
-           CASE WHEN me.rolsuper THEN 'superuser ' ELSE 'role ' END || me.rolname AS us
+           o.rolsuper OR o.oid = me.session
+               OR NOT me.is_powerful AND pg_catalog.pg_has_role(me.current, o.oid, 'MEMBER')
+               AS ours,
+           CASE WHEN me.is_powerful THEN 'powerful ' ELSE 'role ' END || me.role AS us
       FROM pg_catalog.pg_roles o CROSS JOIN me),
 s AS (
     SELECT oid, nspowner, nspacl FROM pg_catalog.pg_namespace WHERE nspname = $schema),
@@ -37,8 +39,11 @@ granted AS (
     SELECT oid, relname, relowner, relacl AS acl FROM r
     UNION ALL SELECT r.oid, r.relname, r.relowner, a.attacl
       FROM r JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND a.attacl IS NOT NULL)
-SELECT 'schema' AS kind, '' AS relation, o.name,
-       CASE WHEN o.ours THEN 'ours' ELSE o.us END AS detail, 0 AS number
+SELECT 'acts as' AS kind, '' AS relation, o.name, o.us AS detail, 0 AS number
+  FROM me JOIN known o ON o.oid = me.current WHERE NOT o.ours
+UNION ALL
+SELECT 'schema', '', o.name,
+       CASE WHEN o.ours THEN 'ours' ELSE o.us END, 0
   FROM s JOIN known o ON o.oid = s.nspowner
 UNION ALL
 SELECT 'may create', '', coalesce(o.name, 'everybody'), '', 0
@@ -186,6 +191,6 @@ fn fact(row: &Row) -> Result<Fact, Error> {
 fn query(ledger: &LedgerSchema) -> String {
     let names: Vec<_> = TABLES.iter().map(|table| quote_literal(table.name)).collect();
     // The schema last: it may be called like anything.
-    let query = QUERY.replace("$names", &names.join(", "));
+    let query = QUERY.replace("$me", ME).replace("$names", &names.join(", "));
     query.replace("$schema", &quote_literal(ledger.as_str()))
 }

@@ -11,7 +11,8 @@ use super::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Reading it alone. An ordinary role may be let to by whoever it belongs to: plain tables run
-    /// no code. A superuser reads nobody's but a superuser's.
+    /// no code. One whose rights are all rights of the server reads nobody's but its own and
+    /// superusers'.
     Read,
     /// Writing to it, or executing what it keeps: it belongs to the session's role, to one that
     /// that is a member of, or to a superuser, and nobody else may write to it.
@@ -27,12 +28,27 @@ pub enum Unfit {
     Damaged(String),
     /// A newer pghost has made it.
     Newer(String),
+    /// Who has logged in may do anything on the server, but acts as another, who may not: whatever
+    /// is made would belong to the latter, and whatever that puts into it run with all rights.
+    Acting {
+        /// The role that has logged in.
+        role: String,
+        /// The role that it is set to.
+        acts_as: String,
+    },
 }
 
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Strange(what) | Self::Damaged(what) | Self::Newer(what)) = self;
-        f.write_str(what)
+        match self {
+            Self::Strange(what) | Self::Damaged(what) | Self::Newer(what) => f.write_str(what),
+            Self::Acting { role, acts_as } => write!(
+                f,
+                "what {role} makes would belong to {acts_as}, which the session's role is set to, \
+                 and code of {acts_as} would run with the rights of {role}, which are all rights \
+                 of that server"
+            ),
+        }
     }
 }
 
@@ -70,6 +86,10 @@ pub(super) fn no_danger(
     access: Access,
 ) -> Result<(), Unfit> {
     let of = |kind: &'static str| facts.iter().filter(move |fact| fact.kind == kind);
+    if let (Some(fact), Access::Write) = (of("acts as").next(), access) {
+        let (role, acts_as) = (us(&fact.detail).to_owned(), fact.name.clone());
+        return Err(Unfit::Acting { role, acts_as });
+    }
     // Whose it is explains whatever else there is.
     let mut dangers = of("schema").chain(of("owner")).chain(facts);
     let danger = dangers.find_map(|fact| danger(fact, ledger, access));
@@ -166,13 +186,13 @@ fn danger(fact: &Fact, ledger: &LedgerSchema, access: Access) -> Option<String> 
         ("schema", Access::Write) if detail != "ours" => {
             Some(format!("the schema {here} belongs to {name}, not to {}", us(detail)))
         }
-        ("schema", Access::Read) if detail.starts_with("superuser ") => {
+        ("schema", Access::Read) if detail.starts_with("powerful ") => {
             Some(format!("the schema {here} belongs to {name}, not to {}", us(detail)))
         }
         ("owner", Access::Write) => {
             Some(format!("{here}.{relation} belongs to {name}, not to {}", us(detail)))
         }
-        ("owner", Access::Read) if detail.starts_with("superuser ") => {
+        ("owner", Access::Read) if detail.starts_with("powerful ") => {
             Some(format!("{here}.{relation} belongs to {name}, not to {}", us(detail)))
         }
         ("may create", Access::Write) => {
@@ -302,14 +322,24 @@ mod tests {
     }
 
     #[test]
-    fn an_ordinary_reader_may_read_anothers_tables_and_a_superuser_may_not() {
-        for (us, fit) in [("role me", true), ("superuser me", false)] {
+    fn an_ordinary_reader_may_read_anothers_tables_and_a_powerful_one_may_not() {
+        for (us, fit) in [("role me", true), ("powerful me", false)] {
             let mut facts = as_made();
             facts[0] = fact("schema", "", "mallory", us);
             assert_eq!(judged(&facts, Access::Read).is_ok(), fit, "{us}");
             let strange = "the schema pghost belongs to mallory, not to me".to_owned();
             assert_eq!(judged(&facts, Access::Write), Err(Unfit::Strange(strange)));
         }
+    }
+
+    #[test]
+    fn nothing_is_written_by_who_acts_as_another_with_less_rights() {
+        let mut facts = as_made();
+        facts.push(fact("acts as", "", "app", "powerful admin"));
+        assert_eq!(judged(&facts, Access::Read), Ok(()));
+        let acting = Unfit::Acting { role: "admin".into(), acts_as: "app".into() };
+        assert_eq!(judged(&facts, Access::Write), Err(acting.clone()));
+        assert_eq!(judged(&facts[facts.len() - 1..], Access::Write), Err(acting));
     }
 
     #[test]

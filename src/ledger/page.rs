@@ -50,7 +50,7 @@ impl Ledger<'_> {
             bound.as_ref().map_or_else(|| "NULL".to_owned(), |b| sql_list(b))
         };
         let sql = format!(
-            "{PATH_AGAIN}; INSERT INTO {}.page
+            "INSERT INTO {}.page
                  (migration, ordinal, number, lower_bound, upper_bound, row_count, byte_count,
                   snapshot, lsn)
              VALUES ({}, {ordinal}, {}, {}, {}, {}, {}, {}, '{}'); COMMIT",

@@ -2,7 +2,7 @@
 
 use super::{TableCounts, name::MigrationName};
 use crate::{
-    conn::{Error, Pipeline},
+    conn::{Error, PATH_AGAIN, Pipeline},
     pg::{Lsn, SqlState},
     replication::DurableLsn,
     wire::Format,
@@ -25,6 +25,7 @@ const COUNTS: &str = "pghost_counts";
 const COMMIT: &str = "pghost_commit";
 const BEGIN: &str = "pghost_begin";
 const DURABLE: &str = "pghost_durable";
+const PATH: &str = "pghost_path";
 
 /// Writes positions through a pipeline.
 #[derive(Debug)]
@@ -42,6 +43,7 @@ impl PositionWriter {
     pub fn new(pipeline: &mut Pipeline, migration: &MigrationName, from: Lsn) -> Self {
         let ledger = &migration.ledger;
         pipeline.prepare(BEGIN, "BEGIN", &[]);
+        pipeline.prepare(PATH, PATH_AGAIN, &[]);
         pipeline.prepare(
             POSITION,
             // An error where no line is found, and with it the end of the transaction: its COMMIT
@@ -79,6 +81,11 @@ impl PositionWriter {
         pipeline.execute(BEGIN, std::iter::empty(), |_| {});
     }
 
+    /// Queues that nothing is found by a search path which what was written may have set.
+    pub fn path_again(&self, pipeline: &mut Pipeline) {
+        pipeline.execute(PATH, std::iter::empty(), |_| {});
+    }
+
     /// Queues that the next COMMIT waits until it is durable, and with it all that was committed
     /// before it, in whichever session: the log is flushed from its beginning.
     pub fn make_durable(&self, pipeline: &mut Pipeline) {
@@ -91,7 +98,7 @@ impl PositionWriter {
     }
 
     /// Queues the position, which must find its line as this one has left it, then the counts of
-    /// each table, then COMMIT.
+    /// each table, then COMMIT. Each is found by the search path.
     ///
     /// The line may be another: that of a server whose ledger is behind the one that `from` was
     /// read on (a failover, a restore), where what is between the two would be lost.

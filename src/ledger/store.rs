@@ -11,7 +11,7 @@ use super::{
     target::stand,
 };
 use crate::{
-    conn::{Connection, Error, Row},
+    conn::{Connection, Error, PATH_AGAIN, Row},
     pg::{Ident, Lsn, Oid, QualifiedName, SqlState},
     replication::{DurableLsn, SystemIdentity},
     sql::quote_literal,
@@ -217,7 +217,8 @@ pub(super) async fn make_missing(
         sql += &format!("CREATE SCHEMA {ledger};");
     }
     for table in TABLES.iter().filter(is_needed).filter(|table| !present.has(table)) {
-        sql += &table.create(ledger);
+        // An event trigger's function may have set it for what comes before.
+        sql += &format!("{PATH_AGAIN};{}", table.create(ledger));
     }
     if sql.is_empty() {
         return Ok(());

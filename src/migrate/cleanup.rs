@@ -7,8 +7,8 @@
 //! goes first and the ledger last, so that a cleanup that was killed can be done again.
 
 use super::{
-    Failure,
-    check::has_strangers,
+    Failure, Trust,
+    check::{Findings, has_strangers, look_at_owners},
     defer,
     defer::missing_of,
     failure::Exit,
@@ -48,6 +48,8 @@ pub struct CleanupSpec {
     pub subscription: Option<String>,
     /// Whether only to tell.
     pub dry_run: bool,
+    /// Whose code may run: event triggers fire for what is removed.
+    pub trust: Trust,
 }
 
 impl CleanupSpec {
@@ -62,6 +64,7 @@ impl CleanupSpec {
             publication: None,
             subscription: None,
             dry_run: false,
+            trust: Trust::default(),
         }
     }
 }
@@ -111,6 +114,11 @@ async fn remove(
 ) -> Result<Cleaned, Failure> {
     is_its_source(source, migration).await?;
     may_remove(migration, spec.slot.as_deref(), spec.publication.as_deref())?;
+    if !spec.dry_run {
+        let mut findings = Findings::for_run();
+        look_at_owners((source, target), (&[], false), &spec.trust, &mut findings).await?;
+        findings.refused()?;
+    }
     let mut cleaned = Cleaned::default();
     preflight::lock_slot(source, &migration.slot).await?;
     if !is_a_subscriptions(spec, target, migration, &mut cleaned).await? {
@@ -270,7 +278,7 @@ async fn look_at_table(
     }
     let sql = format!("SELECT EXISTS (SELECT FROM {}) AS filled", table.target);
     // Whose code may not run, it's theirs to make it again; and nothing is asked of the table.
-    if has_strangers(target, &table.target).await?
+    if has_strangers(target, &table.target, &spec.trust).await?
         || target.query(&sql).await?.row()?.get("filled")?
     {
         // That may take hours, and half a table may violate them.

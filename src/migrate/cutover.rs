@@ -1,14 +1,22 @@
 //! `pghost cutover-sequences`: the target's sequences ahead of the source's, for the moment at
 //! which applications change over. Neither pghost's applying nor a subscription brings sequences.
+//!
+//! Reading and setting a sequence evaluates nothing of its owner's, and where the server can be
+//! told so it is no view. But a table's owner says which sequence feeds it, by a default, and that
+//! may be somebody else's, which a role that may do anything would move: so the one rule on
+//! strangers (`check`) holds here, too.
 
 use super::{
-    Failure, SequenceReport, TableSpec, cleanup::is_its_source, failure::Exit, load_ledger,
-    sequences,
+    Failure, SequenceReport, TableSpec, Trust,
+    check::{Findings, look_at_owners, tables_of},
+    cleanup::is_its_source,
+    failure::Exit,
+    load_ledger, sequences,
 };
 use crate::{
     config::Config,
     conn::{Connection, Error, SessionKind},
-    ledger::{self, Access, Ledger, LedgerSchema, MigrationName, Phase},
+    ledger::{Access, Ledger, LedgerSchema, MigrationName, Phase},
 };
 
 /// Whose sequences are set, and how far ahead.
@@ -26,6 +34,8 @@ pub struct CutoverSpec {
     pub tables: Vec<TableSpec>,
     /// How many values they are brought ahead of the source's.
     pub gap: u64,
+    /// Whose sequences a powerful role may move.
+    pub trust: Trust,
 }
 
 /// Sets them and tells. Can be done again: none goes back, and one that is far enough stays.
@@ -49,6 +59,10 @@ pub async fn cutover_sequences(
         }
         None => spec.tables.clone(),
     };
+    let mut findings = Findings::for_run();
+    let both = (&mut source, &mut target);
+    look_at_owners(both, (&tables, false), &spec.trust, &mut findings).await?;
+    findings.refused()?;
     let mut all = Vec::new();
     for table in &tables {
         let names = (&table.source, &table.target);
@@ -103,7 +117,5 @@ async fn of_migration(
             "let `pghost migrate` come to its end first",
         ));
     }
-    let table =
-        |t: &ledger::TableRecord| TableSpec { source: t.source.clone(), target: t.target.clone() };
-    Ok(migration.tables.iter().map(table).collect())
+    Ok(tables_of(&migration))
 }

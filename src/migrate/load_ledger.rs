@@ -5,7 +5,7 @@ use super::{Failure, verdict::Sign};
 use crate::{
     conn::{Connection, Error},
     ledger::{self, Access, Ledger, LedgerSchema, Migration, MigrationName, Unfit},
-    pg::SqlState,
+    pg::{Ident, SqlState},
 };
 
 /// The ledger is fit to be used, or is not there at all.
@@ -19,7 +19,7 @@ pub(super) async fn is_fit(
     let looked = ledger::inspect(target, ledger, access).await;
     let looked = looked
         .map_err(|error| Failure::refused_by("looking at the ledger on the target", &error))?;
-    looked.map_err(|unfit| match unfit {
+    looked.map_err(|unfit| match &unfit {
         Unfit::Strange(what) => Failure::refused(
             format!("the ledger can't be used: {what}"),
             format!(
@@ -29,6 +29,16 @@ pub(super) async fn is_fit(
                  --ledger-schema NAME; if it was altered, undo that"
             ),
         ),
+        Unfit::Acting { role, acts_as } => {
+            let (role, acts_as) = (Ident::new(role), Ident::new(acts_as));
+            Failure::refused(
+                unfit.to_string(),
+                format!(
+                    "log in as {acts_as} for --target; or act as who has logged in: add \
+                     options=-crole=none to --target, or ALTER ROLE {role} RESET role"
+                ),
+            )
+        }
         Unfit::Damaged(what) => {
             Failure::seen(Sign::Ledger, format!("the ledger can't be used: {what}"))
         }

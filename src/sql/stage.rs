@@ -96,7 +96,7 @@ impl Stage {
     }
 
     fn of_rows(&self, doing: usize) -> String {
-        format!("v.{} = {doing}", self.doing)
+        format!("v.{} OPERATOR(pg_catalog.=) {doing}", self.doing)
     }
 
     /// Deletes the rows whose keys stand here to be deleted.
@@ -164,7 +164,8 @@ mod tests {
         assert_eq!(
             stage().delete(&key(), 0),
             "DELETE FROM \"s\".\"t\" AS t USING pg_temp.\"pghost_stage_3\" AS v \
-             WHERE v.\"pghost doing_\" = 0 AND t.\"k\" OPERATOR(\"pg_catalog\".=) v.\"k\""
+             WHERE v.\"pghost doing_\" OPERATOR(pg_catalog.=) 0 \
+             AND t.\"k\" OPERATOR(\"pg_catalog\".=) v.\"k\""
         );
     }
 
@@ -181,7 +182,8 @@ mod tests {
         let upsert = stage().upsert(&key(), 1);
         assert!(
             upsert.ends_with(
-                "WHERE v.\"pghost doing_\" = 1 ON CONFLICT (\"k\") DO UPDATE SET \
+                "WHERE v.\"pghost doing_\" OPERATOR(pg_catalog.=) 1 \
+                 ON CONFLICT (\"k\") DO UPDATE SET \
                  \"a\" = EXCLUDED.\"a\", \"pghost doing\" = EXCLUDED.\"pghost doing\""
             ),
             "{upsert}"

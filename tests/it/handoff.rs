@@ -15,7 +15,7 @@ use std::time::Duration;
 use pghost::{
     cluster::StopMode,
     ledger::LedgerSchema,
-    migrate::{CutoverSpec, PhaseName, cutover_sequences},
+    migrate::{CutoverSpec, PhaseName, Trust, cutover_sequences},
 };
 use serde_json::Value;
 
@@ -91,6 +91,7 @@ async fn sequences_go_ahead(bed: &Bed) {
         ledger: LedgerSchema::default(),
         tables: Vec::new(),
         gap: 500,
+        trust: Trust::default(),
     };
     for moved in [true, false] {
         let mut reports = Vec::new();

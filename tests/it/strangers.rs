@@ -3,6 +3,8 @@
 
 mod attacker;
 mod catalog;
+mod roles;
+mod shadow;
 
 use pghost::{
     conn::{Connection, SessionKind},

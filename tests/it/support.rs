@@ -170,6 +170,7 @@ pub(crate) async fn connect(config: &Config) -> Connection {
     let mut connection = within("a connection", connected).await.unwrap();
     // pghost's sessions find nothing by accident; the tests' own statements may.
     connection.query("SET search_path = public; SET application_name = 'test'").await.unwrap();
+    connection.leave_search_path();
     connection
 }
 

@@ -9,7 +9,7 @@
 use super::{FIRES, Foundation, OTHERS, filled, found, hash, is_of, looking};
 use crate::{
     catalog::Table,
-    conn::{Connection, Error, QueryResult},
+    conn::{Connection, Error, PATH_AGAIN, QueryResult},
     pg::{Ident, QualifiedName},
     sql::quote_literal,
 };
@@ -75,7 +75,7 @@ impl Foundation {
         tables: &[Written<'_>],
     ) -> Result<Vec<Self>, Error> {
         for written in tables {
-            connection.queue_query(&looking(&query(written, None)));
+            connection.queue_query(&format!("{PATH_AGAIN}; {}", looking(&query(written, None))));
         }
         let mut looked = Vec::new();
         for _ in tables {

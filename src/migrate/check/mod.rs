@@ -40,7 +40,7 @@ pub use finding::{Finding, Severity, Side};
 pub(super) use look::{NewMigration, all_well};
 pub(super) use order::is_kept as order_is_kept;
 pub(super) use owners::{
-    KnownOwners, before_run as owners_before_run, has_strangers, look as look_at_owners,
+    KnownOwners, before_run as owners_before_run, has_strangers, look as look_at_owners, tables_of,
 };
 pub use plan::Planned;
 pub(super) use strangers::trust_option;

@@ -6,7 +6,7 @@ use super::{
     strangers::{Both, is_stranger},
 };
 use crate::{
-    catalog::{Asked, OwnedKind, Owners, load_existing, load_owners},
+    catalog::{Asked, Owned, OwnedKind, Owners, load_existing, load_owners},
     conn::{Connection, Error},
     ledger::Migration,
     migrate::{Failure, MigrationSpec, TableSpec, Trust},
@@ -56,13 +56,15 @@ pub(in crate::migrate) async fn before_run(
 }
 
 /// Whether a table of the target, or what it calls, belongs to strangers whose code a powerful role
-/// must not run.
+/// must not run, since they are not trusted.
 pub(in crate::migrate) async fn has_strangers(
     target: &mut Connection,
     table: &QualifiedName,
+    trust: &Trust,
 ) -> Result<bool, Error> {
     let owners = load_owners(target, &[Asked::new(table, 0, false)], &[]).await?;
-    Ok(owners.is_powerful && owners.all.iter().any(|owned| is_stranger(owned, true)))
+    let is_forbidden = |o: &Owned| is_stranger(o, true) && !trust.holds_for(&o.owner);
+    Ok(owners.is_powerful && owners.all.iter().any(is_forbidden))
 }
 
 /// The tables that the ledger names.

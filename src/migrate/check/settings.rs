@@ -7,7 +7,7 @@ use super::{
     look::look_at_standby,
 };
 use crate::{
-    conn::{Error, Row},
+    conn::{Error, PATH_AGAIN, Row},
     migrate::{
         Failure, MigrationSpec, grouped, plan::PlannedTable, servers::Servers, watch::slot_view,
     },
@@ -45,7 +45,7 @@ pub(super) async fn look(
     let failed = |error: Error| Failure::refused_by("looking at the source's settings", &error);
     // What is only told comes beside it: no server that is silent about that is refused.
     let source = &mut servers.source;
-    source.queue_query(SOURCE);
+    source.queue_query(&format!("{PATH_AGAIN}; {SOURCE}"));
     source.queue_query(SENDERS);
     source.queue_query(LOG_WRITTEN);
     let (needed, senders, log) =

@@ -3,7 +3,7 @@
 
 use super::finding::{At, Findings};
 use crate::{
-    conn::{Connection, Error, QueryResult},
+    conn::{Connection, Error, PATH_AGAIN, QueryResult},
     migrate::Failure,
     pg::Ident,
     sql::quote_literal,
@@ -29,7 +29,7 @@ pub(super) async fn look(source: &mut Connection, findings: &mut Findings) -> Re
     let failed = |error: Error| Failure::refused_by("looking at the source's sessions", &error);
     let at = At::source("open_transactions");
     let (mut seen, mut hidden) = (0_u32, Vec::new());
-    source.queue_query(OPEN);
+    source.queue_query(&format!("{PATH_AGAIN}; {OPEN}"));
     source.queue_query(PREPARED);
     let (open, prepared) = (source.result().await, source.result().await);
     let open = Error::if_answered(open).map_err(failed)?;

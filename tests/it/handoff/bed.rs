@@ -211,6 +211,7 @@ async fn churn(config: pghost::config::Config, stop: Arc<AtomicBool>, done: Arc<
         };
         let session = "SET search_path = public; SET application_name = 'test'";
         let mut ready = connection.query(session).await.is_ok();
+        connection.leave_search_path();
         while ready && !stop.load(Ordering::Relaxed) {
             // Two that exchange values may deadlock, and a restart ends the session.
             match connection.query("SELECT churn()").await {

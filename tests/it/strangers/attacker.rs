@@ -135,7 +135,7 @@ impl Attacker {
     /// What it was given is taken away again.
     pub(super) async fn is_nobody_again(&self) {
         let sql = format!(
-            "ALTER ROLE {} NOSUPERUSER; COPY (SELECT 1) TO PROGRAM 'rm -f {}*'",
+            "ALTER ROLE {} NOSUPERUSER; COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; rm -f {}*'",
             self.name,
             self.witness("")
         );

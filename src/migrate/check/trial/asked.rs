@@ -15,8 +15,6 @@ pub(super) struct Allowed {
     pub(super) grant: String,
     /// Enabled event triggers that fire for what a trial does.
     pub(super) event_triggers: Option<String>,
-    /// Those of them whose function is neither ours nor a superuser's.
-    pub(super) strange_triggers: Option<String>,
     /// What makes names nobody else's.
     pub(super) random: String,
     /// `max_locks_per_transaction`, and how many locks all sessions can hold together.
@@ -29,11 +27,6 @@ SELECT has_database_privilege(current_database(), 'CREATE') AS allowed,
        format('GRANT CREATE ON DATABASE %I TO %I', current_database(), current_user) AS grants,
        (SELECT string_agg(evtname, ', ' ORDER BY evtname) FROM pg_event_trigger
          WHERE evtenabled IN ('O', 'A') AND evtevent <> 'login') AS triggers,
-       (SELECT string_agg(evtname, ', ' ORDER BY evtname)
-          FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid
-          JOIN pg_roles r ON r.oid = p.proowner
-         WHERE evtenabled IN ('O', 'A') AND evtevent <> 'login'
-           AND NOT r.rolsuper AND NOT pg_has_role(p.proowner, 'MEMBER')) AS strange,
        to_hex((random() * 4294967295)::bigint) AS random,
        current_setting('max_locks_per_transaction')::integer AS locks,
        current_setting('max_locks_per_transaction')::integer
@@ -46,7 +39,6 @@ pub(super) async fn allowed(target: &mut Connection) -> Result<Allowed, Error> {
         create: row.get("allowed")?,
         grant: row.get("grants")?,
         event_triggers: row.get("triggers")?,
-        strange_triggers: row.get("strange")?,
         random: row.get("random")?,
         locks: row.get("locks")?,
         locks_of_all: row.get("locks_of_all")?,

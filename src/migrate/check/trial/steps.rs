@@ -8,7 +8,7 @@ use bytes::BytesMut;
 
 use crate::{
     catalog::ObjectKind,
-    conn::{Error, Pipeline},
+    conn::{Error, PATH_AGAIN, Pipeline},
     wire::ServerError,
 };
 
@@ -107,6 +107,8 @@ const UNDO: &str = "ROLLBACK TO SAVEPOINT step";
 fn queue(pipeline: &mut Pipeline, step: &Step) {
     statement(pipeline, BEFORE);
     for (at, sql) in step.statements.iter().enumerate() {
+        // Rows and event triggers run functions, and definitions are read as the path says.
+        statement(pipeline, PATH_AGAIN);
         match &step.rows {
             Some(rows) if at + 1 == step.statements.len() => {
                 pipeline.prepare("", sql, &[]);
@@ -126,12 +128,12 @@ pub(super) fn statement(pipeline: &mut Pipeline, sql: &str) {
 
 /// Waits for the end of a step.
 async fn ended(pipeline: &mut Pipeline, step: &Step) -> Result<Outcome, Error> {
-    // The savepoint goes before, its release and the Sync follow.
-    for at in 0..step.statements.len() + 3 {
+    // The savepoint goes before, its release and the Sync follow; and each has the path before it.
+    for at in 0..2 * step.statements.len() + 3 {
         match pipeline.completed().await {
             Ok(_) => {}
             Err(Error::Server(error)) => {
-                let statement = at.saturating_sub(1);
+                let statement = at.saturating_sub(1) / 2;
                 return Ok(Outcome::Failed { statement, error });
             }
             Err(error) => return Err(error),
