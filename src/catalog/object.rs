@@ -209,8 +209,7 @@ impl Names {
 const EXCLUDE: &str = "EXCLUDE";
 
 /// A constraint's definition with storage parameters, of which `pg_get_constraintdef` says nothing:
-/// of a partitioned table's they can't be set later. Those of an exclusion constraint would stand
-/// in the midst of it; they are.
+/// of a partitioned table's they can't be set later. That of an exclusion constraint has them.
 fn with_options(definition: &str, options: Option<&str>) -> String {
     let Some(options) = options.filter(|_| !definition.starts_with(EXCLUDE)) else {
         return definition.to_owned();
@@ -352,10 +351,6 @@ impl Plan<'_> {
             None => format!("CREATE {unique}INDEX {name} ON {target} USING {}", index.using),
         });
         let mut more = Vec::new();
-        let exclusion = index.constraint.as_ref().is_some_and(|text| text.starts_with(EXCLUDE));
-        if let (Some(options), Some(_), true) = (&index.options, &index.constraint, exclusion) {
-            more.push(format!("ALTER INDEX {qualified} SET ({options})"));
-        }
         if let Some(targets) = &index.targets {
             more.push(format!("ALTER INDEX {qualified} {targets}"));
         }

@@ -63,7 +63,7 @@ async fn drop_all(
         let name = &table.target_name;
         // So that what is noted is what is dropped.
         target.query(&format!("LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")).await?;
-        let put_away = of_table(target, table).await?;
+        let put_away = of_table(target, table, &[]).await?;
         Ledger::of(target, migration).add_objects(table.ordinal, &put_away.objects).await?;
         let names = names(put_away.objects.iter());
         if !names.is_empty() {
@@ -84,8 +84,18 @@ pub(super) async fn what_goes(
     target: &mut Connection,
     table: &PlannedTable,
 ) -> Result<(Vec<String>, Vec<Object>), Error> {
-    let PutAway { objects, first, then } = of_table(target, table).await?;
+    let PutAway { objects, first, then } = of_table(target, table, &[]).await?;
     Ok((first.into_iter().chain(then).collect(), objects))
+}
+
+/// What comes back later, as it would be made in other places: `places` are of the table, its
+/// partitions and what its foreign keys refer to, and what has none is left out. Changes nothing.
+pub(super) async fn elsewhere(
+    target: &mut Connection,
+    table: &PlannedTable,
+    places: &[(QualifiedName, QualifiedName)],
+) -> Result<Vec<Object>, Error> {
+    Ok(of_table(target, table, places).await?.objects)
 }
 
 /// Their names, for people; a validation and a setting have none of their own.
@@ -96,7 +106,21 @@ pub(super) fn names<'a>(objects: impl Iterator<Item = &'a Object>) -> Vec<String
     objects.filter(own).map(|object| object.name.clone()).collect()
 }
 
-async fn of_table(target: &mut Connection, table: &PlannedTable) -> Result<PutAway, Error> {
+/// `places`, if there are any, say where it is made again; otherwise that is where it was.
+async fn of_table(
+    target: &mut Connection,
+    table: &PlannedTable,
+    places: &[(QualifiedName, QualifiedName)],
+) -> Result<PutAway, Error> {
+    let place = |name: &QualifiedName| {
+        let found = places.iter().find(|(real, _)| real == name).map(|(_, place)| place.clone());
+        found.or_else(|| places.is_empty().then(|| name.clone()))
+    };
+    let refers_to_one = |extras: &mut Extras| {
+        extras.constraints.retain(|constraint| {
+            constraint.reference.as_ref().is_none_or(|(other, _)| place(other).is_some())
+        });
+    };
     let gone = || Error::Result("the target has no key any more".into());
     let root = table.target.as_ref().ok_or_else(gone)?;
     let key = table.target_key.as_ref().map(|key| key.index.as_str()).ok_or_else(gone)?;
@@ -107,21 +131,24 @@ async fn of_table(target: &mut Connection, table: &PlannedTable) -> Result<PutAw
     let mut of_root = extras(target, root.oid, None).await?;
     of_root.indexes.retain(|index| index.name != key);
     put_away.drops(&of_root, &root.name);
-    let both = (&root.name, &root.name);
-    let root_objects = objects(&of_root, both, key, &[], &mut names, major);
+    refers_to_one(&mut of_root);
+    let at = place(&root.name).ok_or_else(gone)?;
+    let root_objects = objects(&of_root, (&root.name, &at), key, places, &mut names, major);
     let mut partitions = Vec::new();
     for partition in &root.partitions {
+        let Some(at) = place(&partition.name) else { continue };
         let mut own = extras(target, partition.oid, Some(root.oid)).await?;
         // Those of the key stay.
         own.inherited.retain(|i| i.root_table.as_ref() != Some(&root.name) || i.root != key);
         put_away.drops(&own, &partition.name);
-        let name = (&partition.name, &partition.name);
-        put_away.objects.extend(partition_objects(&own, name, &[], &mut names, major));
-        partitions.push((own, &partition.name));
+        refers_to_one(&mut own);
+        let name = (&partition.name, &at);
+        put_away.objects.extend(partition_objects(&own, name, places, &mut names, major));
+        partitions.push((own, &partition.name, at));
     }
     // After its partitions': with the root's, the server chooses names for theirs.
     put_away.objects.extend(root_objects);
-    let named: Vec<_> = partitions.iter().map(|(own, name)| (own, *name, *name)).collect();
+    let named: Vec<_> = partitions.iter().map(|(own, name, at)| (own, *name, at)).collect();
     put_away.objects.extend(inherited_objects(&named, &mut names));
     put_away.objects.retain(|object| object.kind != ObjectKind::Analyze);
     Ok(put_away)

@@ -2,6 +2,7 @@
 //! anything began, with its statement, the server's message and what to do; and nothing stays.
 
 mod allowed;
+mod existing;
 mod releases;
 mod rows;
 

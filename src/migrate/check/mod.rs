@@ -21,6 +21,7 @@ mod finding;
 mod locale;
 mod look;
 mod missing;
+mod object_names;
 mod order;
 mod owners;
 mod plan;

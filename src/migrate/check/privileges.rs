@@ -212,14 +212,42 @@ pub(super) async fn may_write(
         );
         findings.refuse(at, failure);
     }
-    if owns && let Some(owner) = not_ours(target, table).await.map_err(failed)? {
+    if owns {
+        may_drop(target, table, &me, at, findings).await?;
+    }
+    Ok(readable)
+}
+
+/// The role may drop indexes of a target table, and make them again, for which it needs more.
+async fn may_drop(
+    target: &mut Connection,
+    table: &Table,
+    me: &str,
+    at: At<'_>,
+    findings: &mut Findings,
+) -> Result<(), Failure> {
+    let failed = |error: Error| Failure::refused_by("looking at the target", &error);
+    let plain = table.name.plain();
+    if let Some(owner) = not_ours(target, table).await.map_err(failed)? {
         let failure = Failure::refused(
             format!("only the owner of {plain}, {owner}, can drop its indexes (--defer-indexes)"),
             format!("GRANT {owner} TO {me} on the target"),
         );
         findings.refuse(at, failure);
     }
-    Ok(readable)
+    for schema in schemas_of(table) {
+        findings.take(at, may_make(target, schema, &table.name).await)?;
+    }
+    Ok(())
+}
+
+/// The schemas of a table and of its partitions.
+fn schemas_of(table: &Table) -> Vec<&Ident> {
+    let partitions = table.partitions.iter().map(|partition| &partition.name.schema);
+    let mut all: Vec<_> = [&table.name.schema].into_iter().chain(partitions).collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// Triggers and foreign keys keep still while the target is written: the role may see to that, or

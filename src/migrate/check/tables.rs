@@ -2,7 +2,7 @@
 
 use super::{
     finding::{At, Findings},
-    missing, privileges, published, unmade,
+    missing, object_names, privileges, published, unmade,
 };
 use crate::{
     catalog::{Foundation, Key, Table, choose_key, key_statement, load_key_order, load_table},
@@ -61,6 +61,7 @@ pub(super) async fn look(
         findings.ok(at, planned.explanation());
     }
     sequences(&planned, findings);
+    object_names::look(&mut servers.source, &planned.source, findings).await?;
     Ok(Some(planned))
 }
 

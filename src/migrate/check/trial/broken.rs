@@ -35,11 +35,11 @@ pub(super) async fn look(
     for tried in tried {
         let table = &tried.table;
         let valid = tried.references.iter().filter(|reference| reference.is_valid);
-        for reference in valid.filter(|_| tried.recipe.is_some()) {
+        for reference in valid.filter(|_| !tried.objects().is_empty()) {
             let at = At::source("foreign_key").of(&table.source.name);
             match ask(source, &orphan(table, reference), at, findings).await? {
                 Some(rows) if !rows.is_empty() => {
-                    findings.refuse(at, is_broken(table, reference, &rows[0])?);
+                    findings.refuse(at, is_broken(tried, reference, &rows[0])?);
                 }
                 _ => {}
             }
@@ -118,19 +118,34 @@ fn failed(error: Error) -> Failure {
     Failure::refused_by("looking at rows of the source", &error)
 }
 
-fn is_broken(table: &PlannedTable, reference: &Reference, row: &Row) -> Result<Failure, Failure> {
+fn is_broken(tried: &Tried, reference: &Reference, row: &Row) -> Result<Failure, Failure> {
     let example: String = row.get("example").map_err(failed)?;
     let columns: Vec<_> = reference.columns.iter().map(|[child, ..]| child.as_str()).collect();
     let (name, child) = (Ident::new(&reference.name), &reference.child_name);
+    let (source, target) = (&tried.table.source.name, &tried.table.target_name);
+    let parent = reference.parent.plain();
+    let row = format!("refers to none of {parent}: ({}) = ({example})", columns.join(", "));
+    if tried.deferred.is_some() {
+        return Ok(Failure::refused(
+            format!(
+                "the source's {} has a row that {row}; the foreign key {} of the target {} could \
+                 not be validated again once all rows are there",
+                source.plain(),
+                reference.name,
+                target.plain()
+            ),
+            format!(
+                "mend the rows on the source; or ALTER TABLE {target} DROP CONSTRAINT {name} on \
+                 the target"
+            ),
+        ));
+    }
     Ok(Failure::refused(
         format!(
             "the foreign key {} of {} says on the source that it is valid, and a row is there \
-             that refers to none of {}: ({}) = ({example}); it could not be validated on the \
-             target once all rows are there",
+             that {row}; it could not be validated on the target once all rows are there",
             reference.name,
-            table.source.name.plain(),
-            reference.parent.plain(),
-            columns.join(", ")
+            source.plain()
         ),
         format!(
             "mend the rows on the source; or drop {name} of {child} there and add it again NOT \

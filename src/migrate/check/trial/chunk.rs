@@ -11,7 +11,7 @@ use super::{
     steps::{Does, Step},
 };
 use crate::{
-    catalog::{FORCE, Object, ObjectKind},
+    catalog::{Column, FORCE, Object, ObjectKind},
     migrate::{make_table::Recipe, plan::PlannedTable},
     pg::{Ident, QualifiedName},
 };
@@ -25,9 +25,23 @@ pub(super) struct Tried {
     pub(super) name: QualifiedName,
     /// How it is made; `None` for one that the target has.
     pub(super) recipe: Option<Recipe>,
+    /// What one that the target has goes without for a while (`--defer-indexes`); `None` if it
+    /// keeps what it has.
+    pub(super) deferred: Option<Vec<Object>>,
+    /// The partitions of one that the target has, by their places among them, with their names in
+    /// the trial.
+    pub(super) partitions: Vec<(usize, QualifiedName)>,
     pub(super) references: Vec<Reference>,
     /// How many locks making it takes.
     pub(super) weight: usize,
+}
+
+impl Tried {
+    /// What is made once the rows are there.
+    pub(super) fn objects(&self) -> &[Object] {
+        let made = self.recipe.as_ref().map(|recipe| &recipe.objects);
+        made.or(self.deferred.as_ref()).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// A table that another one refers to, which is none of the chunk's.
@@ -52,12 +66,18 @@ pub(super) fn length(tried: &[Tried], from: usize, locks: usize) -> usize {
 
 /// How many locks a table takes: with its TOAST table and that one's index, its sequences and
 /// indexes; and its partitions the same.
-pub(super) fn weight(table: &PlannedTable, objects: &[Object]) -> usize {
+pub(super) fn weight(tried: &Tried) -> usize {
     let is_index =
         |o: &&Object| matches!(o.kind, ObjectKind::Key | ObjectKind::Index | ObjectKind::Unique);
-    let indexes = objects.iter().filter(is_index).count();
-    let sequences = table.source.columns.iter().filter(|c| c.sequence.is_some()).count();
-    sequences + (3 + indexes) * (1 + table.source.partitions.len())
+    let indexes = tried.objects().iter().filter(is_index).count();
+    let source = &tried.table.source;
+    let sequences = source.columns.iter().filter(|c| c.sequence.is_some()).count();
+    let partitions = match &tried.recipe {
+        Some(_) => source.partitions.len(),
+        // The target's own are locked, too, while they are copied.
+        None => 2 * tried.partitions.len(),
+    };
+    sequences + (3 + indexes) * (1 + partitions)
 }
 
 /// Kinds that are made while the rows are there.
@@ -109,20 +129,7 @@ impl Steps {
 
     /// A table like one that the target has, to be written to.
     fn copy(&mut self, tried: &Tried, first: usize) -> usize {
-        let (name, like) = (&tried.name, &tried.table.target_name);
-        // Without defaults: no sequence of the target is touched.
-        let mut statements = vec![format!(
-            "CREATE TABLE {name} (LIKE {like} INCLUDING CONSTRAINTS INCLUDING GENERATED \
-             INCLUDING INDEXES INCLUDING STORAGE)"
-        )];
-        let columns = tried.table.target.iter().flat_map(|target| &target.columns);
-        for column in columns.filter(|c| c.not_null && c.generated.is_none()) {
-            if !tried.table.source.stored_columns().any(|c| c.name == column.name) {
-                let clause = format!("ALTER COLUMN {} DROP NOT NULL", column.name);
-                statements.push(format!("ALTER TABLE {name} {clause}"));
-            }
-        }
-        self.add(Some(tried.table.ordinal), Does::Copy, "", statements, vec![first])
+        self.add(Some(tried.table.ordinal), Does::Copy, "", copy(tried), vec![first])
     }
 
     fn rows(&mut self, tried: &Tried, rows: &BytesMut, made: usize) -> Option<usize> {
@@ -133,6 +140,9 @@ impl Steps {
         let sql = format!("COPY {} ({}) FROM STDIN", tried.name, columns.join(", "));
         let at = self.add(Some(tried.table.ordinal), Does::Rows, "", vec![sql], vec![made]);
         self.list[at].rows = Some(rows.clone());
+        if let Some(sql) = insert(tried) {
+            self.add(Some(tried.table.ordinal), Does::Rows, "", vec![sql], vec![at]);
+        }
         Some(at)
     }
 
@@ -152,6 +162,72 @@ impl Steps {
         let does = Does::Object(object.kind);
         self.add(Some(ordinal), does, &object.name, object.statements.clone(), needs);
     }
+}
+
+/// Whether a column gets its values from a sequence, which a trial does not touch.
+fn is_counted(column: &Column) -> bool {
+    column.identity.is_some() || column.expression.as_ref().is_some_and(|e| e.contains("nextval("))
+}
+
+/// Writes a row once more, as changes are written: unlike COPY that minds what the domain of a
+/// column says to which nothing is given. `None` where a sequence would have to give something.
+fn insert(tried: &Tried) -> Option<String> {
+    let target = tried.table.target.as_ref()?;
+    let columns = tried.table.columns();
+    if target.columns.iter().any(|c| is_counted(c) && !columns.contains(&c.name)) {
+        return None;
+    }
+    let (name, columns) = (&tried.name, columns.iter().map(Ident::to_string));
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    Some(format!(
+        "INSERT INTO {name} ({columns}) SELECT {columns} FROM {name} LIMIT 1 ON CONFLICT DO NOTHING"
+    ))
+}
+
+/// The statements that make a table like one that the target has.
+fn copy(tried: &Tried) -> Vec<String> {
+    let Some(target) = &tried.table.target else { return Vec::new() };
+    let given = |name: &Ident| tried.table.source.stored_columns().any(|c| c.name == *name);
+    let own: Vec<_> =
+        target.columns.iter().filter(|c| c.generated.is_none() && !given(&c.name)).collect();
+    let others: Vec<_> = own.iter().filter(|c| c.not_null).map(|c| &c.name).collect();
+    let like = |name: &QualifiedName, like: &QualifiedName, key: Option<&String>| {
+        let indexes = if tried.deferred.is_some() { "" } else { " INCLUDING INDEXES" };
+        let key = key.map(|key| format!(" PARTITION BY {key}")).unwrap_or_default();
+        let make = format!(
+            "CREATE TABLE {name} (LIKE {like} INCLUDING CONSTRAINTS INCLUDING GENERATED \
+             INCLUDING STORAGE{indexes}){key}"
+        );
+        let nullable = (others.iter())
+            .map(|column| format!("ALTER TABLE {name} ALTER COLUMN {column} DROP NOT NULL"));
+        [make].into_iter().chain(nullable).collect::<Vec<_>>()
+    };
+    let divided = !tried.partitions.is_empty();
+    let key = target.partition_key.as_ref().filter(|_| divided);
+    let mut statements = like(&tried.name, &target.name, key);
+    // Of what the source does not give: but no sequence of the target is touched.
+    let defaults = own.iter().filter(|column| !is_counted(column));
+    let defaults = defaults.filter_map(|c| Some((&c.name, c.expression.as_ref()?)));
+    statements.extend(defaults.map(|(column, default)| {
+        format!("ALTER TABLE {} ALTER COLUMN {column} SET DEFAULT {default}", tried.name)
+    }));
+    if let (Some(_), Some(key)) = (&tried.deferred, &tried.table.target_key) {
+        let columns: Vec<_> = key.columns.iter().map(|c| c.name.to_string()).collect();
+        let columns = columns.join(", ");
+        statements.push(format!("ALTER TABLE {} ADD PRIMARY KEY ({columns})", tried.name));
+    }
+    let place = |oid| {
+        let at = target.partitions.iter().position(|partition| partition.oid == oid)?;
+        tried.partitions.iter().find(|(of, _)| *of == at).map(|(_, name)| name)
+    };
+    for (at, name) in &tried.partitions {
+        let Some(partition) = target.partitions.get(*at) else { continue };
+        let parent = place(partition.parent).unwrap_or(&tried.name);
+        statements.extend(like(name, &partition.name, partition.key.as_ref()));
+        let bound = &partition.bound;
+        statements.push(format!("ALTER TABLE {parent} ATTACH PARTITION {name} {bound}"));
+    }
+    statements
 }
 
 /// Objects of a table that are tried: not what a run leaves out anyhow, nor what says of rows that
@@ -198,13 +274,13 @@ pub(super) fn steps(
             None => steps.copy(tried, first),
         };
         let written = steps.rows(tried, rows, at);
-        if let (Some(_), Some(written)) = (&tried.recipe, written) {
+        if let (false, Some(written)) = (tried.objects().is_empty(), written) {
             filled.push((&tried.name, written));
         }
         made.push((tried, at));
     }
     let mut objects: Vec<_> = (made.iter())
-        .filter_map(|(tried, at)| Some((*tried, *at, &tried.recipe.as_ref()?.objects)))
+        .map(|(tried, at)| (*tried, *at, tried.objects()))
         .flat_map(|(tried, at, all)| {
             all.iter().filter(|o| is_tried(o, all)).map(move |object| (tried, at, object))
         })

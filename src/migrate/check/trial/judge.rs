@@ -179,6 +179,9 @@ fn rows_hint(error: &ServerError, about: &About<'_>) -> String {
             "ALTER TABLE {target} ALTER COLUMN .. DROP NOT NULL on the target, or give the rows a \
              value on the source"
         ),
+        Some("23514") if error.message.starts_with("no partition of relation") => format!(
+            "make a partition for them on the target (PARTITION OF {target} ..), or a DEFAULT one"
+        ),
         Some("23514") => format!(
             "ALTER TABLE {target} DROP CONSTRAINT .. on the target, or mend the rows on the source"
         ),

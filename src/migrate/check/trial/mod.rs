@@ -12,6 +12,7 @@
 mod asked;
 mod broken;
 mod chunk;
+mod existing;
 mod judge;
 mod references;
 mod sample;
@@ -23,6 +24,7 @@ use bytes::BytesMut;
 use self::{
     asked::{Allowed, Reference, Referred},
     chunk::Tried,
+    existing::Existing,
     judge::About,
     scratch::Scratch,
     steps::{Does, Outcome, Step},
@@ -169,8 +171,9 @@ impl<'a> Trial<'a> {
         let order = order_of_making(fine.iter().copied());
         let mut fine = fine.to_vec();
         fine.sort_by_key(|table| order.iter().position(|ordinal| *ordinal == table.ordinal));
+        let planned: Vec<_> = fine.iter().map(|table| (*table).clone()).collect();
         for table in fine {
-            trial.add(servers, table, &made, &references, findings).await?;
+            trial.add(servers, table, &made, (&references, &planned), findings).await?;
         }
         Ok(trial)
     }
@@ -181,7 +184,7 @@ impl<'a> Trial<'a> {
         servers: &mut Servers,
         table: &PlannedTable,
         made: &Made,
-        references: &[Reference],
+        (references, planned): (&[Reference], &[PlannedTable]),
         findings: &mut Findings,
     ) -> Result<(), Failure> {
         let name = self.scratch.name(&table.target_name);
@@ -192,6 +195,7 @@ impl<'a> Trial<'a> {
         let references = references.iter().filter(own).cloned().collect();
         let mut table = table.clone();
         self.name_row_types(&mut table);
+        let mut existing = Existing { references, ..Existing::default() };
         let recipe = if table.target.is_none() {
             self.cut(&mut table, findings);
             let there = PlannedTable { target_name: name.clone(), ..table.clone() };
@@ -201,11 +205,14 @@ impl<'a> Trial<'a> {
             let Some(recipe) = findings.take(at, found)? else { return Ok(()) };
             Some(recipe)
         } else {
+            let defers = made.defer_indexes;
+            existing = self.existing(servers, &table, defers, planned, findings).await?;
             None
         };
-        let objects = recipe.as_ref().map_or(&[][..], |recipe| &recipe.objects);
-        let weight = chunk::weight(&table, objects);
-        self.tried.push(Tried { table, name, recipe, references, weight });
+        let Existing { deferred, partitions, references } = existing;
+        let mut tried = Tried { table, name, recipe, deferred, partitions, references, weight: 0 };
+        tried.weight = chunk::weight(&tried);
+        self.tried.push(tried);
         Ok(())
     }
 
@@ -232,11 +239,15 @@ impl<'a> Trial<'a> {
         table.source.columns.iter().any(|column| types.contains(&column.type_oid))
     }
 
+    fn most_partitions(&self, table: &PlannedTable) -> usize {
+        let indexes = table.source.unique_indexes.len() + 1;
+        (self.allowed.locks_of_all / 8 / (3 + indexes)).max(1)
+    }
+
     /// Leaves out partitions of which there are so many that their locks would be missed by others.
     fn cut(&self, table: &mut PlannedTable, findings: &mut Findings) {
         let all = table.source.partitions.len();
-        let indexes = table.source.unique_indexes.len() + 1;
-        let most = (self.allowed.locks_of_all / 8 / (3 + indexes)).max(1);
+        let most = self.most_partitions(table);
         if all > most {
             table.source.partitions.truncate(most);
             let message = format!(

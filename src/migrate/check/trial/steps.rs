@@ -67,14 +67,15 @@ pub(super) enum Outcome {
 pub(super) async fn take(pipeline: &mut Pipeline, steps: &[Step]) -> Result<Vec<Outcome>, Error> {
     let mut outcomes: Vec<Outcome> = Vec::new();
     while outcomes.len() < steps.len() {
-        let mut queued = Vec::new();
+        let mut queued: Vec<(usize, bool)> = Vec::new();
         for (at, step) in steps.iter().enumerate().skip(outcomes.len()) {
             if !queued.is_empty() && !pipeline.has_room() {
                 break;
             }
             // What is on its way is thought to come to a good end.
-            let is_there = |need: &usize| {
-                outcomes.get(*need).is_none_or(|outcome| matches!(outcome, Outcome::Done))
+            let is_there = |need: &usize| match outcomes.get(*need) {
+                Some(outcome) => matches!(outcome, Outcome::Done),
+                None => queued.iter().all(|(at, goes)| at != need || *goes),
             };
             let goes = step.needs.iter().all(is_there);
             if goes {
