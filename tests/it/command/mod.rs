@@ -1,0 +1,4 @@
+//! What commands print and write.
+
+pub(crate) mod status;
+pub(crate) mod trace;
