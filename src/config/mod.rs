@@ -19,7 +19,8 @@
 //! `uri` (nothing that may be half a password is taken for a host), `hosts` (which addresses and
 //! ports are read), `resolve` (the socket directory is asked for, and a mistake told at once),
 //! `service` (LDAP, long lines), `unsupported` (what is ignored and what is refused). The rest is
-//! held to libpq itself by `tests/it/protocol/libpq.rs`, where each difference stands with its reason.
+//! held to libpq itself by `tests/it/protocol/libpq.rs`, where each difference stands with its
+//! reason.
 
 #![deny(clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::indexing_slicing))]

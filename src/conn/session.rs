@@ -8,7 +8,8 @@
 //! reaches the walsender too, whose settings print pgoutput's values. Once connected, a session is
 //! asked whether they hold: a pooler may have dropped them.
 //!
-//! `tests/it/protocol/settings.txt` has every setting that a role can be given, and why it is pinned or not.
+//! `tests/it/protocol/settings.txt` has every setting that a role can be given, and why it is
+//! pinned or not.
 //!
 //! Not here: what becomes of a session in which one does not hold (`pooler`).
 
