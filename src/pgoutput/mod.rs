@@ -38,11 +38,11 @@
 //! The exception is an unasked Stream Abort. PostgreSQL 18 sends one under version 1: where it
 //! finds that a large transaction has already rolled back, it drops its changes and marks those of
 //! its subtransactions as streamed that had any (`ReorderBufferTruncateTXN` in `reorderbuffer.c`;
-//! `tests/it/protocol/streams.rs` makes it do so). **The rule: an unasked message is let through
-//! if it can only take back what was never handed over.** Stream Abort alone is such: it names a transaction
-//! of which no block can have come, so there is nothing it could undo. It is decoded and handed out
-//! as any other, and whoever assembles transactions finds nothing under its xid. The other stream
-//! messages would begin, end or commit something, and stay errors.
+//! `tests/it/protocol/streams.rs` makes it do so). **The rule: an unasked message is let through if
+//! it can only take back what was never handed over.** Stream Abort alone is such: it names a
+//! transaction of which no block can have come, so there is nothing it could undo. It is decoded
+//! and handed out as any other, and whoever assembles transactions finds nothing under its xid. The
+//! other stream messages would begin, end or commit something, and stay errors.
 //!
 //! # What is not here
 //!
