@@ -66,10 +66,11 @@ fn within(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
     false
 }
 
-/// One test of this program, in a process of its own.
+/// One test of this module, in a process of its own.
 fn ourselves(test: &str) -> Command {
+    let (_this_crate, module) = module_path!().split_once("::").unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--nocapture"]);
+    command.args(["--exact", &format!("{module}::{test}"), "--nocapture"]);
     command
 }
 
@@ -184,7 +185,7 @@ fn a_server_that_cannot_start_says_why() {
 
 #[test]
 fn a_server_that_cannot_start_leaves_nothing() {
-    alone("cluster::a_server_that_cannot_start_says_why");
+    alone("a_server_that_cannot_start_says_why");
 }
 
 #[test]
@@ -205,7 +206,7 @@ fn a_new_hba_is_in_force_at_once_and_a_wrong_one_is_an_error() {
 fn what_a_killed_process_leaves_is_swept_by_the_next_start() {
     let Some(binaries) = any() else { return };
     if std::env::var_os(ALONE).is_none() {
-        return alone("cluster::what_a_killed_process_leaves_is_swept_by_the_next_start");
+        return alone("what_a_killed_process_leaves_is_swept_by_the_next_start");
     }
     let (owner, pid, dir) = abandon(&binaries);
 
@@ -230,7 +231,7 @@ fn what_a_killed_process_leaves_is_swept_by_the_next_start() {
 fn a_server_does_not_outlive_its_owner_that_is_killed() {
     let Some(binaries) = any() else { return };
     if std::env::var_os(ALONE).is_none() {
-        return alone("cluster::a_server_does_not_outlive_its_owner_that_is_killed");
+        return alone("a_server_does_not_outlive_its_owner_that_is_killed");
     }
     let (owner, pid, dir) = abandon(&binaries);
     assert!(lives(pid));
@@ -244,7 +245,7 @@ fn a_server_does_not_outlive_its_owner_that_is_killed() {
 
 /// A server in a process that can be killed, the process id of the server, and its directory.
 fn abandon(binaries: &Binaries) -> (Killed, u32, PathBuf) {
-    let owner = ourselves("cluster::abandoned_by_a_process_that_is_killed")
+    let owner = ourselves("abandoned_by_a_process_that_is_killed")
         .env(ABANDON, binaries.version.major().to_string())
         .stdout(Stdio::piped())
         .spawn();
@@ -263,7 +264,7 @@ fn abandon(binaries: &Binaries) -> (Killed, u32, PathBuf) {
 fn a_server_knows_nothing_of_pghosts_settings() {
     let Some(binaries) = any() else { return };
     if std::env::var_os(ALONE).is_none() {
-        return alone("cluster::a_server_knows_nothing_of_pghosts_settings");
+        return alone("a_server_knows_nothing_of_pghosts_settings");
     }
     assert!(std::env::var_os("GHOST_SOURCE").is_some() && std::env::var_os("PGPASSWORD").is_some());
     let server = Server::start(&binaries, &[]).unwrap();
